@@ -1,0 +1,1 @@
+"""From histories to evidence: tables, curves, checks, verdicts, figures, the report. Never torch."""

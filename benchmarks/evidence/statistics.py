@@ -1,0 +1,43 @@
+"""Intervals over seeds and the one rule that turns them into verdicts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: float
+    high: float
+
+    def inside(self, low: float, high: float) -> bool:
+        return low <= self.low and self.high <= high
+
+    def outside(self, low: float, high: float) -> bool:
+        return self.high < low or high < self.low
+
+
+def t_interval(values: np.ndarray, confidence: float) -> Interval | None:
+    """Student's interval for the mean of independent values; None from fewer than two.
+
+    Args:
+        values: one a seed; missing ones (nan) are left out.
+        confidence: two-sided, in (0, 1).
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < 2:
+        return None
+    half = student.ppf(0.5 + confidence / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return Interval(values.mean() - half, values.mean() + half)
+
+
+def verdict(inner: Interval, outer: Interval, low: float, high: float) -> str:
+    """Equivalence testing: verified if the 90 % interval is inside [low, high], falsified if the 95 % one is wholly outside."""
+    if inner.inside(low, high):
+        return "verified"
+    if outer.outside(low, high):
+        return "falsified"
+    return "inconclusive"

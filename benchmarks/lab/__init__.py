@@ -1,0 +1,4 @@
+"""What runs: problems, architectures, optimizers, the training loop and the measurements.
+
+Nothing here knows a file path, a pipeline or a tracking service.
+"""

@@ -1,0 +1,22 @@
+"""Adam (Kingma and Ba 2015)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from benchmarks.theory import stability
+
+IMPLEMENTATION = "torch.optim.Adam"
+SOURCE = "Kingma and Ba 2015"
+
+
+def build(
+    parameters: Sequence[nn.Parameter], *, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+) -> list[torch.optim.Optimizer]:
+    return [torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps)]
+
+
+def stability_threshold(*, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> float:
+    """On the preconditioned Hessian with a frozen preconditioner (Cohen et al. 2022, equation 2)."""
+    return stability.ema_momentum(lr, beta1)

@@ -1,0 +1,22 @@
+"""Gradient descent, alone or with Polyak's or Nesterov's momentum."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from benchmarks.theory import stability
+
+IMPLEMENTATION = "torch.optim.SGD"
+SOURCE = "Cauchy 1847; Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013"
+
+
+def build(
+    parameters: Sequence[nn.Parameter], *, lr: float, momentum: float = 0.0, nesterov: bool = False
+) -> list[torch.optim.Optimizer]:
+    return [torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)]
+
+
+def stability_threshold(*, lr: float, momentum: float = 0.0, nesterov: bool = False) -> float:
+    """On the Hessian: 2 / lr, and Cohen et al.'s (2021) appendix B with momentum."""
+    return stability.nesterov(lr, momentum) if nesterov else stability.polyak(lr, momentum)

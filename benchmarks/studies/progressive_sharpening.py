@@ -1,0 +1,82 @@
+"""Progressive sharpening and the edge of stability.
+
+Full-batch training of a stack of seeds, with the sharpness read along the way (Cohen et al. 2021).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from benchmarks.lab import architectures, datasets, losses, optimizers
+from benchmarks.lab.measurements.fit import Fit
+from benchmarks.lab.measurements.sharpness import Sharpness
+from benchmarks.lab.problem import Problem, stack_parameters
+from benchmarks.lab.training import Observer, Outcome, train
+
+
+def build_problem(
+    settings: dict, data: datasets.Images, seeds: Sequence[int], compute: dict
+) -> tuple[Problem, torch.Tensor, torch.Tensor | None]:
+    """The problem of a configuration, its initial params_RxP, and the labels (None where there is no data).
+
+    ``images: 0`` is for an architecture that is itself the objective: it sees one empty example.
+    """
+    device, dtype = torch.device(compute["device"]), getattr(torch, compute["dtype"])
+    if settings["images"] == 0:
+        inputs, labels, targets, outputs = torch.zeros(1, 1, dtype=dtype), None, torch.zeros(1, dtype=dtype), 1
+    else:
+        data = datasets.subset(data, settings["images"])
+        inputs, labels, outputs = data.train_inputs.to(dtype), data.train_labels, data.classes
+        targets = losses.encode_targets(labels, settings["loss"], data.classes, dtype)
+        labels = labels.to(device)
+    networks = architectures.build_stack(
+        input_shape=tuple(inputs.shape[1:]), outputs=outputs, seeds=seeds, **settings["architecture"]
+    )
+    networks = [network.to(device, dtype) for network in networks]
+    problem = Problem(
+        networks[0], inputs.to(device), targets.to(device), settings["loss"], chunk_size=compute["chunk_size"]
+    )
+    return problem, stack_parameters(networks), labels
+
+
+def run(
+    settings: dict,
+    data: datasets.Images,
+    seeds: Sequence[int],
+    compute: dict,
+    resume: dict | None = None,
+    observe: Observer | None = None,
+) -> tuple[Outcome, dict]:
+    """Train one configuration for all seeds at once; see `benchmarks.lab.training.train`."""
+    problem, params_RxP, labels = build_problem(settings, data, seeds, compute)
+    measure = settings["measure"]
+    measurements = [
+        Fit(labels, every=measure["every"]),
+        Sharpness(
+            seeds,
+            every=measure["every"],
+            tolerance=measure["tolerance"],
+            cold_every=measure["cold_every"],
+            max_hvps=measure["max_hvps"],
+        ),
+    ]
+    optimizer = settings["optimizer"]
+    outcome = train(
+        problem,
+        params_RxP,
+        partial(optimizers.build, **optimizer),
+        seeds=seeds,
+        steps=settings["steps"],
+        divergence=settings["divergence"],
+        measurements=measurements,
+        resume=resume,
+        observe=observe,
+    )
+    facts = {
+        "parameters": problem.parameters,
+        "examples": problem.examples,
+        "optimizer": optimizers.implementation(optimizer["name"]),
+        "stability_threshold": optimizers.stability_threshold(**optimizer),
+    }
+    return outcome, facts

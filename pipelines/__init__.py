@@ -1,0 +1,1 @@
+"""The DVC pipelines: stage entry points, tracking, and the ``bench`` command."""

@@ -1,0 +1,57 @@
+"""Files that are either whole or not there: everything is written beside its place and renamed into it."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder; renamed to ``path`` on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Fixed column order, ten significant digits, LF, no index; missing values are empty cells."""
+    write_text(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Zstandard parquet; equal tables give equal bytes with one version of pyarrow."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False, compression="zstd")
+
+
+def prune(folder: Path, wanted: set[Path], remove: Callable[[Path], None]) -> list[Path]:
+    """Remove the entries of a folder that are not wanted; returns them."""
+    orphans = sorted(set(folder.iterdir()) - wanted) if folder.is_dir() else []
+    for orphan in orphans:
+        remove(orphan)
+    return orphans

@@ -1,0 +1,133 @@
+"""What a configuration's numbers depend on: a hash of the code it imports, comments and docstrings apart.
+
+Import statements are followed from a configuration's study and registry entries through the ``benchmarks`` package;
+nothing is executed. The pipelines package is left out on purpose: it holds paths, not maths.
+"""
+
+import ast
+import hashlib
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipelines.parameters import Parameters
+
+PACKAGE = "benchmarks"
+
+
+def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
+    """For every stage that is fingerprinted, (study, configuration): the modules and outside entries it starts from."""
+    roots: dict[tuple[str, str], list[str]] = {}
+    for study, settings in parameters.studies.items():
+        for name in {**settings.configurations, **settings.controls}:
+            resolved = settings.settings(name)
+            roots[study, name] = [
+                f"{PACKAGE}.studies.{study}",
+                _entry("architectures", resolved["architecture"]["name"]),
+                _entry("optimizers", resolved["optimizer"]["name"]),
+            ]
+    sharpening = parameters.progressive_sharpening
+    optimizers = sorted({optimizer.name for optimizer in sharpening.thresholds.values()})
+    roots["progressive_sharpening", "thresholds"] = [
+        f"{PACKAGE}.lab.measurements.linear_stability",
+        *(_entry("optimizers", name) for name in optimizers),
+    ]
+    timed = roots["progressive_sharpening", parameters.timings.configuration]
+    for name in ("eigensolvers", "training_step"):
+        roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]
+    return roots
+
+
+def fingerprint(roots: list[str], source: Path) -> dict:
+    """The fingerprint of all that the roots import.
+
+    Args:
+        roots: dotted module names inside the package, or ``package.module:factory`` from outside.
+        source: the folder that holds the package.
+
+    Returns:
+        ``modules``: a hash for each module; ``outside``: a version for each outside entry; ``fingerprint``: the
+        hash of both.
+    """
+    modules: dict[str, str] = {}
+    outside: dict[str, str] = {}
+    pending = list(roots)
+    while pending:
+        name = pending.pop()
+        if ":" in name:
+            outside[name] = _outside_version(name)
+        elif name not in modules:
+            tree = ast.parse(_file(name, source).read_text(encoding="utf-8"))
+            modules[name] = hashlib.sha256(_canonical(tree).encode()).hexdigest()[:16]
+            pending += _imports(tree, source)
+            if "." in name:
+                pending.append(name.rpartition(".")[0])
+    modules = dict(sorted(modules.items()))
+    outside = dict(sorted(outside.items()))
+    combined = hashlib.sha256(repr((modules, outside)).encode()).hexdigest()[:16]
+    return {"fingerprint": combined, "modules": modules, "outside": outside}
+
+
+def _entry(package: str, name: str) -> str:
+    return name if ":" in name else f"{PACKAGE}.lab.{package}.{name}"
+
+
+def _file(module: str, source: Path) -> Path:
+    path = source.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(tree: ast.AST, source: Path) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            # `from package import name` may import a module or a name of one.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    inside = [name for name in names if name.split(".")[0] == PACKAGE]
+    return [name for name in inside if _file(name, source).is_file()]
+
+
+def _canonical(node: object) -> str:
+    """A tree as text, without docstrings and positions, and the same for every Python version that parses it alike."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_canonical, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            value = [statement for i, statement in enumerate(value) if not (i == 0 and _is_docstring(statement))]
+        if value is None or value == [] or name == "type_comment":
+            continue  # newer Pythons add empty fields
+        fields.append(f"{name}={_canonical(value)}")
+    return f"{type(node).__name__}({','.join(fields)})"
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _outside_version(name: str) -> str:
+    """The version of the distribution that provides an outside entry, or the hash of a loose file's text.
+
+    Raises:
+        ValueError: if its module cannot be found.
+    """
+    module = name.partition(":")[0]
+    top = module.split(".")[0]
+    distributions = packages_distributions().get(top)
+    if distributions:
+        return f"{distributions[0]} {version(distributions[0])}"
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.origin:
+        raise ValueError(f"cannot find {name!r}: is its package installed?")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]

@@ -1,0 +1,259 @@
+"""params.yaml as a checked object: every key, type, range and name, before anything trains.
+
+YAML 1.2, as DVC reads it: ``1e-3`` is a number.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from benchmarks.lab import registry
+from benchmarks.studies.settings import resolve
+
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+# Ranges of options that any optimizer may take, by name.
+_OPTIMIZER_RANGES = {"momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}
+
+
+class ParametersError(ValueError):
+    """params.yaml is wrong; the message has one line per fault, each with its path."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Hashes(_Strict):
+    x_train: Sha256
+    y_train: Sha256
+    x_test: Sha256
+    y_test: Sha256
+
+
+class Data(_Strict):
+    source: Literal["cifar10", "digits"]
+    sha256: Hashes
+
+
+class Compute(_Strict):
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+    dtype: Literal["float32", "float64"]
+    threads: Count
+    chunk_size: Count
+
+
+class _Spec(BaseModel):
+    """A registry entry and its options."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    name: str
+
+
+class Architecture(_Spec):
+    @model_validator(mode="after")
+    def _known(self):
+        registry.check_options("benchmarks.lab.architectures", self.name, list(self.model_extra))
+        return self
+
+
+class Optimizer(_Spec):
+    lr: Positive
+
+    @model_validator(mode="after")
+    def _known(self):
+        registry.check_options("benchmarks.lab.optimizers", self.name, ["lr", *self.model_extra])
+        for option, (low, high) in _OPTIMIZER_RANGES.items():
+            value = self.model_extra.get(option)
+            if value is not None and not (isinstance(value, int | float) and low <= value < high):
+                raise ValueError(f"{option} must be in [{low:g}, {high:g}), got {value!r}")
+        return self
+
+
+class Measure(_Strict):
+    every: Count
+    tolerance: Annotated[float, Field(gt=0, lt=1)]
+    cold_every: Count
+    max_hvps: Count
+
+
+class Settings(_Strict):
+    """One resolved configuration of a training study."""
+
+    architecture: Architecture
+    loss: Literal["mse", "cross_entropy", "objective"]
+    images: Annotated[int, Field(ge=0)]
+    optimizer: Optimizer
+    steps: Count
+    divergence: Annotated[float, Field(gt=1)]
+    measure: Measure
+
+
+class ProgressiveSharpening(_Strict):
+    stacks: Annotated[list[int | str], Field(min_length=1)]
+    defaults: dict[str, Any]
+    configurations: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    controls: dict[Name, dict[str, Any]]
+    thresholds: dict[Name, Optimizer]
+
+    @field_validator("stacks")
+    @classmethod
+    def _seeds(cls, stacks):
+        seeds = [seed for stack in stacks for seed in parse_stack(stack)]
+        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if repeated:
+            raise ValueError(f"seed {repeated[0]} appears twice")
+        return stacks
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        both = sorted(set(self.configurations) & set(self.controls))
+        if both:
+            raise ValueError(f"{both[0]!r} names both a configuration and a control")
+        return self
+
+    @property
+    def seeds(self) -> list[int]:
+        return [seed for stack in self.stacks for seed in parse_stack(stack)]
+
+    def settings(self, name: str) -> dict:
+        """A resolved configuration or control, as plain data."""
+        return resolve(self.defaults, {**self.configurations, **self.controls}[name])
+
+    def runs(self) -> Iterator[tuple[str, str, list[int]]]:
+        """Every training stage that the parameters ask for: configuration, stack name, seeds."""
+        for name in self.configurations:
+            for stack in self.stacks:
+                yield name, str(stack), parse_stack(stack)
+        for name in self.controls:
+            yield name, "all", self.seeds
+
+
+class Timings(_Strict):
+    threads: Count
+    configuration: Name
+    seed: int
+    warmup: Count
+    refreshes: Count
+    repeats: Count
+    target: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Parameters(_Strict):
+    profile: Name
+    data: Data
+    compute: Compute
+    progressive_sharpening: ProgressiveSharpening
+    timings: Timings
+
+    @property
+    def studies(self) -> dict[str, ProgressiveSharpening]:
+        return {"progressive_sharpening": self.progressive_sharpening}
+
+
+def parse_stack(stack: int | str) -> list[int]:
+    """The seeds of a stack: ``3`` is [3], ``"1-3"`` is [1, 2, 3].
+
+    Raises:
+        ValueError: for anything else.
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(stack))
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if last < first:
+        raise ValueError(f"{stack!r} is neither a seed nor a range a-b of seeds")
+    return list(range(first, last + 1))
+
+
+def load(path: Path | str = "params.yaml") -> Parameters:
+    """Read and check a parameters file.
+
+    Raises:
+        ParametersError: naming every fault by its path, with the nearest known key or name.
+    """
+    path = Path(path)
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text())
+    except FileNotFoundError:
+        raise ParametersError(f"{path} does not exist: run from the repository's root") from None
+    except YAMLError as error:
+        raise ParametersError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ParametersError(f"{path}: expected a mapping at the top level")
+    faults: list[str] = []
+    parameters = _validated(Parameters, raw, (), faults)
+    if parameters is not None:
+        study = parameters.progressive_sharpening
+        for group in ("configurations", "controls"):
+            for name, overrides in getattr(study, group).items():
+                places = (("progressive_sharpening", group, name), ("progressive_sharpening", "defaults"))
+                _validated(Settings, resolve(study.defaults, overrides), places[0], faults, overrides, places[1])
+        if parameters.timings.configuration not in study.configurations:
+            faults.append(
+                f"timings.configuration: {_unknown('configuration', parameters.timings.configuration, study.configurations)}"
+            )
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
+        raise ParametersError(f"{path} is not valid; nothing was run:\n{lines}")
+    return parameters
+
+
+def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
+    """The model, or None with its faults told; a fault in a key that ``overrides`` lacks is placed in the defaults."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for fault in error.errors():
+            location = [str(part) for part in fault["loc"] if part != "[key]"]
+            where = place
+            if overrides is not None and not _contains(overrides, location) and _fault_is_inherited(fault):
+                where = defaults_place
+            faults.append(f"{'.'.join([*where, *location])}: {_explain(model, fault)}")
+        return None
+
+
+def _contains(mapping: Any, location: list[str]) -> bool:
+    for part in location:
+        if not isinstance(mapping, dict) or part not in mapping:
+            return False
+        mapping = mapping[part]
+    return True
+
+
+def _fault_is_inherited(fault: dict) -> bool:
+    return fault["type"] != "missing"
+
+
+def _explain(model, fault: dict) -> str:
+    if fault["type"] == "extra_forbidden":
+        known = _fields(model, fault["loc"][:-1])
+        return _unknown("key", str(fault["loc"][-1]), known)
+    if fault["type"] == "missing":
+        return "missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return message
+    return f"{message[0].lower()}{message[1:]}, got {fault['input']!r}"
+
+
+def _fields(model, location) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _unknown(kind: str, name: str, known) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {kind} {name!r}{hint}; known are {', '.join(known)}"

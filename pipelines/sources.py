@@ -1,0 +1,160 @@
+"""Where the pixels come from: three routes to the same CIFAR-10 bytes, and the digits that ship with scikit-learn.
+
+Every route must give arrays with the SHA-256 that params.yaml pins, so every user trains on the same data.
+"""
+
+import hashlib
+import os
+import socket
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+ARCHIVE = "cifar10_first1000_per_batch.npz"
+PER_BATCH = 1000
+_BATCH = 10_000
+_DOWNLOAD_TIMEOUT_S = 30
+
+
+class DataError(RuntimeError):
+    """Data that is missing or not what was pinned; the message says what to do."""
+
+
+def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str]:
+    """The four arrays of a source, checked against their pinned hashes, and the route they came by.
+
+    Args:
+        root: the project's root; ``data/raw`` below it is the second route, and where a download goes.
+
+    Raises:
+        DataError: if no route gives the pinned arrays, with what each one said.
+    """
+    if source == "digits":
+        return verified(digits(), pinned, "scikit-learn's digits"), "scikit-learn"
+    failures = []
+    for name, route in cifar10_routes(root):
+        try:
+            return verified(route(), pinned, name), name
+        except DataError as failure:
+            failures.append(f"  {name}: {failure}")
+    raise DataError(
+        "no route gave the pinned CIFAR-10 arrays.\n"
+        + "\n".join(failures)
+        + "\nDo one of these, then run again:\n"
+        f"  1. set CIFAR10_ROOT to a folder with {ARCHIVE} or with the official cifar-10-batches-py;\n"
+        "  2. put either of them into data/raw;\n"
+        "  3. run where torchvision can download CIFAR-10.\n"
+        "Or run `make quick`, which needs no data: it uses scikit-learn's digits."
+    )
+
+
+def cifar10_routes(root: Path) -> list[tuple[str, Callable[[], Arrays]]]:
+    """The routes in the order they are tried, each with its name."""
+    raw = root / "data" / "raw"
+
+    def from_environment() -> Arrays:
+        folder = os.environ.get("CIFAR10_ROOT")
+        if not folder:
+            raise DataError("not set")
+        return from_folder(Path(folder).expanduser())
+
+    return [
+        ("$CIFAR10_ROOT", from_environment),
+        ("data/raw", lambda: from_folder(raw)),
+        ("torchvision's download", lambda: from_torchvision(raw, download=True)),
+    ]
+
+
+def from_folder(folder: Path) -> Arrays:
+    """The arrays from a folder that holds the archive, or the official batches as torchvision lays them out."""
+    if (folder / ARCHIVE).is_file():
+        return from_archive(folder / ARCHIVE)
+    if (folder / "cifar-10-batches-py").is_dir():
+        return from_torchvision(folder, download=False)
+    raise DataError(f"no {ARCHIVE} and no cifar-10-batches-py in {folder}")
+
+
+def from_archive(path: Path) -> Arrays:
+    """The arrays of an npz archive.
+
+    Raises:
+        DataError: naming the file if it is truncated or no archive, or the array that is missing or corrupted.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is truncated or not an npz archive ({error})") from error
+    arrays = {}
+    with archive:
+        for name in NAMES:
+            try:
+                arrays[name] = archive[name]
+            except KeyError:
+                raise DataError(f"{path} has no array {name}") from None
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise DataError(f"array {name} of {path} is corrupted ({error})") from error
+    return arrays
+
+
+def from_torchvision(folder: Path, download: bool) -> Arrays:
+    """The first 1,000 images of each official batch, through ``torchvision.datasets.CIFAR10``.
+
+    Raises:
+        DataError: if torchvision cannot download them, or finds files that are missing or corrupted.
+    """
+    from torchvision.datasets import CIFAR10
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        train, test = (CIFAR10(str(folder), train=flag, download=download) for flag in (True, False))
+    except Exception as error:  # torchvision, its unpickler and its downloader raise whatever they meet
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"torchvision could not read CIFAR-10 in {folder}: {said}") from error
+    finally:
+        socket.setdefaulttimeout(before)
+    # torchvision gives N x 32 x 32 x 3, batch after batch.
+    rows = np.concatenate([np.arange(start, start + PER_BATCH) for start in range(0, len(train.data), _BATCH)])
+    channels_first = (0, 3, 1, 2)
+    return {
+        "x_train": np.ascontiguousarray(train.data[rows].transpose(channels_first)),
+        "y_train": np.asarray(train.targets, dtype=np.uint8)[rows],
+        "x_test": np.ascontiguousarray(test.data[:PER_BATCH].transpose(channels_first)),
+        "y_test": np.asarray(test.targets, dtype=np.uint8)[:PER_BATCH],
+    }
+
+
+def digits() -> Arrays:
+    """scikit-learn's 8 x 8 digits in file order: the first 1,000 to train on, the next 500 to test."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = bunch.images.astype(np.uint8)[:, None]
+    y = bunch.target.astype(np.uint8)
+    return {"x_train": x[:1000], "y_train": y[:1000], "x_test": x[1000:1500], "y_test": y[1000:1500]}
+
+
+def sha256(array: np.ndarray) -> str:
+    """Of the array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def verified(arrays: Arrays, pinned: dict[str, str], origin: str) -> Arrays:
+    """The arrays, if each has the pinned hash.
+
+    Raises:
+        DataError: naming the first array that has another.
+    """
+    for name in NAMES:
+        actual = sha256(arrays[name])
+        if actual != pinned[name]:
+            raise DataError(
+                f"array {name} from {origin} has SHA-256 {actual[:12]}..., params.yaml pins {pinned[name][:12]}..."
+            )
+    return arrays

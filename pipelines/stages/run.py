@@ -1,0 +1,183 @@
+"""Stage: train one stack of one configuration, resumably; write its history and publish it."""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import parameters
+from pipelines.files import read_json, replacing, write_json, write_parquet
+from pipelines.stages import stage
+
+STATE = Path(".bench")
+CHECKPOINT_EVERY_S = float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20"))
+PROGRESS_EVERY_S = 1.0
+LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
+
+
+@stage
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("configuration")
+    parser.add_argument("--stack", required=True, help="a seed, a range a-b of seeds, or all")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--code", type=Path, required=True, help="the configuration's fingerprint")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--meta", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    started = time.time()
+    checked = parameters.load()
+    study = checked.studies[arguments.study]
+    seeds = study.seeds if arguments.stack == "all" else parameters.parse_stack(arguments.stack)
+    identity = {
+        "settings": study.settings(arguments.configuration),
+        "compute": checked.compute.model_dump(),
+        "data": checked.data.model_dump(),
+        "code": read_json(arguments.code)["fingerprint"],
+    }
+    place = Path(arguments.study) / arguments.configuration / arguments.stack
+    clock = _Clock(STATE / "progress" / f"{'@'.join(place.parts)}.json", identity["settings"]["steps"])
+    outcome, facts, earlier_s, resumed = train(arguments.study, seeds, identity, arguments.data, place, clock)
+    history = outcome.history.frame()
+    summary = {
+        "study": arguments.study,
+        "configuration": arguments.configuration,
+        "profile": checked.profile,
+        "seeds": seeds,
+        **identity,
+        "facts": facts,
+        "diverged": {str(seed): step for seed, step in sorted(outcome.diverged.items())},
+    }
+    write_parquet(arguments.out / "history.parquet", history)
+    write_json(arguments.out / "summary.json", summary)
+    trained_s = time.time() - started
+
+    from benchmarks.evidence.runs import run_rows
+    from pipelines import tracking
+
+    commit = _commit()
+    published = tracking.publish(history, run_rows(history, summary), summary, identity, commit)
+    meta = {
+        "commit": commit,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "hardware": {"processor": _processor(), "cores": os.cpu_count()},
+        "wall_s": round(earlier_s + trained_s, 1),
+        "resumed": resumed,
+        "wandb": published,
+    }
+    write_json(arguments.meta, meta)
+    _checkpoint_path(place).unlink(missing_ok=True)
+    clock.path.unlink(missing_ok=True)
+
+
+def train(study: str, seeds: list[int], identity: dict, data: Path, place: Path, clock: "_Clock"):
+    """Train a stack from its last checkpoint, if there is one of the same identity.
+
+    Returns:
+        (outcome, facts, seconds spent before the resume, whether it resumed).
+    """
+    import torch
+
+    from benchmarks.lab import datasets
+
+    compute = identity["compute"]
+    torch.set_num_threads(compute["threads"])
+    torch.set_num_interop_threads(1)
+    torch.use_deterministic_algorithms(True)
+    with np.load(data) as arrays:
+        images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
+
+    path = _checkpoint_path(place)
+    key = hashlib.sha256(json.dumps([identity, seeds], sort_keys=True).encode()).hexdigest()
+    saved = _load_checkpoint(path, key)
+    earlier_s = saved["seconds"] if saved else 0.0
+    started = last = time.time()
+
+    def observe(step: int, checkpoint) -> None:
+        nonlocal last
+        clock.tick(step)
+        if time.time() - last >= CHECKPOINT_EVERY_S:
+            with replacing(path) as temporary:
+                state = {"key": key, "seconds": earlier_s + time.time() - started, "state": checkpoint()}
+                torch.save(state, temporary)
+            last = time.time()
+
+    resume = saved["state"] if saved else None
+    if saved:
+        print(f"continuing from step {resume['step']}", file=sys.stderr)
+    module = import_module(f"benchmarks.studies.{study}")
+    outcome, facts = module.run(identity["settings"], images, seeds, compute, resume=resume, observe=observe)
+    return outcome, facts, earlier_s, saved is not None
+
+
+class _Clock:
+    """Tells how far a run is: into a file that ``bench`` reads, and onto a terminal."""
+
+    def __init__(self, path: Path, steps: int):
+        self.path = path
+        self.steps = steps
+        self.started = time.time()
+        self.first_step: int | None = None
+        self.last = 0.0
+
+    def tick(self, step: int) -> None:
+        if self.first_step is None:
+            self.first_step = step - 1
+        now = time.time()
+        if now - self.last < PROGRESS_EVERY_S and step < self.steps:
+            return
+        self.last = now
+        per_step = (now - self.started) / (step - self.first_step)
+        left_s = (self.steps - step) * per_step
+        write_json(self.path, {"step": step, "steps": self.steps, "left_s": round(left_s, 1)})
+        if sys.stderr.isatty():
+            print(f"\r  step {step} of {self.steps}, {left_s:.0f} s left ", end="", file=sys.stderr, flush=True)
+
+
+def _checkpoint_path(place: Path) -> Path:
+    return STATE / "checkpoints" / place.with_suffix(".pt")
+
+
+def _load_checkpoint(path: Path, key: str) -> dict | None:
+    """The checkpoint of this very run, or None: another identity's, or an unreadable one, is of no use."""
+    import torch
+
+    if not path.is_file():
+        return None
+    try:
+        saved = torch.load(path, weights_only=True)
+    except Exception as error:  # a damaged file fails in as many ways as pickles and archives do
+        print(f"ignoring an unreadable checkpoint, {path}: {error}", file=sys.stderr)
+        return None
+    return saved if saved.get("key") == key else None
+
+
+def _commit() -> str:
+    """The commit of the code, or "unknown" outside a Git checkout."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _processor() -> str:
+    """The processor's model, which decides how floats round; nothing that names a machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

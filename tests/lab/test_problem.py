@@ -1,0 +1,191 @@
+"""Losses, gradients and Hessian-vector products against oracles that share no code with them, in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from benchmarks.lab import architectures
+from benchmarks.lab.measurements.eigensolvers import dense_matrix
+from benchmarks.lab.problem import Problem, flatten_parameters, stack_parameters
+
+N, D, C = 24, 6, 3
+
+
+def data(seed=0, classes=C):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(N, D, generator=generator, dtype=torch.float64)
+    labels = torch.randint(classes, (N,), generator=generator)
+    return inputs, labels
+
+
+def conv_net():
+    return nn.Sequential(
+        nn.Unflatten(1, (1, D)), nn.Conv1d(1, 3, 3), nn.GELU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(6, C)
+    )
+
+
+NETWORKS = {
+    "fc-tanh": lambda: architectures.build("mlp", (D,), C, hidden=[5, 4], activation="tanh"),
+    "fc-gelu": lambda: architectures.build("mlp", (D,), C, hidden=[5], activation="gelu"),
+    "deep linear": lambda: architectures.build("deep_linear", (D,), C, hidden=[4]),
+    "convolution": conv_net,
+    "group norm": lambda: nn.Sequential(nn.Linear(D, 8), nn.GroupNorm(2, 8), nn.Tanh(), nn.Linear(8, C)),
+    "batch norm": lambda: nn.Sequential(
+        nn.Linear(D, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Tanh(), nn.Linear(5, C)
+    ),
+    "residual": lambda: Residual(),
+}
+
+
+class Residual(nn.Module):
+    """A module of a user's own: a method call, a skip connection, a scalar parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(D, D)
+        self.gain = nn.Parameter(torch.tensor(0.5))
+        self.readout = nn.Linear(D, C)
+
+    def forward(self, x):
+        return self.readout(x + self.gain * torch.tanh(self.inner(x)))
+
+
+def stack(make, runs):
+    torch.manual_seed(1)
+    modules = [make().double() for _ in range(runs)]
+    return modules, stack_parameters(modules)
+
+
+def targets_for(loss, labels):
+    return F.one_hot(labels, C).double() if loss == "mse" else labels
+
+
+# torch.func.hessian of a BatchNorm in training mode is wrong by up to 0.7 here, and not even symmetric (torch 2.14.1):
+# for that layer finite differences are the oracle.
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("network", sorted(set(NETWORKS) - {"batch norm"}))
+@pytest.mark.parametrize("runs", [1, 3])
+def test_loss_gradient_and_hessian_of_every_run_match_torch_func(network, loss, runs):
+    inputs, labels = data()
+    targets = targets_for(loss, labels)
+    modules, params_RxP = stack(NETWORKS[network], runs)
+    problem = Problem(modules[0], inputs, targets, loss)
+    point = problem.at(params_RxP, curvature=True)
+    hessians = dense_matrix(point.hvp, runs, problem.parameters)
+    for r, module in enumerate(modules):
+
+        def loss_of(params_P, module=module):
+            named, start = {}, 0
+            for name, p in module.named_parameters():
+                named[name] = params_P[start : start + p.numel()].view(p.shape)
+                start += p.numel()
+            outputs = functional_call(module, named, (inputs,))
+            if loss == "mse":
+                return 0.5 * ((outputs - targets) ** 2).sum() / N
+            return F.cross_entropy(outputs, labels)
+
+        torch.testing.assert_close(point.losses_R[r], loss_of(params_RxP[r]))
+        torch.testing.assert_close(point.grads_RxP[r], torch.func.grad(loss_of)(params_RxP[r]))
+        torch.testing.assert_close(hessians[r], torch.func.hessian(loss_of)(params_RxP[r]), rtol=1e-9, atol=1e-11)
+
+
+def test_linear_regression_hessian_is_the_input_covariance():
+    inputs, labels = data()
+    module = architectures.build("deep_linear", (D,), C).double()
+    problem = Problem(module, inputs, F.one_hot(labels, C).double(), "mse")
+    point = problem.at(flatten_parameters(module)[None], curvature=True)
+    (hessian,) = dense_matrix(point.hvp, 1, problem.parameters)
+    expected = torch.kron(torch.eye(C, dtype=torch.float64), inputs.T @ inputs / N)
+    torch.testing.assert_close(hessian, expected)
+
+
+def test_softmax_regression_hessian_is_boehnings_closed_form():
+    inputs, labels = data()
+    module = architectures.build("deep_linear", (D,), C).double()
+    params_P = flatten_parameters(module)
+    problem = Problem(module, inputs, labels, "cross_entropy")
+    (hessian,) = dense_matrix(problem.at(params_P[None], curvature=True).hvp, 1, problem.parameters)
+    p_NxC = torch.softmax(inputs @ params_P.view(C, D).T, dim=1)
+    fisher_NxCxC = torch.diag_embed(p_NxC) - p_NxC[:, :, None] * p_NxC[:, None, :]
+    expected = torch.einsum("nab,ni,nj->aibj", fisher_NxCxC, inputs, inputs).reshape(C * D, C * D) / N
+    torch.testing.assert_close(hessian, expected)
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_hessian_vector_product_matches_central_differences_of_the_gradient(network, loss):
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS[network], 2)
+    problem = Problem(modules[0], inputs, targets_for(loss, labels), loss)
+    v = torch.randn(2, problem.parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    h = 1e-5  # the error is h^2 times a third derivative, which BatchNorm makes large
+    difference = (problem.at(params_RxP + h * v).grads_RxP - problem.at(params_RxP - h * v).grads_RxP) / (2 * h)
+    torch.testing.assert_close(problem.at(params_RxP, curvature=True).hvp(v), difference, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 24, 1000])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_chunks_change_nothing_beyond_rounding(chunk_size, runs):
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS["fc-tanh"], runs)
+    whole = Problem(modules[0], inputs, labels, "cross_entropy").at(params_RxP, curvature=True)
+    parts = Problem(modules[0], inputs, labels, "cross_entropy", chunk_size).at(params_RxP, curvature=True)
+    vecs_RxPxK = torch.randn(*params_RxP.shape, 3, dtype=torch.float64)
+    for name in ("losses_R", "grads_RxP", "outputs_RxNxC"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(parts.hvp(vecs_RxPxK), whole.hvp(vecs_RxPxK), rtol=1e-10, atol=1e-13)
+
+
+def test_several_vectors_at_once_are_the_single_products():
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS["fc-tanh"], 2)
+    point = Problem(modules[0], inputs, labels, "cross_entropy").at(params_RxP, curvature=True)
+    vecs_RxPxK = torch.randn(*params_RxP.shape, 4, dtype=torch.float64)
+    one_by_one = torch.stack([point.hvp(vecs_RxPxK[:, :, k]) for k in range(4)], dim=-1)
+    torch.testing.assert_close(point.hvp(vecs_RxPxK), one_by_one, rtol=0, atol=0)
+
+
+def test_a_loss_linear_in_the_parameters_has_no_curvature():
+    inputs, _ = data()
+    module = nn.Linear(D, 1).double()
+    point = Problem(module, inputs, torch.zeros(N), "objective").at(flatten_parameters(module)[None], curvature=True)
+    assert not point.hvp(torch.ones(1, D + 1, dtype=torch.float64)).any()
+
+
+def test_mse_is_half_the_sum_over_outputs():
+    module = nn.Linear(D, C, bias=False).double()
+    inputs, labels = data()
+    targets = F.one_hot(labels, C).double()
+    point = Problem(module, inputs, targets, "mse").at(flatten_parameters(module)[None])
+    expected = nn.MSELoss()(module(inputs), targets) * C / 2
+    torch.testing.assert_close(point.losses_R[0], expected.detach())
+
+
+@pytest.mark.parametrize(
+    ("module", "chunk_size", "message"),
+    [
+        (nn.Sequential(nn.Linear(D, C), nn.Dropout(0.5)), None, "Dropout '1' is random"),
+        (nn.Sequential(nn.Linear(D, C), nn.BatchNorm1d(C)), None, "track_running_stats=False"),
+        (nn.Sequential(nn.Linear(D, C), nn.BatchNorm1d(C, track_running_stats=False)), 5, "couples the examples"),
+    ],
+)
+def test_a_module_that_is_no_function_of_its_parameters_is_refused(module, chunk_size, message):
+    inputs, labels = data()
+    with pytest.raises(ValueError, match=message):
+        Problem(module, inputs, labels, "cross_entropy", chunk_size)
+
+
+def test_refusals_name_what_is_wrong():
+    inputs, labels = data()
+    module = nn.Linear(D, C)
+    with pytest.raises(ValueError, match="unknown loss 'mes'"):
+        Problem(module, inputs, labels, "mes")
+    with pytest.raises(ValueError, match="24 inputs but 5 targets"):
+        Problem(module, inputs, labels[:5], "mse")
+    problem = Problem(module, inputs.float(), labels, "cross_entropy")
+    with pytest.raises(ValueError, match=r"must be R x 21, got \(21,\)"):
+        problem.at(flatten_parameters(module))
+    with pytest.raises(RuntimeError, match="curvature=True"):
+        problem.at(flatten_parameters(module)[None]).hvp(torch.zeros(1, 21))
