@@ -60,7 +60,7 @@ def largest_stable_curvature(
 
 def stability_threshold(build: Callable[[list[nn.Parameter]], list[Optimizer]]) -> float:
     """The largest curvature at which the library's optimizer is stable on a one-dimensional quadratic."""
-    return largest_stable_curvature(lambda a: float(np.abs(np.linalg.eigvals(one_step_map(build, a))).max()))
+    return largest_stable_curvature(lambda a: spectral_radius(one_step_map(build, a)))
 
 
 def _optimizer(build) -> tuple[nn.Parameter, Optimizer]:
@@ -96,3 +96,12 @@ def _step(build, curvature: float, momentum: str | None, w: float, m: float) -> 
     parameter.grad = curvature * parameter.detach()
     optimizer.step()
     return parameter.item() / _SCALE, state[momentum].item() / _SCALE if momentum else 0.0
+
+
+def heavy_ball_map(curvature: float, lr: float, momentum: float) -> np.ndarray:
+    """The map of ``m <- b m + a w; w <- w - lr m`` written out by hand: what the extraction is checked against."""
+    return np.array([[1 - lr * curvature, -lr * momentum], [curvature, momentum]])
+
+
+def spectral_radius(matrix: np.ndarray) -> float:
+    return float(np.abs(np.linalg.eigvals(matrix)).max())

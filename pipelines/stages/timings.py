@@ -1,0 +1,36 @@
+"""Stage: seconds. Run alone, after everything else; part of no verdict."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import parameters
+from pipelines.files import write_csv
+from pipelines.stages import stage
+
+
+@stage
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", choices=["training_step", "eigensolvers"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    import torch
+
+    from benchmarks.lab import datasets
+
+    checked = parameters.load()
+    timings, compute = checked.timings, checked.compute.model_dump()
+    torch.set_num_threads(timings.threads)
+    with np.load(arguments.data) as arrays:
+        images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
+    settings = checked.progressive_sharpening.settings(timings.configuration)
+    study = import_module(f"benchmarks.studies.{arguments.study}")
+    write_csv(arguments.out, study.run(settings, images, [timings.seed], compute, timings.model_dump()))
+
+
+if __name__ == "__main__":
+    main()
