@@ -1,0 +1,33 @@
+"""Reading what runs left behind, for notebooks and for the table stage."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+
+def load_history(study: str, configuration: str, root: Path | str = ".") -> pd.DataFrame:
+    """The history of every seed of a configuration, as after ``dvc repro`` or a clone and ``dvc pull``.
+
+    Args:
+        root: the repository's root.
+
+    Returns:
+        one row a seed, step and metric, with the columns seed, step, metric, value.
+
+    Raises:
+        FileNotFoundError: naming the configurations there are, or the command that brings them.
+    """
+    folder = Path(root) / "runs" / study / configuration
+    paths = sorted(folder.glob("*/history.parquet"))
+    if not paths:
+        there = sorted(p.parent.parent.name for p in folder.parent.glob("*/*/history.parquet"))
+        known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there are no runs: `dvc pull` brings them"
+        raise FileNotFoundError(f"no history of {study}/{configuration} in {Path(root).resolve()}: {known}")
+    history = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    return history.sort_values(["seed", "metric", "step"], kind="stable", ignore_index=True)
+
+
+def load_summary(folder: Path) -> dict:
+    """The summary.json of one stage's run folder."""
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))

@@ -1,0 +1,85 @@
+"""From runs to a study's tables and curves.
+
+The long table has one row a run (`benchmarks.evidence.runs`); the cell table one row a configuration and metric, with
+the interval over seeds; the curves what a figure needs.
+"""
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.evidence.runs import COLUMNS, METRICS
+from benchmarks.evidence.statistics import t_interval
+
+CELL_COLUMNS = [
+    "study",
+    "configuration",
+    "learning_rate",
+    "metric",
+    "unit",
+    "n",
+    "mean",
+    "sd",
+    "ci95_low",
+    "ci95_high",
+]
+MAX_POINTS = 400
+
+
+def cells(long: pd.DataFrame) -> pd.DataFrame:
+    """One row a configuration and metric: mean, sample sd and 95 % t-interval over the n seeds that have a value.
+
+    Empty where n does not allow it: the mean needs one seed, sd and interval two.
+    """
+    rows = []
+    for configuration, runs in long.groupby("configuration", sort=False):
+        for metric in METRICS:
+            values = runs[metric].dropna().to_numpy(dtype=float)
+            interval = t_interval(values, 0.95)
+            rows.append(
+                {
+                    "study": runs["study"].iloc[0],
+                    "configuration": configuration,
+                    "learning_rate": runs["learning_rate"].iloc[0],
+                    "metric": metric,
+                    "unit": COLUMNS[metric][0],
+                    "n": len(values),
+                    "mean": values.mean() if len(values) else np.nan,
+                    "sd": values.std(ddof=1) if len(values) > 1 else np.nan,
+                    "ci95_low": interval.low if interval else np.nan,
+                    "ci95_high": interval.high if interval else np.nan,
+                }
+            )
+    return pd.DataFrame(rows, columns=CELL_COLUMNS)
+
+
+def curves(histories: dict[str, pd.DataFrame], metrics: tuple[str, ...] = ("loss", "sharpness")) -> pd.DataFrame:
+    """Mean and range over seeds at each step, at most 400 steps a curve: configuration, metric, step, mean, low, high, n.
+
+    Args:
+        histories: by configuration; columns seed, step, metric, value.
+    """
+    parts = []
+    for configuration, history in histories.items():
+        for metric in metrics:
+            mine = history[history["metric"] == metric]
+            steps = thin(np.sort(mine["step"].unique()))
+            grouped = mine[mine["step"].isin(steps)].groupby("step")["value"]
+            part = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+            part.insert(0, "metric", metric)
+            part.insert(0, "configuration", configuration)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def thin(steps: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
+    """At most ``limit`` of the steps, the first and last among them.
+
+    The stride is odd: gradient descent at the edge of stability oscillates with period two, and an even stride would
+    show one phase of it alone.
+    """
+    if len(steps) <= limit:
+        return steps
+    stride = -(-len(steps) // (limit - 1))
+    stride += 1 - stride % 2
+    kept = steps[::stride]
+    return kept if kept[-1] == steps[-1] else np.append(kept, steps[-1])

@@ -1,0 +1,272 @@
+"""``bench``: rebuild, check, read. DVC does the work; this chooses targets, shows progress and reads results."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.evidence import claims as register
+from benchmarks.evidence.report import number
+from benchmarks.evidence.runs import run_rows
+from pipelines import doctor, parameters, rebuild
+from pipelines.sources import DataError
+
+CLAIMS = Path("claims.yaml")
+TABLES = Path("results/tables")
+REPORT = Path("results/report.html")
+QUICK = Path(".quick")
+# What the quick workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
+QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore")
+EXPECTED = (parameters.ParametersError, register.ClaimsError, rebuild.RebuildError, DataError, FileNotFoundError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.command != "doctor":
+            _go_to_root()
+        return parsed.run(parsed)
+    except EXPECTED as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: finished stages are kept, and a cut run continues from its last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description="A benchmark for the dynamics of optimization.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("repro", help="rebuild what is stale: all of it, a study, or what a claim needs")
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM")
+    command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages at once (default 1)")
+    command.set_defaults(run=repro)
+
+    command = commands.add_parser("quick", help="the quick profile in a scratch workspace, .quick/")
+    command.add_argument("-j", "--jobs", type=_positive, default=2)
+    command.set_defaults(run=quick)
+
+    command = commands.add_parser("status", help="what a rebuild would run, and the verdicts as they stand")
+    command.set_defaults(run=status)
+
+    command = commands.add_parser("report", help="tables, verdicts, figures and report again, without training")
+    command.set_defaults(run=report)
+
+    command = commands.add_parser("explain", help="a claim: prediction, estimator, runs, cells, verdict")
+    command.add_argument("claim")
+    command.set_defaults(run=explain)
+
+    command = commands.add_parser("doctor", help="check the environment and the data")
+    command.set_defaults(run=lambda _: doctor.main())
+    return parser
+
+
+def repro(parsed: argparse.Namespace) -> int:
+    checked = parameters.load()
+    claims = register.load(CLAIMS)
+    study = claim = None
+    if parsed.target in (*checked.studies, "timings"):
+        study = parsed.target
+    elif parsed.target is not None:
+        claim = _named_claim(claims, parsed.target)
+    names = None if claim is None else _configurations(claims[claim])
+    stages = rebuild.training_stages(checked, names)
+    done = rebuild.rebuild(checked, parsed.jobs, study, stages, tables=claim is None)
+    print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
+    for address in done.failed:
+        print(f"  failed: {address}")
+    if claim is not None and not done.failed:
+        _print_fresh_verdict(claims, claim, checked)
+        print("the committed tables are as they were: `bench repro` rebuilds them")
+    elif claim is None and not done.failed:
+        _print_verdicts(claims)
+        print(f"report: {REPORT.resolve()}")
+    return 1 if done.failed else 0
+
+
+def quick(parsed: argparse.Namespace) -> int:
+    QUICK.mkdir(exist_ok=True)
+    for part in QUICK_PARTS:
+        source, target = Path(part), QUICK / part
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            # Lock files are the reference's: the quick workspace keeps its own.
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock", ".gitignore"))
+        else:
+            shutil.copy2(source, target)
+    shutil.copy2("params.quick.yaml", QUICK / "params.yaml")
+    os.chdir(QUICK)
+    if not Path(".dvc").is_dir():
+        for step in (("init", "-q", "--no-scm"), ("config", "core.analytics", "false")):
+            if rebuild.dvc(*step).returncode != 0:
+                raise rebuild.RebuildError(f"dvc {' '.join(step)} failed in {QUICK}: remove the folder and try again")
+    # A fresh process: the copied packages must be imported, not these.
+    command = [sys.executable, "-m", "pipelines.cli", "repro", "-j", str(parsed.jobs)]
+    return subprocess.run(command, env=rebuild.environment(), check=False).returncode
+
+
+def status(parsed: argparse.Namespace) -> int:
+    parameters.load()
+    reasons = rebuild.stale()
+    if not reasons:
+        print("everything is up to date")
+    for stage, why in reasons.items():
+        print(f"stale: {stage}")
+        for entry in why:
+            for kind, what in entry.items() if isinstance(entry, dict) else ((entry, {}),):
+                listed = ", ".join(f"{name} ({state})" for name, state in what.items()) if what else ""
+                print(f"    {kind}{': ' + listed if listed else ''}")
+    if (TABLES / "claims.csv").is_file():
+        _print_verdicts(register.load(CLAIMS))
+    return 0
+
+
+def report(parsed: argparse.Namespace) -> int:
+    parameters.load()
+    targets = ["tabulate", "judge", "draw", "pipelines/timings/dvc.yaml:draw", "report"]
+    if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
+        raise rebuild.RebuildError("a table stage failed; what it said is above")
+    _print_verdicts(register.load(CLAIMS))
+    print(f"report: {REPORT.resolve()}")
+    return 0
+
+
+def explain(parsed: argparse.Namespace) -> int:
+    claims = register.load(CLAIMS)
+    name = _named_claim(claims, parsed.claim)
+    claim = claims[name]
+    print(f"{name}. {claim.title}\n")
+    for label, text in (
+        ("section", claim.section),
+        ("source", claim.source),
+        ("registered", str(claim.registered)),
+        ("statement", claim.statement),
+        ("measured as", claim.measurement),
+        ("seen before", claim.disclosure),
+    ):
+        if text:
+            print(f"{label + ':':<14}{text.strip()}")
+    for amendment in claim.amendments:
+        print(f"amended {amendment.date}: {amendment.reason.strip()} (verdict before: {amendment.old_verdict})")
+    table = _checks_table()
+    for check_name, check in claim.checks.items():
+        arguments = ", ".join(f"{key}={value}" for key, value in check.estimator.model_extra.items())
+        low, high = check.limits
+        print(f"\n{check_name} ({check.role}): {check.statement}")
+        print(f"    estimator   {check.estimator.name}({arguments})")
+        print(f"    prediction  {number(check.predicted)}, band [{low:.10g}, {high:.10g}], {check.fidelity}")
+        if check.regime:
+            print(f"    regime      {check.regime.meaning}")
+        rows = table[table["check"] == check_name]
+        if rows.empty:
+            print("    verdict     not-run: no row in claims.csv, `bench repro` makes it")
+            continue
+        row = rows.iloc[0]
+        interval = f", 95 % interval [{row.ci95_low:.5g}, {row.ci95_high:.5g}]" if pd.notna(row.ci95_low) else ""
+        unit = f" {row.unit}" if isinstance(row.unit, str) else ""
+        print(f"    measured    {row.measured:.10g}{unit}, n = {row.n}{interval}")
+        print(f"    verdict     {row.verdict}: {row.reason}")
+    _print_runs(_configurations(claim))
+    if not table.empty:
+        verdict, why = register.claim_verdict(table[table["claim"] == name])
+        print(f"\n{name}: {verdict} ({why})")
+    return 0
+
+
+def _print_runs(configurations: set[str]) -> None:
+    path = TABLES / "progressive_sharpening.long.csv"
+    if not path.is_file():
+        return
+    runs = pd.read_csv(path)
+    mine = runs[runs["configuration"].isin(configurations)]
+    if mine.empty:
+        return
+    columns = ["configuration", "seed", "learning_rate", "steps", "late_sharpness", "late_sharpness_ratio", "edge_fraction"]
+    print(f"\nruns (rows of {path}):")
+    print(mine[columns].to_string(index=False, float_format="{:.5g}".format))
+    cells = TABLES / "progressive_sharpening.csv"
+    print(f"cells: {int(pd.read_csv(cells)['configuration'].isin(configurations).sum())} rows of {cells}")
+
+
+def _print_verdicts(claims: dict[str, register.Claim]) -> None:
+    table = _checks_table()
+    print("verdicts:")
+    for name, claim in claims.items():
+        verdict, why = register.claim_verdict(table[table["claim"] == name])
+        print(f"  {name:<4} {verdict:<13} {claim.title}: {why}")
+
+
+def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: parameters.Parameters) -> None:
+    """The verdict of one claim from the runs there are, without touching a table."""
+    from benchmarks.evidence.histories import load_history, load_summary
+
+    wanted, parts = _configurations(claims[name]), []
+    for study, settings in checked.studies.items():
+        for configuration, stack, seeds in settings.runs():
+            if configuration in wanted:
+                history = load_history(study, configuration)
+                summary = load_summary(Path("runs") / study / configuration / stack)
+                parts.append(run_rows(history[history["seed"].isin(seeds)], summary))
+    tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
+    thresholds = TABLES / "stability_thresholds.csv"
+    if thresholds.is_file():
+        tables["stability_thresholds"] = pd.read_csv(thresholds)
+    checks = register.judge({name: claims[name]}, tables, checked.data.source)
+    for row in checks.itertuples():
+        print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")
+    verdict, why = register.claim_verdict(checks)
+    print(f"{name}: {verdict} ({why})")
+
+
+def _checks_table() -> pd.DataFrame:
+    path = TABLES / "claims.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=register.CHECK_COLUMNS)
+    return pd.read_csv(path, keep_default_na=True)
+
+
+def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
+    by_lower = {known.lower(): known for known in claims}
+    if name.lower() not in by_lower:
+        raise register.ClaimsError(
+            f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; studies are progressive_sharpening, timings"
+        )
+    return by_lower[name.lower()]
+
+
+def _configurations(claim: register.Claim) -> set[str]:
+    """The configurations, or the thresholds stage, that a claim's checks rest on."""
+    names: set[str] = set()
+    for check in claim.checks.values():
+        arguments = check.estimator.model_extra
+        names |= {arguments["configuration"]} if "configuration" in arguments else set()
+        names |= set(arguments.get("configurations", ()))
+        if check.estimator.name == "threshold":
+            names.add("thresholds")
+    return names
+
+
+def _go_to_root() -> None:
+    """Work from the repository's root, from wherever in it the command was given."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").is_file() and (folder / "pipelines").is_dir():
+            os.chdir(folder)
+            return
+    raise FileNotFoundError("not inside the benchmark: no params.yaml with pipelines/ beside it, here or above")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""``bench doctor``: what is wrong with the environment and the data, and how to mend it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+from benchmarks.evidence import claims
+from pipelines import parameters, sources
+
+FREE_GB = 2.0
+Finding = tuple[bool, str, str]  # fine?, what was found, how to mend it
+
+
+def main() -> int:
+    """Print every finding; 1 if anything is wrong."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _place,
+        _python,
+        _packages,
+        _tools,
+        _parameters,
+        _claims,
+        _data,
+        _tracking,
+        _disk,
+    ]
+    wrong = 0
+    for check in checks:
+        for fine, what, mend in check():
+            print(f"{'ok   ' if fine else 'WRONG'} {what}")
+            if not fine:
+                wrong += 1
+                print(f"      mend: {mend}")
+    print("\nall is well" if not wrong else f"\n{wrong} thing{'s' if wrong > 1 else ''} to mend")
+    return 1 if wrong else 0
+
+
+def _place() -> Iterator[Finding]:
+    fine = Path("params.yaml").is_file() and Path("dvc.yaml").is_file()
+    yield fine, "repository root" if fine else "no params.yaml here", "run from the repository's root"
+
+
+def _python() -> Iterator[Finding]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield (3, 11) <= sys.version_info[:2] <= (3, 12), f"Python {found}", "use Python 3.11 or 3.12: `make clean env PYTHON=python3.12`"
+
+
+def _packages() -> Iterator[Finding]:
+    lock = Path("requirements.lock")
+    if not lock.is_file():
+        yield False, "no requirements.lock", "restore it from Git"
+        return
+    for name in ("torch", "torchvision", "dvc", "wandb", "numpy", "pandas", "pyarrow", "scipy"):
+        pins = re.findall(rf"^{name}==([^ \n]+)(?: ;[^\n]*python_full_version (<|>=) '3\.12')?", lock.read_text(), re.M)
+        new = sys.version_info >= (3, 12)
+        wanted = next((pin for pin, side in pins if not side or (side == ">=") == new), None)
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = None
+        yield found == wanted, f"{name} {found or 'is not installed'}", f"`make env` installs {name} {wanted}"
+
+
+def _tools() -> Iterator[Finding]:
+    yield shutil.which("git") is not None, "git on the path", "install git"
+    python = shutil.which("python")
+    same = python is not None and os.path.samefile(python, sys.executable)
+    # Stages call `python`; bench and the Makefile put the environment first, a bare `dvc repro` needs it activated.
+    yield same, "`python` is this environment's", "`source .venv/bin/activate` before a bare `dvc repro` (make and bench do it themselves)"
+
+
+def _parameters() -> Iterator[Finding]:
+    for path in ("params.yaml", "params.quick.yaml"):
+        if path != "params.yaml" and not Path(path).is_file():
+            continue
+        try:
+            parameters.load(path)
+            yield True, f"{path} is valid", ""
+        except parameters.ParametersError as error:
+            yield False, str(error), f"correct {path}"
+
+
+def _claims() -> Iterator[Finding]:
+    try:
+        yield True, f"claims.yaml is valid: {', '.join(claims.load('claims.yaml'))}", ""
+    except claims.ClaimsError as error:
+        yield False, str(error), "correct claims.yaml"
+
+
+def _data() -> Iterator[Finding]:
+    try:
+        data = parameters.load().data
+    except parameters.ParametersError:
+        return
+    pinned = data.sha256.model_dump()
+    prepared = Path("data/images.npz")
+    if prepared.is_file():
+        try:
+            sources.verified(sources.from_archive(prepared), pinned, str(prepared))
+            yield True, f"{prepared} holds the pinned {data.source} arrays", ""
+        except sources.DataError as error:
+            yield False, str(error), f"remove {prepared}; `dvc repro prepare` makes it again"
+        return
+    if data.source != "cifar10":
+        return
+    found = []
+    for name, route in sources.cifar10_routes(Path.cwd())[:2]:
+        try:
+            sources.verified(route(), pinned, name)
+            yield True, f"CIFAR-10 by {name}", ""
+            return
+        except sources.DataError as error:
+            found.append(f"{name}: {error}")
+    yield (
+        False,
+        "CIFAR-10 is not here (" + "; ".join(found) + ")",
+        f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: torchvision "
+        "then downloads it. `make quick` needs none",
+    )
+
+
+def _tracking() -> Iterator[Finding]:
+    mode = os.environ.get("WANDB_MODE", "online where a key is found, else offline")
+    yield True, f"W&B mode: {mode}", ""
+    marker = Path(".bench/wandb-unreachable")
+    yield (
+        not marker.exists(),
+        "no W&B failure on record" if not marker.exists() else "W&B did not answer in the last rebuild, so it went on offline",
+        "`bench repro` tries again; `wandb sync` publishes offline runs",
+    )
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(".").free / 1e9
+    yield free > FREE_GB, f"{free:.0f} GB of disk free", f"free at least {FREE_GB:.0f} GB"
+    store = Path("results/store")
+    if store.is_dir():
+        size = sum(p.stat().st_size for p in store.rglob("*") if p.is_file()) / 1e6
+        yield size < 40, f"embedded store: {size:.1f} MB", "prune it: docs/architecture.md, The store"
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
+    ).stdout.split()
+    yield bool(listed), f"DVC remote: {listed[0] if listed else 'none'}", "restore .dvc/config from Git"

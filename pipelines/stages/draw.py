@@ -1,0 +1,31 @@
+"""Stage: one figure."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.evidence import figures
+from pipelines.files import replacing
+from pipelines.stages import stage
+
+
+@stage
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figure", nargs="+", choices=sorted(figures.FIGURES))
+    parser.add_argument("--tables", type=Path, default=Path("results/tables"))
+    parser.add_argument("--curves", type=Path, default=Path("results/curves/progressive_sharpening.parquet"))
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    paths = sorted(arguments.tables.rglob("*.csv"))
+    tables = {path.relative_to(arguments.tables).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
+    curves = pd.read_parquet(arguments.curves)
+    for name in arguments.figure:
+        draw, _ = figures.FIGURES[name]
+        with replacing(arguments.out / f"{name}.svg") as temporary:
+            figures.save(draw(tables, curves), temporary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Stage: a study's runs as tables and curves. Enumerates the runs that params.yaml asks for."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.evidence.histories import load_history, load_summary
+from benchmarks.evidence.runs import run_rows
+from benchmarks.evidence.tables import cells, curves
+from pipelines import parameters
+from pipelines.files import prune, write_csv, write_parquet
+from pipelines.stages import stage
+
+
+@stage
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--tables", type=Path, default=Path("results/tables"))
+    parser.add_argument("--curves", type=Path, default=Path("results/curves"))
+    arguments = parser.parse_args()
+    study = parameters.load().studies[arguments.study]
+    folder = arguments.runs / arguments.study
+    wanted = list(study.runs())
+
+    for configuration, stack, _ in wanted:
+        if not (folder / configuration / stack / "history.parquet").is_file():
+            raise ValueError(
+                f"missing run {arguments.study}/{configuration}, stack {stack}: params.yaml asks for it; "
+                f"`dvc repro` trains it, `dvc pull` brings it if it was pushed"
+            )
+    kept = {folder / configuration for configuration, _, _ in wanted}
+    orphans = prune(folder, kept, shutil.rmtree)
+    for place in sorted(kept):
+        orphans += prune(place, {folder / c / s for c, s, _ in wanted if folder / c == place}, shutil.rmtree)
+    for orphan in orphans:
+        print(f"pruned {orphan}: params.yaml no longer asks for it")
+
+    rows, histories = [], {}
+    for configuration, stack, _ in wanted:
+        place = folder / configuration / stack
+        summary = load_summary(place)
+        if summary["settings"] != study.settings(configuration):
+            raise ValueError(f"{place} was trained with other settings than params.yaml has now: run `dvc repro`")
+        rows.append(run_rows(pd.read_parquet(place / "history.parquet"), summary))
+        histories[configuration] = load_history(arguments.study, configuration, arguments.runs.parent)
+    long = pd.concat(rows, ignore_index=True)
+    write_csv(arguments.tables / f"{arguments.study}.long.csv", long)
+    write_csv(arguments.tables / f"{arguments.study}.csv", cells(long))
+    write_parquet(arguments.curves / f"{arguments.study}.parquet", curves(histories))
+
+
+if __name__ == "__main__":
+    main()
