@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: finished stages are kept, and a cut run continues from its last checkpoint", file=sys.stderr)
+        print(
+            "interrupted: finished stages are kept, and a cut run continues from its last checkpoint", file=sys.stderr
+        )
         return 130
 
 
@@ -94,9 +96,11 @@ def quick(parsed: argparse.Namespace) -> int:
     for part in QUICK_PARTS:
         source, target = Path(part), QUICK / part
         if source.is_dir():
-            shutil.rmtree(target, ignore_errors=True)
+            for old in target.rglob("*.py"):
+                old.unlink()
             # Lock files are the reference's: the quick workspace keeps its own.
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock", ".gitignore"))
+            ignored = shutil.ignore_patterns("__pycache__", "dvc.lock", ".gitignore")
+            shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
     shutil.copy2("params.quick.yaml", QUICK / "params.yaml")
@@ -186,7 +190,15 @@ def _print_runs(configurations: set[str]) -> None:
     mine = runs[runs["configuration"].isin(configurations)]
     if mine.empty:
         return
-    columns = ["configuration", "seed", "learning_rate", "steps", "late_sharpness", "late_sharpness_ratio", "edge_fraction"]
+    columns = [
+        "configuration",
+        "seed",
+        "learning_rate",
+        "steps",
+        "late_sharpness",
+        "late_sharpness_ratio",
+        "edge_fraction",
+    ]
     print(f"\nruns (rows of {path}):")
     print(mine[columns].to_string(index=False, float_format="{:.5g}".format))
     cells = TABLES / "progressive_sharpening.csv"
@@ -234,7 +246,8 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     by_lower = {known.lower(): known for known in claims}
     if name.lower() not in by_lower:
         raise register.ClaimsError(
-            f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; studies are progressive_sharpening, timings"
+            f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; "
+            "studies are progressive_sharpening, timings"
         )
     return by_lower[name.lower()]
 

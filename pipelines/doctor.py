@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-
 from benchmarks.evidence import claims
 from pipelines import parameters, sources
 
@@ -48,7 +47,11 @@ def _place() -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     found = ".".join(map(str, sys.version_info[:3]))
-    yield (3, 11) <= sys.version_info[:2] <= (3, 12), f"Python {found}", "use Python 3.11 or 3.12: `make clean env PYTHON=python3.12`"
+    yield (
+        (3, 11) <= sys.version_info[:2] <= (3, 12),
+        f"Python {found}",
+        "use Python 3.11 or 3.12: `make clean env PYTHON=python3.12`",
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -72,7 +75,11 @@ def _tools() -> Iterator[Finding]:
     python = shutil.which("python")
     same = python is not None and os.path.samefile(python, sys.executable)
     # Stages call `python`; bench and the Makefile put the environment first, a bare `dvc repro` needs it activated.
-    yield same, "`python` is this environment's", "`source .venv/bin/activate` before a bare `dvc repro` (make and bench do it themselves)"
+    yield (
+        same,
+        "`python` is this environment's",
+        "`source .venv/bin/activate` before a bare `dvc repro` (make and bench do it themselves)",
+    )
 
 
 def _parameters() -> Iterator[Finding]:
@@ -120,8 +127,8 @@ def _data() -> Iterator[Finding]:
     yield (
         False,
         "CIFAR-10 is not here (" + "; ".join(found) + ")",
-        f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: torchvision "
-        "then downloads it. `make quick` needs none",
+        f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: "
+        "torchvision then downloads it. `make quick` needs none",
     )
 
 
@@ -131,7 +138,9 @@ def _tracking() -> Iterator[Finding]:
     marker = Path(".bench/wandb-unreachable")
     yield (
         not marker.exists(),
-        "no W&B failure on record" if not marker.exists() else "W&B did not answer in the last rebuild, so it went on offline",
+        "no W&B failure on record"
+        if not marker.exists()
+        else "W&B did not answer in the last rebuild, so it went on offline",
         "`bench repro` tries again; `wandb sync` publishes offline runs",
     )
 

@@ -197,9 +197,8 @@ def load(path: Path | str = "params.yaml") -> Parameters:
                 places = (("progressive_sharpening", group, name), ("progressive_sharpening", "defaults"))
                 _validated(Settings, resolve(study.defaults, overrides), places[0], faults, overrides, places[1])
         if parameters.timings.configuration not in study.configurations:
-            faults.append(
-                f"timings.configuration: {_unknown('configuration', parameters.timings.configuration, study.configurations)}"
-            )
+            fault = _unknown("configuration", parameters.timings.configuration, study.configurations)
+            faults.append(f"timings.configuration: {fault}")
     if faults:
         lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
         raise ParametersError(f"{path} is not valid; nothing was run:\n{lines}")

@@ -1,7 +1,7 @@
 """Rebuilding through DVC: which stages are stale, two at a time where they are independent, and what came of it.
 
-DVC alone decides what is stale. Training stages go to workers, each a ``dvc repro`` of one stage; everything else, and the timing
-stages last of all, is one ordinary ``dvc repro``.
+DVC alone decides what is stale. Training stages go to workers, each a ``dvc repro`` of one stage; everything else, and
+the timing stages last of all, is one ordinary ``dvc repro``.
 """
 
 import json
@@ -30,7 +30,8 @@ class RebuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """A stage that workers may run beside others. ``weight``: its steps times seeds times examples, a guess at its length."""
+    """A stage that workers may run beside others. ``weight``: its steps times seeds times examples, a guess at its
+    length."""
 
     address: str
     study: str
@@ -62,14 +63,19 @@ class Report:
 
 
 def training_stages(parameters: Parameters, claim_configurations: set[str] | None = None) -> list[TrainingStage]:
-    """Every stage that trains or computes apart from the tables, longest first; only a claim's where its names are given."""
+    """Every stage that trains or computes apart from the tables, longest first; only a claim's where its names are
+    given."""
     stages = []
     for study, settings in parameters.studies.items():
         pipeline = f"pipelines/{study}/dvc.yaml"
         for configuration, stack, seeds in settings.runs():
             resolved = settings.settings(configuration)
             weight = resolved["steps"] * len(seeds) * max(resolved["images"], 100)
-            name = f"run@{configuration}-{stack}" if configuration in settings.configurations else f"control@{configuration}"
+            name = (
+                f"run@{configuration}-{stack}"
+                if configuration in settings.configurations
+                else f"control@{configuration}"
+            )
             stages.append(TrainingStage(f"{pipeline}:{name}", study, configuration, stack, weight))
         stages.append(TrainingStage(f"{pipeline}:thresholds", study, "thresholds", "", 1.0))
     if claim_configurations is not None:
@@ -106,8 +112,8 @@ def rebuild(parameters: Parameters, jobs: int, study: str | None, stages: list[T
         study: rebuild only this study's pipeline, and no other's.
 
     Raises:
-        RebuildError: if the data, the parameters or a table stage fails. A failed training stage is in the report, and the others
-            go on.
+        RebuildError: if the data, the parameters or a table stage fails. A failed training stage is in the report, and
+            the others go on.
     """
     started = time.time()
     tracking.forget_failures()

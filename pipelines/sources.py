@@ -44,9 +44,7 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
         except DataError as failure:
             failures.append(f"  {name}: {failure}")
     raise DataError(
-        "no route gave the pinned CIFAR-10 arrays.\n"
-        + "\n".join(failures)
-        + "\nDo one of these, then run again:\n"
+        "no route gave the pinned CIFAR-10 arrays.\n" + "\n".join(failures) + "\nDo one of these, then run again:\n"
         f"  1. set CIFAR10_ROOT to a folder with {ARCHIVE} or with the official cifar-10-batches-py;\n"
         "  2. put either of them into data/raw;\n"
         "  3. run where torchvision can download CIFAR-10.\n"

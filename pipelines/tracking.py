@@ -4,6 +4,7 @@ Online only by the user's own environment (``WANDB_MODE``, an API key). Without 
 written offline; a marker keeps the rest of a rebuild offline, so that a dead server is paid for once.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -129,5 +130,6 @@ def _plain(value):
     return value.item() if hasattr(value, "item") else value
 
 
+@functools.cache  # once a process: a stack of seeds meets the same trouble for each
 def _warn(message: str) -> None:
     print(f"W&B: {message}", file=sys.stderr)

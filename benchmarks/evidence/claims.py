@@ -188,8 +188,8 @@ def judge(claims: dict[str, Claim], tables: Tables, source: str) -> pd.DataFrame
 def claim_verdict(checks: pd.DataFrame) -> tuple[str, str]:
     """The verdict of a claim from the rows of its checks, and why.
 
-    The lack of a run or of the registered data comes first, then controls: where one misbehaves the instrument is in doubt and
-    nothing is judged. Then one falsified check falsifies, and all must be verified to verify.
+    The lack of a run or of the registered data comes first, then controls: where one misbehaves the instrument is in
+    doubt and nothing is judged. Then one falsified check falsifies, and all must be verified to verify.
     """
     main = checks[checks["role"] == "main"]
     for missing in ("not-run", "toy"):

@@ -1,7 +1,7 @@
 """Estimators: from tables to the number a check compares with its prediction.
 
-Each is a function (tables, **arguments) -> Estimate, named in claims.yaml. A new one needs a table where its claim holds
-and one where it fails (tests/evidence).
+Each is a function (tables, **arguments) -> Estimate, named in claims.yaml. A new one needs a table where its claim
+holds and one where it fails (tests/evidence).
 """
 
 from collections.abc import Callable, Sequence

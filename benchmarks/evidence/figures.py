@@ -46,17 +46,18 @@ def progressive_sharpening(tables: dict[str, pd.DataFrame], curves: pd.DataFrame
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True, layout="constrained")
     palette = sns.color_palette("colorblind")
     converging_top = 0.0
-    for colour, configuration in zip((palette[0], palette[1], palette[2], palette[3]), MAIN):
+    for colour, configuration in zip((palette[0], palette[1], palette[2], palette[4]), MAIN):
         mine = runs[runs["configuration"] == configuration]
+        if mine.empty:
+            continue
         learning_rate, threshold = mine["learning_rate"].iloc[0], mine["stability_threshold"].iloc[0]
         diverged = bool(mine["diverged"].all())
-        label = f"lr = {learning_rate:g}" + (", diverges" if diverged else "")
+        label = f"lr = {learning_rate:g}" + (f", diverged by step {mine['steps'].max():g}" if diverged else "")
         own = curves[curves["configuration"] == configuration]
         loss, sharpness = own[own["metric"] == "loss"], own[own["metric"] == "sharpness"]
         top.plot(loss["step"], loss["mean"], color=colour, lw=1.2, label=label)
         top.fill_between(loss["step"], loss["low"], loss["high"], color=colour, alpha=0.25, lw=0)
         if diverged:
-            top.plot(loss["step"].iloc[-1], loss["mean"].iloc[-1], marker="x", color=colour, ms=6, mew=1.5)
             continue
         converging_top = max(converging_top, loss["high"].max())
         bottom.plot(sharpness["step"], sharpness["mean"], color=colour, lw=1.2)
@@ -74,7 +75,7 @@ def progressive_sharpening(tables: dict[str, pd.DataFrame], curves: pd.DataFrame
     seeds = runs["seed"].nunique()
     top.set(yscale="log", ylabel="training loss\n(half squared error per example)")
     lowest = curves[(curves["metric"] == "loss") & curves["configuration"].isin(MAIN)]["low"].min()
-    top.set_ylim(0.7 * lowest, 12 * converging_top)
+    top.set_ylim(0.7 * lowest, 4 * converging_top)
     top.legend(title=f"mean and range over {seeds} seeds", loc="upper right")
     bottom.set(xlabel="gradient descent steps", ylabel="sharpness\n(top Hessian eigenvalue, loss / parameter²)")
     bottom.set_ylim(bottom=0)
@@ -100,6 +101,8 @@ def settled_sharpness(tables: dict[str, pd.DataFrame], curves: pd.DataFrame) -> 
     for label, configurations, colour in groups:
         for configuration in configurations:
             mine = runs[runs["configuration"] == configuration]
+            if mine.empty:
+                continue
             values = mine["late_sharpness_ratio"].dropna().to_numpy(float)
             y = -len(ticks)
             ticks.append(f"{label}, lr = {mine['learning_rate'].iloc[0]:g}")
@@ -126,7 +129,7 @@ def stability_thresholds(tables: dict[str, pd.DataFrame], curves: pd.DataFrame) 
     for height, (_, row) in zip(y, mine.iterrows()):
         error = abs(row["measured"] / row["predicted"] - 1)
         axes.annotate(
-            f"relative difference {error:.0e}",
+            f"relative difference {error:.0e}" if error > 1e-9 else "equal to 9 digits",
             (row["measured"] * lr, height),
             xytext=(8, 0),
             textcoords="offset points",
@@ -138,7 +141,7 @@ def stability_thresholds(tables: dict[str, pd.DataFrame], curves: pd.DataFrame) 
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     return figure
 
 
@@ -169,13 +172,13 @@ Draw = Callable[[dict[str, pd.DataFrame], pd.DataFrame], Figure]
 FIGURES: dict[str, tuple[Draw, str]] = {
     "progressive_sharpening": (
         progressive_sharpening,
-        "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds it there "
-        "while the loss goes on falling, no longer monotonically.",
+        "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds "
+        "it there while the loss goes on falling, no longer monotonically.",
     ),
     "settled_sharpness": (
         settled_sharpness,
-        "Settled sharpness in units of its predicted value: circles are seeds, bars 95 % intervals, grey the registered band; "
-        "linear regression, whose Hessian cannot move, stays outside.",
+        "Settled sharpness in units of its predicted value: circles are seeds, bars 95 % intervals, grey the "
+        "registered band; linear regression, whose Hessian cannot move, stays outside.",
     ),
     "stability_thresholds": (
         stability_thresholds,
@@ -184,8 +187,8 @@ FIGURES: dict[str, tuple[Draw, str]] = {
     ),
     "eigensolvers": (
         eigensolvers,
-        "Cost of the top Hessian eigenvalue at the edge of stability, each solver at its cheapest setting that meets the target "
-        "error; warm is one reading along a run, cold starts from a random vector.",
+        "Cost of the top Hessian eigenvalue at the edge of stability, each solver at its cheapest setting that meets "
+        "the target error; warm is one reading along a run, cold starts from a random vector.",
     ),
 }
 

@@ -24,7 +24,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "lowest_sharpness": ("loss/parameter^2", "smallest reading along the run"),
     "highest_sharpness": ("loss/parameter^2", "largest reading along the run"),
     "late_sharpness": ("loss/parameter^2", "median reading over the second half of the run"),
-    "late_sharpness_ratio": ("thresholds", "late sharpness over the stability threshold (lr S / 2 for gradient descent)"),
+    "late_sharpness_ratio": (
+        "thresholds",
+        "late sharpness over the stability threshold (lr S / 2 for gradient descent)",
+    ),
     "edge_step": ("steps", "first reading at or above the threshold from which the run came from below"),
     "edge_fraction": ("fraction", "share of the planned steps that remained at that reading"),
     "late_loss_increases": ("fraction", "share of the steps of the second half that raised the loss"),

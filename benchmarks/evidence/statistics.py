@@ -35,7 +35,8 @@ def t_interval(values: np.ndarray, confidence: float) -> Interval | None:
 
 
 def verdict(inner: Interval, outer: Interval, low: float, high: float) -> str:
-    """Equivalence testing: verified if the 90 % interval is inside [low, high], falsified if the 95 % one is wholly outside."""
+    """Equivalence testing: verified if the 90 % interval is inside [low, high], falsified if the 95 % one is wholly
+    outside."""
     if inner.inside(low, high):
         return "verified"
     if outer.outside(low, high):

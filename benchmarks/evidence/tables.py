@@ -53,7 +53,8 @@ def cells(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves(histories: dict[str, pd.DataFrame], metrics: tuple[str, ...] = ("loss", "sharpness")) -> pd.DataFrame:
-    """Mean and range over seeds at each step, at most 400 steps a curve: configuration, metric, step, mean, low, high, n.
+    """Mean and range over seeds at each step, at most 400 steps a curve: configuration, metric, step, mean, low, high,
+    n.
 
     Args:
         histories: by configuration; columns seed, step, metric, value.

@@ -55,6 +55,4 @@ def subset(data: Images, count: int) -> Images:
     if not 1 <= count <= available:
         raise ValueError(f"{count} training images asked for, {available} prepared")
     rows = torch.arange(count) * available // count
-    return Images(
-        data.train_inputs[rows], data.train_labels[rows], data.test_inputs, data.test_labels, data.classes
-    )
+    return Images(data.train_inputs[rows], data.train_labels[rows], data.test_inputs, data.test_labels, data.classes)

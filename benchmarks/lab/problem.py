@@ -183,4 +183,6 @@ def _assert_deterministic(module: nn.Module, chunked: bool) -> None:
                     "build it with track_running_stats=False or call .eval()"
                 )
             if chunked:
-                raise ValueError(f"{kind} {name!r} couples the examples of a batch: it needs a chunk_size of all of them")
+                raise ValueError(
+                    f"{kind} {name!r} couples the examples of a batch: it needs a chunk_size of all of them"
+                )

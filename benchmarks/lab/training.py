@@ -38,9 +38,10 @@ def train(
 ) -> Outcome:
     """Train R runs for ``steps`` updates; record the loss at every step and the measurements on their schedules.
 
-    Each run's optimizers hold views of its row of the stack, so any optimizer works unchanged and a stack of R runs is R
-    single runs. A run whose loss is not finite, or exceeds ``divergence`` times its first loss, has diverged: the loss is
-    recorded, the step noted, and the others go on. Equal arguments give equal histories, also across a ``resume``.
+    Each run's optimizers hold views of its row of the stack, so any optimizer works unchanged and a stack of R runs is
+    R single runs. A run whose loss is not finite, or exceeds ``divergence`` times its first loss, has diverged: the
+    loss is recorded, the step noted, and the others go on. Equal arguments give equal histories, also across a
+    ``resume``.
 
     Args:
         params_RxP: the initial parameters; not changed.

@@ -1,7 +1,7 @@
 """The top Hessian eigenvalue at the edge of stability: our solver along a run, and its peers at the same point.
 
-No solver is timed on a wrong answer: each is used at its cheapest setting whose worst error over the repeats meets the target.
-The reference is a float64 Lanczos run to an error estimate of 1e-10.
+No solver is timed on a wrong answer: each is used at its cheapest setting whose worst error over the repeats meets the
+target. The reference is a float64 Lanczos run to an error estimate of 1e-10.
 """
 
 import time
@@ -93,7 +93,9 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
                 rows.append(_row(peer.name, peer.version, name, "cold", solves, gradient_s))
                 break
         else:
-            missed = _row(peer.name, peer.version, f"none of {len(peer.settings)} met the target", "cold", solves, gradient_s)
+            missed = _row(
+                peer.name, peer.version, f"none of {len(peer.settings)} met the target", "cold", solves, gradient_s
+            )
             rows.append({**missed, "products": np.nan, "seconds": np.nan, "gradient_times": np.nan})
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -125,7 +127,9 @@ def _start(problem: Problem, params_RxP: Tensor, seed: int) -> Tensor:
     return torch.randn(1, problem.parameters, generator=generator).to(params_RxP)
 
 
-def _plain(settings: dict, data: datasets.Images, params_RxP: Tensor, problem: Problem) -> tuple[nn.Module, Tensor, Tensor]:
+def _plain(
+    settings: dict, data: datasets.Images, params_RxP: Tensor, problem: Problem
+) -> tuple[nn.Module, Tensor, Tensor]:
     """The network as an ordinary module at a point of parameter space, with its training data."""
     subset = datasets.subset(data, settings["images"])
     shape = tuple(subset.train_inputs.shape[1:])

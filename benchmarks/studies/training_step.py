@@ -25,7 +25,10 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
     subset = datasets.subset(data, settings["images"])
     targets = losses.encode_targets(subset.train_labels, settings["loss"], data.classes, subset.train_inputs.dtype)
     (network,) = architectures.build_stack(
-        input_shape=tuple(subset.train_inputs.shape[1:]), outputs=data.classes, seeds=seeds[:1], **settings["architecture"]
+        input_shape=tuple(subset.train_inputs.shape[1:]),
+        outputs=data.classes,
+        seeds=seeds[:1],
+        **settings["architecture"],
     )
 
     def bare() -> None:

@@ -37,9 +37,7 @@ def main() -> None:
         "source": checked.data.source,
         "sha256": checked.data.sha256.model_dump(),
         "commits": sorted({meta["commit"] for meta in metas}),
-        "versions": {
-            name: sorted({meta["versions"][name] for meta in metas}) for name in sorted(metas[0]["versions"])
-        },
+        "versions": {name: sorted({meta["versions"][name] for meta in metas}) for name in sorted(metas[0]["versions"])},
         "hardware": sorted({f"{m['hardware']['processor']}, {m['hardware']['cores']} cores" for m in metas}),
         "runs": len(tables[f"{STUDY}.long"]),
         "stages": len(metas),

@@ -25,8 +25,6 @@ class SelfStabilization(nn.Module):
         return loss.expand(len(inputs_NxD), 1)
 
 
-def build(
-    input_shape: tuple[int, ...], outputs: int, *, sharpness: float, drift: float, amplitude: float
-) -> nn.Module:
+def build(input_shape: tuple[int, ...], outputs: int, *, sharpness: float, drift: float, amplitude: float) -> nn.Module:
     """``sharpness``: y at the start; ``drift``: the pull on y; ``amplitude``: mean of x at the start (10 % sd)."""
     return SelfStabilization(sharpness, drift, amplitude)

@@ -1,8 +1,8 @@
 """Measurements: what is read off a run, and when.
 
 A measurement is an object with ``every`` (steps between two readings, the last step always read),
-``curvature`` (whether it needs Hessian-vector products), ``measure(point, step) -> {metric: values_R}`` and, where it carries
-something from one reading to the next, ``state_dict`` and ``load_state_dict``. It knows neither training nor
+``curvature`` (whether it needs Hessian-vector products), ``measure(point, step) -> {metric: values_R}`` and, where it
+carries something from one reading to the next, ``state_dict`` and ``load_state_dict``. It knows neither training nor
 optimizers.
 """
 

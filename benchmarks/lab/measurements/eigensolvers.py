@@ -23,8 +23,8 @@ class EigenResult:
 
     Attributes:
         eigenvalues_RxK: in the operator's units, float64.
-        vectors_RxPxK: unit Ritz vectors; possibly more columns than ``eigenvalues_RxK``: the extra ones are guards, kept
-            for a warm start.
+        vectors_RxPxK: unit Ritz vectors; possibly more columns than ``eigenvalues_RxK``: the extra ones are guards,
+            kept for a warm start.
         residuals_RxK: |A v - s v| / |s|.
         errors_RxK: estimated relative eigenvalue errors (`eigenvalue_errors`).
         converged_R: whether every pair of the run met the tolerance.
@@ -42,9 +42,9 @@ class EigenResult:
 def eigenvalue_errors(ritz_RxM: Tensor, residuals_RxK: Tensor) -> Tensor:
     """Relative eigenvalue errors: the smaller of r and r^2 / gap, with r the relative residual.
 
-    The first is a bound for a symmetric operator; the second is Kato and Temple's, with the relative gap to the first Ritz
-    value outside the wanted K, cut at 1/4. Ritz values (descending, M >= K) are lower bounds, so the gap is optimistic:
-    on fc-tanh at the edge of stability the true error was up to twice the estimate.
+    The first is a bound for a symmetric operator; the second is Kato and Temple's, with the relative gap to the first
+    Ritz value outside the wanted K, cut at 1/4. Ritz values (descending, M >= K) are lower bounds, so the gap is
+    optimistic: on fc-tanh at the edge of stability the true error was up to twice the estimate.
     """
     K = residuals_RxK.shape[1]
     if ritz_RxM.shape[1] <= K:
@@ -105,8 +105,8 @@ def block_rayleigh_ritz(
 def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_products: int = 200) -> EigenResult:
     """Top-k eigenpairs by Lanczos's three-term recurrence with full reorthogonalization, from any start vector.
 
-    Independent of `block_rayleigh_ritz` in its algebra (a tridiagonal matrix, residuals from its last entry: Paige 1971),
-    and never warm: this is the check on the warm solver.
+    Independent of `block_rayleigh_ritz` in its algebra (a tridiagonal matrix, residuals from its last entry: Paige
+    1971), and never warm: this is the check on the warm solver.
 
     Raises:
         ValueError: if an operator application is not finite, or ``k`` exceeds the dimension.

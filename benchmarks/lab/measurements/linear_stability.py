@@ -21,8 +21,8 @@ _SCALE = 1e-6
 def one_step_map(build: Callable[[list[nn.Parameter]], list[Optimizer]], curvature: float) -> np.ndarray:
     """The matrix of one optimizer step on ``curvature * w^2 / 2``, over (w, momentum): 1 x 1 or 2 x 2, float64.
 
-    A second-moment preconditioner is frozen at one (build Adam with beta2 = 1 - 2^-53, eps = 0), and bias corrections at
-    their limit of one.
+    A second-moment preconditioner is frozen at one (build Adam with beta2 = 1 - 2^-53, eps = 0), and bias corrections
+    at their limit of one.
 
     Raises:
         ValueError: if the optimizer keeps a state this cannot freeze, or its step is not linear in (w, momentum).

@@ -1,7 +1,7 @@
 """Other packages' ways to the top Hessian eigenvalue, each called as its own documentation says.
 
-A peer is a list of settings, cheapest first, and a function that solves at one of them; see `PEERS`. All work on a plain module
-with its own parameters, in the module's dtype, and count the Hessian-vector products they make.
+A peer is a list of settings, cheapest first, and a function that solves at one of them; see `PEERS`. All work on a
+plain module with its own parameters, in the module's dtype, and count the Hessian-vector products they make.
 """
 
 import sys

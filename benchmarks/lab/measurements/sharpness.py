@@ -13,9 +13,11 @@ class Sharpness:
     """The top Hessian eigenvalue along a run, tracked warm and checked cold.
 
     Metrics: ``sharpness``; ``sharpness_residual`` and ``sharpness_error`` (both relative, see `EigenResult`);
-    ``sharpness_hvps`` (Hessian-vector products spent on this run, cold checks apart); and, each ``cold_every``-th reading,
+    ``sharpness_hvps`` (Hessian-vector products spent on this run, cold checks apart); and, each ``cold_every``-th
+    reading,
     ``sharpness_cold``: the same by Lanczos from a random vector. Where the cold value is the larger by more than both
-    tolerances, the warm solver has lost the top eigenvector: it restarts from the cold one, and the reading is the cold value.
+    tolerances, the warm solver has lost the top eigenvector: it restarts from the cold one, and the reading is the
+    cold value.
 
     Args:
         seeds: one a run; they and the step determine every random vector.
