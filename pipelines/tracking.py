@@ -84,6 +84,8 @@ def _publish_one(history, rows, summary, identity, commit, seed, name) -> str:
 
 def _start(**arguments):
     """A W&B run: online if the user's environment says so and the server answers, else offline."""
+    # W&B's own telemetry would wait at exit for a server that does not answer.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     settings = wandb.Settings(
@@ -94,6 +96,7 @@ def _start(**arguments):
         disable_code=True,
         disable_git=True,
         disable_job_creation=True,
+        x_disable_machine_info=True,
         x_disable_stats=True,
         x_save_requirements=False,
     )

@@ -114,5 +114,5 @@ def _edge_step(sharpness: pd.Series, threshold: float) -> int | None:
     above = sharpness >= threshold
     if above.all() or not above.any():
         return None
-    from_below = above[above.idxmin() :]
+    from_below = above.loc[above.idxmin() :]
     return int(from_below.idxmax()) if from_below.any() else None

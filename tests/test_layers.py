@@ -1,0 +1,117 @@
+"""Imports run one way, and a configuration's fingerprint names exactly what a run of it imports."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import fingerprints, parameters
+
+ROOT = Path(__file__).parents[1]
+
+# package: the packages of ours it may import (itself always)
+ALLOWED = {
+    "benchmarks": set(),
+    "benchmarks.theory": set(),
+    "benchmarks.evidence": {"benchmarks.theory"},
+    "benchmarks.lab.registry": set(),
+    "benchmarks.lab.losses": set(),
+    "benchmarks.lab.datasets": set(),
+    "benchmarks.lab.history": set(),
+    "benchmarks.lab.architectures": {"benchmarks.lab.registry"},
+    "benchmarks.lab.optimizers": {"benchmarks.lab.registry", "benchmarks.theory"},
+    "benchmarks.lab.problem": {"benchmarks.lab.losses"},
+    "benchmarks.lab.measurements": {"benchmarks.lab.problem"},
+    "benchmarks.lab.training": {"benchmarks.lab.history", "benchmarks.lab.measurements", "benchmarks.lab.problem"},
+    "benchmarks.studies": {"benchmarks.lab"},
+    "pipelines": {"benchmarks"},
+}
+
+
+def modules():
+    for package in ("benchmarks", "pipelines"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def ours(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name for name in names if name.split(".")[0] in ("benchmarks", "pipelines"))
+
+
+def within(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize(("name", "path"), [pytest.param(n, p, id=n) for n, p in modules()])
+def test_imports_run_one_way(name, path):
+    layer = max((package for package in ALLOWED if within(name, package)), key=len)
+    for imported in ours(path):
+        allowed = any(within(imported, package) for package in {layer, *ALLOWED[layer]})
+        # `from benchmarks.lab import registry` and `from benchmarks.lab.registry import check` are the same thing.
+        assert allowed, f"{name} may not import {imported}"
+
+
+def test_the_evidence_never_loads_torch():
+    code = (
+        "import sys, benchmarks.evidence.report, benchmarks.evidence.claims, benchmarks.evidence.tables;"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_parameters_are_checked_without_torch():
+    code = "import sys; from pipelines import parameters; parameters.load(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+RUN = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from pipelines.stages import run
+settings = json.loads(sys.argv[1])
+identity = {"settings": settings, "compute": {"device": "cpu", "dtype": "float32", "threads": 1, "chunk_size": 64}}
+clock = type("Clock", (), {"tick": lambda self, step: None})()
+run.train("progressive_sharpening", [1, 2], identity, Path("images.npz"), Path("a/b/c"), clock)
+print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
+"""
+
+
+@pytest.mark.parametrize("configuration", ["lr-low", "edge-lr-low", "linear-lr-low", "adam", "muon"])
+def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(32, dtype=np.uint8) % 4
+    pixels = rng.integers(0, 16, (32, 1, 4, 4)).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    study = parameters.load(ROOT / "params.quick.yaml").progressive_sharpening
+    name = configuration if configuration in {**study.configurations, **study.controls} else "lr-low"
+    settings = study.settings(name)
+    if configuration != name:
+        settings["optimizer"] = {"name": configuration, "lr": 0.01}
+    settings |= {"steps": 2, "images": min(settings["images"], 32)}
+    command = [sys.executable, "-c", RUN, json.dumps(settings)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    roots = [
+        "benchmarks.studies.progressive_sharpening",
+        f"benchmarks.lab.architectures.{settings['architecture']['name']}",
+        f"benchmarks.lab.optimizers.{settings['optimizer']['name']}",
+    ]
+    # What checking the parameters imports is no part of training.
+    checking = {"benchmarks.studies.settings"}
+    imported = set(json.loads(done.stdout.splitlines()[-1])) - checking
+    assert imported == set(fingerprints.fingerprint(roots, ROOT)["modules"]) - checking
