@@ -1,0 +1,149 @@
+"""Workspaces to run the real pipelines in: a Git clone of the code with tiny parameters, built once and copied."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[2]
+CODE = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "params.quick.yaml")
+
+PARAMS = """
+profile: quick
+data:
+  source: digits
+  sha256:
+    x_train: 81e0d03ee0cae284c9ddf64e4cdf0795fa9bfb4d59ee622ea3e893c782407518
+    y_train: 3ba1a179c78a058b323f287401fe89007a0a83f5eb43bcc164d8b564e2e35d1c
+    x_test: 77d2468ff9bd7d3d25ed419846b8959b3f5a8ca4e43bae2e77cb97e0715ff23e
+    y_test: 6362daa811d4b34251e630e7c53e9c69cd35accb45749d94648c9c803ef09aff
+compute: {device: cpu, dtype: float32, threads: 1, chunk_size: 1000}
+progressive_sharpening:
+  stacks: [1-2]
+  defaults:
+    architecture: {name: mlp, hidden: [8], activation: tanh}
+    loss: mse
+    images: 200
+    optimizer: {name: sgd}
+    divergence: 1e3
+    measure: {every: 5, tolerance: 1e-3, cold_every: 2, max_hvps: 60}
+  configurations:
+    lr-low: {optimizer: {lr: 0.2}, steps: 20}
+    lr-diverging: {optimizer: {lr: 1e2}, steps: 20}
+  controls:
+    edge-lr-mid:
+      architecture: {name: self_stabilization, sharpness: 64.667, drift: 1.1111, amplitude: 1.4907}
+      loss: objective
+      images: 0
+      optimizer: {lr: 0.03}
+      steps: 20
+  thresholds:
+    gd: {name: sgd, lr: 0.01}
+timings: {threads: 1, configuration: lr-low, seed: 1, warmup: 2, refreshes: 1, repeats: 1, target: 1e-3}
+"""
+
+
+class Workspace:
+    """A checkout with a store of its own and no network."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "CIFAR10", "BENCH", "DVC"))}
+        env = {
+            **inherited,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]]),
+            "PYTHONPATH": str(self.path),
+            "WANDB_MODE": "offline",
+            **environment,
+        }
+        env = {key: value for key, value in env.items() if value is not None}
+        done = subprocess.run(command, cwd=self.path, env=env, capture_output=True, text=True, check=False)
+        if check:
+            assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def dvc(self, *arguments, **options):
+        return self.run(sys.executable, "-m", "dvc", *arguments, **options)
+
+    def bench(self, *arguments, **options):
+        return self.run(sys.executable, "-m", "pipelines.cli", *arguments, **options)
+
+    def git(self, *arguments):
+        return self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.org", *arguments)
+
+    def commit(self, message="change"):
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.path / name
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        path.write_text(text.replace(old, new))
+
+    def stale(self) -> set[str]:
+        """The stages DVC would run now."""
+        return set(json.loads(self.dvc("status", "--json").stdout or "{}"))
+
+    def ran(self, *arguments, **options) -> list[str]:
+        """The stages that a ``dvc repro`` executes."""
+        said = self.dvc("repro", *arguments, **options).stdout
+        return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+    def clone(self, path: Path) -> "Workspace":
+        """What a colleague gets: the committed files alone."""
+        self.run("git", "clone", "-q", str(self.path), str(path))
+        return Workspace(path)
+
+    def bytes(self, pattern: str) -> dict[str, bytes]:
+        return {str(p.relative_to(self.path)): p.read_bytes() for p in sorted(self.path.glob(pattern))}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Workspace:
+    """A workspace after a whole `bench repro -j 2`, pushed and committed. Not to be changed: see ``workspace``."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    path = shared / "built"
+    with FileLock(shared / "built.lock"):
+        space = Workspace(path)
+        if not (path / "built.json").is_file():
+            path.mkdir()
+            for part in CODE:
+                source = ROOT / part
+                if source.is_dir():
+                    ignored = shutil.ignore_patterns("__pycache__", "dvc.lock")
+                    shutil.copytree(source, path / part, ignore=ignored)
+                else:
+                    shutil.copy2(source, path / part)
+            (path / "params.yaml").write_text(PARAMS)
+            space.git("init", "-q", "-b", "main")
+            space.dvc("init", "-q")
+            (path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
+            space.commit("code")
+            said = space.bench("repro", "-j", "2").stdout
+            space.dvc("push", "-q", "--run-cache")
+            (path / "built.json").write_text(json.dumps(said))
+            space.commit("results")
+    return space
+
+
+@pytest.fixture
+def workspace(built, tmp_path) -> Workspace:
+    """A copy of the built workspace, with its cache, to change at will."""
+    shutil.copytree(built.path, tmp_path / "work", symlinks=True)
+    return Workspace(tmp_path / "work")
+
+
+@pytest.fixture
+def clone(built, tmp_path) -> Workspace:
+    """A fresh clone of the built workspace: no cache, no data, no runs."""
+    return built.clone(tmp_path / "clone")

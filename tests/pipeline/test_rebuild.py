@@ -1,0 +1,162 @@
+"""`bench` and `dvc` from end to end: what a rebuild leaves, and what DVC's own views show of it."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import benchmarks
+from benchmarks.evidence.runs import COLUMNS
+
+ADDRESS = "pipelines/progressive_sharpening/dvc.yaml"
+
+
+def test_a_rebuild_leaves_tables_verdicts_figures_and_a_report(built):
+    said = json.loads((built.path / "built.json").read_text())
+    assert "failed 0" in said and "verdicts:" in said and "report.html" in said
+    tables = built.path / "results/tables"
+    long = pd.read_csv(tables / "progressive_sharpening.long.csv")
+    assert list(long.columns) == list(COLUMNS)
+    assert long.groupby("configuration").seed.apply(list).to_dict() == {
+        "lr-low": [1, 2],
+        "lr-diverging": [1, 2],
+        "edge-lr-mid": [1, 2],
+    }
+    assert long.set_index("configuration").diverged.to_dict() == {"lr-low": 0, "lr-diverging": 1, "edge-lr-mid": 0}
+    cells = pd.read_csv(tables / "progressive_sharpening.csv")
+    assert not cells.duplicated(["configuration", "metric"]).any()
+    mean = cells.set_index(["configuration", "metric"]).loc[("lr-low", "last_loss"), "mean"]
+    assert mean == pytest.approx(long[long.configuration == "lr-low"].last_loss.mean(), rel=1e-9)
+    checks = pd.read_csv(tables / "claims.csv").set_index("check")
+    assert checks.loc["C5.gd", "verdict"] == "verified"
+    assert checks.loc["E1.level-mid", "verdict"] == "not-run"
+    assert len(list((built.path / "results/figures").glob("*.svg"))) == 4
+    assert {p.name for p in (tables / "timings").iterdir()} == {"training_step.csv", "eigensolvers.csv"}
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(built):
+    page = (built.path / "results/report.html").read_text()
+    assert page.index('id="verdicts"') < page.index('id="figures"') < page.index('id="claims"')
+    assert page.count("<svg") == 4
+    links = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page))
+    assert not links, f"the page reaches out to {links}"
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)), "ids repeat"
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert target in ids
+
+
+def test_a_rebuild_with_nothing_to_do_runs_nothing(workspace):
+    assert workspace.stale() == set()
+    assert workspace.ran() == []
+    said = workspace.bench("repro", "-j", "2").stdout
+    assert "ran 0, restored 0, failed 0" in said
+
+
+def test_no_provenance_names_a_machine_or_a_person(built):
+    text = "".join(p.read_text() for p in built.path.glob("runs-meta/**/*.json"))
+    assert '"torch"' in text and '"processor"' in text
+    text += (built.path / "results/report.html").read_text()
+    assert str(built.path) not in text
+    assert f"{Path.home()}/" not in text
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
+
+
+def test_dvcs_own_views(workspace):
+    shown = json.loads(workspace.dvc("metrics", "show", "--json").stdout)
+    metrics = shown[""]["data"]["results/metrics.json"]["data"]
+    assert metrics["C5"]["measured"]["C5.gd"] == 200.0
+    workspace.edit("params.yaml", "gd: {name: sgd, lr: 0.01}", "gd: {name: sgd, lr: 0.02}")
+    changed = json.loads(workspace.dvc("params", "diff", "--json").stdout)
+    assert changed["params.yaml"]["progressive_sharpening.thresholds.gd.lr"] == {
+        "old": 0.01,
+        "new": 0.02,
+        "diff": 0.01,
+    }
+    workspace.dvc("repro", "-q", "judge")
+    moved = json.loads(workspace.dvc("metrics", "diff", "--json").stdout)
+    assert moved["results/metrics.json"]["C5.measured.C5.gd"] == {"old": 200.0, "new": 100.0, "diff": -100.0}
+    workspace.dvc("plots", "show", "-q", "-o", "plots")
+    page = (workspace.path / "plots/index.html").read_text()
+    assert "late_sharpness_ratio" in page and "progressive_sharpening.svg" in page
+    graph = workspace.dvc("dag", "--mermaid", "--collapse-foreach-matrix").stdout
+    for name in ("prepare", "fingerprint", f"{ADDRESS}:run", "tabulate", "judge", "draw", "report"):
+        assert name in graph
+
+
+def test_a_what_if_experiment_leaves_the_tables_alone(workspace):
+    before = workspace.bytes("results/**/*.csv")
+    setting = "progressive_sharpening.configurations.lr-low.steps=10"
+    workspace.dvc("exp", "run", "--temp", "-q", "-n", "shorter", "-S", setting, "tabulate")
+    assert workspace.bytes("results/**/*.csv") == before
+    shown = workspace.dvc("exp", "show", "--csv").stdout
+    assert "shorter" in shown
+    row = next(line for line in shown.splitlines() if "shorter" in line)
+    assert ",10," in row
+
+
+def test_a_study_or_a_claim_can_be_rebuilt_alone(clone):
+    said = clone.bench("repro", "C5").stdout
+    assert "C5.gd" in said and "verified" in said
+    assert not (clone.path / "runs").exists()
+    assert clone.git("status", "--porcelain").stdout == ""
+    failed = clone.bench("repro", "C55", check=False)
+    assert failed.returncode == 1 and "claims are C5, E1" in failed.stderr
+
+
+def test_explain_status_and_report(workspace):
+    said = workspace.bench("explain", "e1").stdout
+    for part in ("Cohen et al. 2021", "band [0.95, 1.15]", "estimator   cell(configuration=lr-low", "lr-low", "not-run"):
+        assert part in said
+    assert "up to date" in workspace.bench("status").stdout
+    workspace.edit("params.yaml", "optimizer: {lr: 0.2}", "optimizer: {lr: 0.3}")
+    said = workspace.bench("status").stdout
+    assert f"stale: {ADDRESS}:run@lr-low-1-2" in said and "lr-low" in said
+    workspace.edit("params.yaml", "optimizer: {lr: 0.3}", "optimizer: {lr: 0.2}")
+    workspace.edit("claims.yaml", "title: Stability thresholds on a quadratic", "title: Another title")
+    said = workspace.bench("report").stdout
+    assert "Another title" in said
+    assert "Another title" in (workspace.path / "results/report.html").read_text()
+
+
+def test_doctor_says_what_is_wrong_and_how_to_mend_it(workspace):
+    (workspace.path / "data/images.npz").write_bytes(b"PK damaged")
+    workspace.edit("params.yaml", "steps: 20}", "stpes: 20}")
+    done = workspace.bench("doctor", check=False)
+    assert done.returncode == 1
+    assert "unknown key 'stpes' (did you mean 'steps'?)" in done.stdout
+    workspace.edit("params.yaml", "stpes: 20}", "steps: 20}")
+    done = workspace.bench("doctor", check=False)
+    assert "data/images.npz is truncated or not an npz archive" in done.stdout
+    assert "mend: remove data/images.npz" in done.stdout
+
+
+def test_histories_load_after_a_clone_and_a_pull(clone):
+    with pytest.raises(FileNotFoundError, match="dvc pull"):
+        benchmarks.load_history("progressive_sharpening", "lr-low", root=clone.path)
+    clone.dvc("pull", "-q")
+    history = benchmarks.load_history("progressive_sharpening", "lr-low", root=clone.path)
+    assert list(history.columns) == ["seed", "step", "metric", "value"]
+    assert history.groupby(["seed", "metric"]).size().loc[(2, "loss")] == 21
+    with pytest.raises(FileNotFoundError, match="there are edge-lr-mid, lr-diverging, lr-low"):
+        benchmarks.load_history("progressive_sharpening", "lr-lwo", root=clone.path)
+
+
+def test_a_missing_run_is_named_and_an_orphan_is_pruned(workspace):
+    orphan = workspace.path / "runs/progressive_sharpening/lr-diverging"
+    assert orphan.is_dir()
+    workspace.edit("params.yaml", "    lr-diverging: {optimizer: {lr: 1e2}, steps: 20}\n", "")
+    said = workspace.dvc("repro", "judge").stdout
+    assert "pruned runs/progressive_sharpening/lr-diverging" in said
+    assert not orphan.exists()
+    long = pd.read_csv(workspace.path / "results/tables/progressive_sharpening.long.csv")
+    assert set(long.configuration) == {"lr-low", "edge-lr-mid"}
+    assert workspace.stale() <= {"draw", "report", "pipelines/timings/dvc.yaml:draw"}
+
+    (workspace.path / "runs/progressive_sharpening/lr-low/1-2/history.parquet").unlink()
+    done = workspace.run("python", "-m", "pipelines.stages.tabulate", "progressive_sharpening", check=False)
+    assert done.returncode == 1
+    assert "missing run progressive_sharpening/lr-low, stack 1-2" in done.stderr
