@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "edge_fraction": ("fraction", "share of the planned steps that remained at that reading"),
     "late_loss_increases": ("fraction", "share of the steps of the second half that raised the loss"),
     "hvps_per_reading": ("products", "Hessian-vector products a warm sharpness reading took, mean after the first"),
-    "largest_cold_gap": ("fraction", "largest relative difference between a warm reading and its cold check"),
+    "largest_cold_gap": ("fraction", "largest relative difference between the warm and the cold solver at one point"),
     "largest_error_estimate": ("fraction", "largest estimated relative error of a sharpness reading"),
 }
 
@@ -88,13 +88,13 @@ def _sharpness_columns(series: dict[str, pd.Series], steps: int, threshold: floa
     if sharpness is None:
         return {}
     warm = series["sharpness_hvps"].iloc[1:]
-    cold = series.get("sharpness_cold", pd.Series(dtype=float))
+    cold = series.get("sharpness_cold")
     columns = {
         "first_sharpness": sharpness.iloc[0],
         "lowest_sharpness": sharpness.min(),
         "highest_sharpness": sharpness.max(),
         "hvps_per_reading": warm.mean() if len(warm) else np.nan,
-        "largest_cold_gap": (cold / sharpness.reindex(cold.index) - 1).abs().max() if len(cold) else np.nan,
+        "largest_cold_gap": np.nan if cold is None else (cold / series["sharpness_warm"] - 1).abs().max(),
         "largest_error_estimate": series["sharpness_error"].max(),
     }
     if diverged:

@@ -20,7 +20,8 @@ def history(seed, sharpness, loss=None, every=10):
             (seed, i * every, "sharpness_error", 1e-4),
             (seed, i * every, "train_accuracy", i / 10),
         ]
-    rows.append((seed, 20, "sharpness_cold", sharpness[2] * 1.001 if len(sharpness) > 2 else 1.0))
+    if len(sharpness) > 2:
+        rows += [(seed, 20, "sharpness_warm", sharpness[2]), (seed, 20, "sharpness_cold", sharpness[2] * 1.001)]
     return pd.DataFrame(rows, columns=["seed", "step", "metric", "value"])
 
 

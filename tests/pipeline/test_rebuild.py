@@ -109,7 +109,13 @@ def test_a_study_or_a_claim_can_be_rebuilt_alone(clone):
 
 def test_explain_status_and_report(workspace):
     said = workspace.bench("explain", "e1").stdout
-    for part in ("Cohen et al. 2021", "band [0.95, 1.15]", "estimator   cell(configuration=lr-low", "lr-low", "not-run"):
+    for part in (
+        "Cohen et al. 2021",
+        "band [0.95, 1.15]",
+        "estimator   cell(configuration=lr-low",
+        "lr-low",
+        "not-run",
+    ):
         assert part in said
     assert "up to date" in workspace.bench("status").stdout
     workspace.edit("params.yaml", "optimizer: {lr: 0.2}", "optimizer: {lr: 0.3}")
