@@ -12,12 +12,13 @@ import pandas as pd
 from benchmarks.evidence import claims as register
 from benchmarks.evidence.report import number
 from benchmarks.evidence.runs import run_rows
-from pipelines import doctor, parameters, rebuild
+from pipelines import doctor, parameters, rebuild, store
 from pipelines.sources import DataError
 
 CLAIMS = Path("claims.yaml")
 TABLES = Path("results/tables")
 REPORT = Path("results/report.html")
+STORE = Path("results/store")
 QUICK = Path(".quick")
 # What the quick workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
 QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore")
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("claim")
     command.set_defaults(run=explain)
 
+    command = commands.add_parser("push", help="put the runs into the embedded store, pruned of superseded ones")
+    command.set_defaults(run=push)
+
     command = commands.add_parser("doctor", help="check the environment and the data")
     command.set_defaults(run=lambda _: doctor.main())
     return parser
@@ -71,14 +75,18 @@ def _parser() -> argparse.ArgumentParser:
 def repro(parsed: argparse.Namespace) -> int:
     checked = parameters.load()
     claims = register.load(CLAIMS)
-    study = claim = None
-    if parsed.target in (*checked.studies, "timings"):
-        study = parsed.target
+    stages = rebuild.training_stages(checked)
+    claim, then = None, []  # after the training stages: everything
+    if parsed.target in checked.studies:
+        stages = [stage for stage in stages if stage.study == parsed.target]
+        then = [f"pipelines/{parsed.target}/dvc.yaml", "draw"]
+    elif parsed.target == "timings":
+        stages, then = [], ["pipelines/timings/dvc.yaml"]
     elif parsed.target is not None:
         claim = _named_claim(claims, parsed.target)
-    names = None if claim is None else _configurations(claims[claim])
-    stages = rebuild.training_stages(checked, names)
-    done = rebuild.rebuild(checked, parsed.jobs, study, stages, tables=claim is None)
+        stages = [stage for stage in stages if stage.configuration in _configurations(claims[claim])]
+        then = None
+    done = rebuild.rebuild(stages, parsed.jobs, then)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
         print(f"  failed: {address}")
@@ -87,7 +95,7 @@ def repro(parsed: argparse.Namespace) -> int:
         print("the committed tables are as they were: `bench repro` rebuilds them")
     elif claim is None and not done.failed:
         _print_verdicts(claims)
-        print(f"report: {REPORT.resolve()}")
+        print(f"report: {REPORT.resolve()}" if not then else "the report is as it was: `bench report` makes it anew")
     return 1 if done.failed else 0
 
 
@@ -179,6 +187,12 @@ def explain(parsed: argparse.Namespace) -> int:
     if not table.empty:
         verdict, why = register.claim_verdict(table[table["claim"] == name])
         print(f"\n{name}: {verdict} ({why})")
+    return 0
+
+
+def push(parsed: argparse.Namespace) -> int:
+    dropped, megabytes = store.push(STORE)
+    print(f"{STORE}: {megabytes:.1f} MB; {dropped} superseded entries dropped. Commit it with the results.")
     return 0
 
 

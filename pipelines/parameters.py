@@ -63,6 +63,11 @@ class Architecture(_Spec):
     @model_validator(mode="after")
     def _known(self):
         registry.check_options("benchmarks.lab.architectures", self.name, list(self.model_extra))
+        for option, value in self.model_extra.items():
+            for size in value if isinstance(value, list) else [value]:
+                # Whole numbers in an architecture are sizes.
+                if isinstance(size, int) and not isinstance(size, bool) and size < 1:
+                    raise ValueError(f"{option} must be at least 1, got {size!r}")
         return self
 
 

@@ -62,9 +62,8 @@ class Report:
     seconds: float = 0.0
 
 
-def training_stages(parameters: Parameters, claim_configurations: set[str] | None = None) -> list[TrainingStage]:
-    """Every stage that trains or computes apart from the tables, longest first; only a claim's where its names are
-    given."""
+def training_stages(parameters: Parameters) -> list[TrainingStage]:
+    """Every stage that trains or computes apart from the tables, longest first."""
     stages = []
     for study, settings in parameters.studies.items():
         pipeline = f"pipelines/{study}/dvc.yaml"
@@ -78,8 +77,6 @@ def training_stages(parameters: Parameters, claim_configurations: set[str] | Non
             )
             stages.append(TrainingStage(f"{pipeline}:{name}", study, configuration, stack, weight))
         stages.append(TrainingStage(f"{pipeline}:thresholds", study, "thresholds", "", 1.0))
-    if claim_configurations is not None:
-        stages = [stage for stage in stages if stage.configuration in claim_configurations]
     return sorted(stages, key=lambda stage: -stage.weight)
 
 
@@ -105,28 +102,25 @@ def stale(targets: list[str] | None = None) -> dict[str, list]:
     return json.loads(found.stdout or "{}")
 
 
-def rebuild(parameters: Parameters, jobs: int, study: str | None, stages: list[TrainingStage], tables: bool) -> Report:
-    """Run what is stale among the training stages, ``jobs`` at a time, then (with ``tables``) everything else.
+def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> Report:
+    """Run what is stale among the training stages, ``jobs`` at a time, then what DVC makes of them.
 
     Args:
-        study: rebuild only this study's pipeline, and no other's.
+        then: the targets of the closing ``dvc repro``; an empty list is everything, None is nothing.
 
     Raises:
-        RebuildError: if the data, the parameters or a table stage fails. A failed training stage is in the report, and
-            the others go on.
+        RebuildError: if the data, the parameters or a table stage fails. A failed training stage is in the report, the
+            others go on, and the closing ``dvc repro`` is left out.
     """
     started = time.time()
     tracking.forget_failures()
     report = Report()
     _run_dvc(["repro", *ROOTS], report)
-    if study is not None:
-        stages = [stage for stage in stages if stage.study == study]
     if stages:
         reasons = stale([stage.address for stage in stages])
-        pending = [stage for stage in stages if stage.address in reasons]
-        _work(pending, jobs, report)
-    if tables and not report.failed:
-        _run_dvc(["repro", *([f"pipelines/{study}/dvc.yaml"] if study else [])], report)
+        _work([stage for stage in stages if stage.address in reasons], jobs, report)
+    if then is not None and not report.failed:
+        _run_dvc(["repro", *then], report)
     report.seconds = time.time() - started
     return report
 

@@ -67,7 +67,6 @@ def _publish_one(history, rows, summary, identity, commit, seed, name) -> str:
         tags=[study, configuration, summary["profile"], summary["settings"]["optimizer"]["name"]],
         config={**identity, "study": study, "configuration": configuration, "seed": seed, "commit": commit},
         resume="allow",
-        dir=".",
         reinit="finish_previous",
     )
     run.define_metric("step")

@@ -142,7 +142,8 @@ class _Clock:
         left_s = (self.steps - step) * per_step
         write_json(self.path, {"step": step, "steps": self.steps, "left_s": round(left_s, 1)})
         if sys.stderr.isatty():
-            print(f"\r  step {step} of {self.steps}, {left_s:.0f} s left ", end="", file=sys.stderr, flush=True)
+            end = "\n" if step == self.steps else ""
+            print(f"\r  step {step} of {self.steps}, {left_s:.0f} s left   ", end=end, file=sys.stderr, flush=True)
 
 
 def _checkpoint_path(place: Path) -> Path:

@@ -54,16 +54,24 @@ class Workspace:
     def __init__(self, path: Path):
         self.path = path
 
-    def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess:
+    def environment(self, **changes) -> dict[str, str]:
+        """This environment first on the path, nothing of the user's W&B or data; None removes a variable."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "CIFAR10", "BENCH", "DVC"))}
         env = {
             **inherited,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]]),
             "PYTHONPATH": str(self.path),
             "WANDB_MODE": "offline",
-            **environment,
+            **changes,
         }
-        env = {key: value for key, value in env.items() if value is not None}
+        return {key: value for key, value in env.items() if value is not None}
+
+    def start(self, *command, stderr=subprocess.DEVNULL, **environment) -> subprocess.Popen:
+        env = self.environment(**environment)
+        return subprocess.Popen(command, cwd=self.path, env=env, stdout=subprocess.DEVNULL, stderr=stderr)
+
+    def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess:
+        env = self.environment(**environment)
         done = subprocess.run(command, cwd=self.path, env=env, capture_output=True, text=True, check=False)
         if check:
             assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"

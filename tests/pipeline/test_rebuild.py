@@ -166,3 +166,15 @@ def test_a_missing_run_is_named_and_an_orphan_is_pruned(workspace):
     done = workspace.run("python", "-m", "pipelines.stages.tabulate", "progressive_sharpening", check=False)
     assert done.returncode == 1
     assert "missing run progressive_sharpening/lr-low, stack 1-2" in done.stderr
+
+
+def test_a_failed_run_is_reported_with_its_log_and_the_others_go_on(workspace):
+    bad = "  configurations:\n    lr-bad: {optimizer: {lr: 0.1}, architecture: {hidden: many}, steps: 10}\n"
+    bad += "    lr-good: {optimizer: {lr: 0.1}, steps: 10}\n"
+    workspace.edit("params.yaml", "  configurations:\n", bad)
+    before = workspace.bytes("results/tables/*.csv")
+    done = workspace.bench("repro", "-j", "2", check=False)
+    assert done.returncode == 1
+    assert "failed lr-bad-1-2" in done.stdout and "architecture 'mlp'" in done.stdout
+    assert "ran lr-good-1-2" in done.stdout and "failed 1" in done.stdout
+    assert workspace.bytes("results/tables/*.csv") == before

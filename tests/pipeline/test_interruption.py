@@ -1,0 +1,110 @@
+"""Killed runs continue, and equal runs are equal bytes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+STAGE = "pipelines/progressive_sharpening/dvc.yaml:run@lr-low-1-2"
+RUN = Path("runs/progressive_sharpening/lr-low/1-2")
+META = Path("runs-meta/progressive_sharpening/lr-low/1-2.json")
+STEPS = 1500
+
+
+def history(workspace):
+    return (workspace.path / RUN / "history.parquet").read_bytes()
+
+
+def test_a_killed_run_continues_and_ends_with_the_identical_history(workspace):
+    workspace.edit(
+        "params.yaml",
+        "lr-low: {optimizer: {lr: 0.2}, steps: 20}",
+        f"lr-low: {{optimizer: {{lr: 0.2}}, steps: {STEPS}}}",
+    )
+    workspace.dvc("repro", "-q", "-s", STAGE)
+    whole = history(workspace)
+    assert json.loads((workspace.path / META).read_text())["resumed"] is False
+
+    environment = {"BENCH_CHECKPOINT_SECONDS": "0.3"}
+    command = [sys.executable, "-m", "dvc", "repro", "-f", "--no-run-cache", "-s", STAGE]
+    process = workspace.start(*command, **environment)
+    progress = workspace.path / ".bench/progress/progressive_sharpening@lr-low@1-2.json"
+    checkpoint = workspace.path / ".bench/checkpoints/progressive_sharpening/lr-low/1-2.pt"
+    deadline = time.time() + 90
+    while time.time() < deadline:
+        if checkpoint.is_file() and progress.is_file() and json.loads(progress.read_text())["step"] > STEPS // 4:
+            break
+        time.sleep(0.05)
+    (training,) = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "pipelines.stages.run" in child.cmdline() and Path(child.exe()).name.startswith("python")
+    ]
+    training.kill()
+    assert process.wait(timeout=60) != 0
+    assert not (workspace.path / RUN).exists(), "a killed run leaves no half-written output"
+
+    done = workspace.dvc("repro", "-s", STAGE, **environment)
+    assert "continuing from step" in done.stderr
+    assert history(workspace) == whole
+    assert json.loads((workspace.path / META).read_text())["resumed"] is True
+    assert not checkpoint.exists()
+
+
+def test_the_same_configuration_twice_is_the_same_bytes(workspace):
+    before = workspace.bytes("runs/**/*.parquet")
+    assert len(before) == 3
+    group = "pipelines/progressive_sharpening/dvc.yaml"
+    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", f"{group}:run", f"{group}:control")
+    assert workspace.bytes("runs/**/*.parquet") == before
+
+
+def test_another_configurations_checkpoint_is_not_used(workspace):
+    import torch
+
+    path = workspace.path / ".bench/checkpoints/progressive_sharpening/lr-low/1-2.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = history(workspace)
+    torch.save({"key": "another", "seconds": 1.0, "state": {"step": 3}}, path)
+    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", STAGE)
+    assert history(workspace) == before
+    path.write_bytes(b"half a checkpoint")
+    done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE)
+    assert "ignoring an unreadable checkpoint" in done.stderr
+    assert history(workspace) == before
+
+
+def test_a_full_disk_is_one_clear_error_and_keeps_what_there_was(workspace):
+    before = workspace.bytes("results/**/*.csv")
+    code = (
+        "import resource, runpy, signal, sys;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
+        "sys.argv = ['tabulate', 'progressive_sharpening'];"
+        "runpy.run_module('pipelines.stages.tabulate', run_name='__main__')"
+    )
+    done = workspace.run(sys.executable, "-c", code, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: File too large"), done.stderr
+    assert workspace.bytes("results/**/*.csv") == before
+    assert not list(workspace.path.glob("results/**/.*")), "a temporary file was left"
+
+
+def test_ctrl_c_stops_the_workers_too(workspace):
+    workspace.edit(
+        "params.yaml", "lr-low: {optimizer: {lr: 0.2}, steps: 20}", "lr-low: {optimizer: {lr: 0.2}, steps: 900000}"
+    )
+    process = workspace.start(sys.executable, "-m", "pipelines.cli", "repro", "-j", "2", stderr=subprocess.PIPE)
+    progress = workspace.path / ".bench/progress/progressive_sharpening@lr-low@1-2.json"
+    deadline = time.time() + 90
+    while not progress.is_file() and time.time() < deadline:
+        time.sleep(0.1)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    process.send_signal(2)
+    assert process.wait(timeout=30) == 130
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive

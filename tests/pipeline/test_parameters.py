@@ -1,0 +1,112 @@
+"""params.yaml is checked before anything trains: every fault by its path, through `bench` and through `dvc`."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import parameters
+
+ROOT = Path(__file__).parents[2]
+
+
+def fault(tmp_path, old, new):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    (tmp_path / "params.yaml").write_text(text.replace(old, new))
+    with pytest.raises(parameters.ParametersError) as error:
+        parameters.load(tmp_path / "params.yaml")
+    return str(error.value)
+
+
+STUDY = "progressive_sharpening"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "says"),
+    [
+        ("steps: 800", "stpes: 800", f"{STUDY}.configurations.lr-mid.stpes", "did you mean 'steps'?"),
+        ("steps: 800", "step: 800", f"{STUDY}.configurations.lr-mid.steps", "missing"),
+        ("steps: 800", "steps: many", f"{STUDY}.configurations.lr-mid.steps", "got 'many'"),
+        ("steps: 800", "steps: 0", f"{STUDY}.configurations.lr-mid.steps", "greater than or equal to 1"),
+        ("lr: 0.03}, steps: 800", "lr: -0.03}, steps: 800", "lr-mid.optimizer.lr", "greater than 0"),
+        ("lr: 0.03}, steps: 800", "lr: .inf}, steps: 800", "lr-mid.optimizer.lr", "finite"),
+        (
+            "lr: 0.03}, steps: 800",
+            "lr: 0.03, momentm: 0.9}, steps: 800",
+            "lr-mid.optimizer",
+            "did you mean 'momentum'?",
+        ),
+        ("lr: 0.03}, steps: 800", "lr: 0.03, momentum: 1}, steps: 800", "lr-mid.optimizer", "must be in [0, 1)"),
+        ("name: sgd}\n", "name: sdg}\n", f"{STUDY}.defaults.optimizer", "did you mean 'sgd'?"),
+        ("name: mlp", "name: mpl", f"{STUDY}.defaults.architecture", "did you mean 'mlp'?"),
+        ("activation: tanh", "activatoin: tanh", f"{STUDY}.defaults.architecture", "did you mean 'activation'?"),
+        (", activation: tanh", "", f"{STUDY}.defaults.architecture", "needs the option 'activation'"),
+        ("hidden: [200, 200]", "hidden: [200, 0]", f"{STUDY}.defaults.architecture", "hidden must be at least 1"),
+        ("loss: mse", "loss: mae", f"{STUDY}.defaults.loss", "'mae'"),
+        ("tolerance: 3.0e-4", "tolerance: 3", f"{STUDY}.defaults.measure.tolerance", "less than 1"),
+        ("stacks: [1, 2, 3]", "stacks: [1, 2, 2-3]", f"{STUDY}.stacks", "seed 2 appears twice"),
+        ("stacks: [1, 2, 3]", "stacks: [3-1]", f"{STUDY}.stacks", "neither a seed nor a range"),
+        ("    lr-mid:", "    lr.mid:", f"{STUDY}.configurations.lr.mid", "pattern"),
+        ("threads: 1 #", "threads: 1.5 #", "compute.threads", "valid integer"),
+        ("dtype: float32", "dtype: float16", "compute.dtype", "'float16'"),
+        ("device: cpu", "device: gpu", "compute.device", "pattern"),
+        ("source: cifar10", "source: cifar100", "data.source", "'cifar100'"),
+        ("configuration: lr-high", "configuration: lr-hihg", "timings.configuration", "did you mean 'lr-high'?"),
+        ("compute:", "computer:", "computer", "did you mean 'compute'?"),
+        ("{name: adam, lr: 0.01, beta1: 0.9,", "{name: adam, lr: 0.01, beta1: 1.9,", "thresholds.ema-09", "[0, 1)"),
+    ],
+)
+def test_a_fault_is_named_by_its_path(tmp_path, old, new, path, says):
+    message = fault(tmp_path, old, new)
+    assert "nothing was run" in message
+    lines = [line for line in message.splitlines() if path in line]
+    assert lines and any(says in line for line in lines), message
+
+
+def test_every_fault_is_told_at_once(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    text = text.replace("steps: 800", "stpes: 800").replace("lr: 0.05}, steps: 400", "lr: 0, steps: 400}")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(parameters.ParametersError, match=r"(?s)lr-mid\.stpes.*lr-high"):
+        parameters.load(tmp_path / "params.yaml")
+
+
+def test_broken_yaml_and_a_missing_file_are_told_as_such(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: [1, 2\nb: 3")
+    with pytest.raises(parameters.ParametersError, match="not valid YAML"):
+        parameters.load(tmp_path / "params.yaml")
+    with pytest.raises(parameters.ParametersError, match="does not exist"):
+        parameters.load(tmp_path / "nowhere.yaml")
+
+
+def test_an_exponent_without_a_dot_is_a_number_here_and_in_dvc(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("lr: 0.03}, steps", "lr: 3e-2}, steps")
+    (tmp_path / "params.yaml").write_text(text)
+    settings = parameters.load(tmp_path / "params.yaml").progressive_sharpening.settings("lr-mid")
+    assert settings["optimizer"]["lr"] == 0.03
+    from dvc.utils.serialize import load_yaml
+
+    loaded = load_yaml(str(tmp_path / "params.yaml"))
+    assert loaded["progressive_sharpening"]["configurations"]["lr-mid"]["optimizer"]["lr"] == 0.03
+
+
+@pytest.mark.parametrize("profile", ["params.yaml", "params.quick.yaml"])
+def test_the_shipped_profiles_are_valid_and_alike_in_structure(profile):
+    study = parameters.load(ROOT / profile).progressive_sharpening
+    reference = parameters.load(ROOT / "params.yaml").progressive_sharpening
+    assert set(study.configurations) == set(reference.configurations)
+    assert set(study.controls) == set(reference.controls)
+    assert len(study.seeds) >= 3
+
+
+def test_both_doors_stop_before_anything_trains(workspace):
+    def written():
+        return {p: p.stat().st_mtime_ns for p in workspace.path.glob("runs/**/*.parquet")}
+
+    before = written()
+    workspace.edit("params.yaml", "steps: 20}\n    lr-diverging", "stpes: 20}\n    lr-diverging")
+    for done in (workspace.bench("repro", check=False), workspace.dvc("repro", check=False)):
+        assert done.returncode != 0
+        assert "progressive_sharpening.configurations.lr-low.stpes" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert written() == before

@@ -1,0 +1,125 @@
+"""W&B: what was written offline, read back with W&B's own tool; and servers that are not there."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+import benchmarks
+
+STAGE = "pipelines/progressive_sharpening/dvc.yaml:run@lr-low-1-2"
+META = "runs-meta/progressive_sharpening/lr-low/1-2.json"
+
+
+def records(folder):
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def offline_folder(space, run_id):
+    (folder,) = space.path.glob(f"wandb/offline-run-*-{run_id}")
+    return folder
+
+
+def logged(entries):
+    """The history as W&B has it: {(step, metric): value}."""
+    values = {}
+    for entry in entries:
+        if entry["type"] == "history":
+            row = {key: value for key, value in entry["history"].items() if not key.startswith("_")}
+            row = row.get("update", row)
+            step = int(row["step"])
+            values |= {(step, k): v for k, v in row.items() if k != "step" and not k.startswith("_")}
+    return values
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_an_offline_run_is_the_history_value_by_value(built, seed):
+    published = json.loads((built.path / META).read_text())["wandb"][str(seed)]
+    assert published["mode"] == "offline"
+    entries = records(offline_folder(built, published["id"]))
+    history = benchmarks.load_history("progressive_sharpening", "lr-low", root=built.path)
+    mine = history[history.seed == seed]
+    expected = {(row.step, row.metric): row.value for row in mine.itertuples()}
+    assert logged(entries) == pytest.approx(expected, rel=1e-12)
+
+    run = next(entry["run"] for entry in entries if entry["type"] == "run")
+    assert run["run_group"] == "progressive_sharpening" and run["job_type"] == "train"
+    assert {"progressive_sharpening", "lr-low", "quick", "sgd"} <= set(run["tags"])
+    config = run["config"]["update"]
+    summary = json.loads((built.path / "runs/progressive_sharpening/lr-low/1-2/summary.json").read_text())
+    assert config["settings"] == summary["settings"]
+    assert config["data"] == summary["data"] and config["code"] == summary["code"]
+    assert len(config["commit"]) == 40
+    text = json.dumps(entries)
+    assert '"step_metric"' in text or "step_metric" in text
+
+    table = pd.read_csv(built.path / "results/tables/progressive_sharpening.long.csv")
+    row = table[(table.configuration == "lr-low") & (table.seed == seed)].iloc[0].dropna()
+    last = {}
+    for entry in entries:
+        if entry["type"] == "summary":
+            last |= entry["summary"]["update"]
+    for column, value in row.items():
+        assert last[column] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), column
+
+
+def test_run_ids_are_stable_for_the_same_parameters_and_code(workspace):
+    before = json.loads((workspace.path / META).read_text())["wandb"]
+    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", STAGE)
+    after = json.loads((workspace.path / META).read_text())["wandb"]
+    assert {seed: run["id"] for seed, run in before.items()} == {seed: run["id"] for seed, run in after.items()}
+    workspace.edit("params.yaml", "lr: 0.2}", "lr: 0.25}")
+    workspace.dvc("repro", "-q", "-s", STAGE)
+    changed = json.loads((workspace.path / META).read_text())["wandb"]
+    assert {run["id"] for run in changed.values()}.isdisjoint({run["id"] for run in before.values()})
+
+
+def test_without_a_key_runs_are_offline_with_a_warning(workspace):
+    keyless = {"WANDB_MODE": None, "WANDB_API_KEY": None, "HOME": str(workspace.path), "NETRC": "nowhere"}
+    done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE, **keyless)
+    assert "W&B: no API key" in done.stderr
+    modes = {run["mode"] for run in json.loads((workspace.path / META).read_text())["wandb"].values()}
+    assert modes == {"offline"}
+
+
+def test_disabled_writes_nothing(workspace):
+    workspace.run("rm", "-rf", "wandb")
+    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", STAGE, WANDB_MODE="disabled")
+    assert json.loads((workspace.path / META).read_text())["wandb"] == {}
+    assert not (workspace.path / "wandb").exists()
+
+
+def runs_with_server(workspace, port):
+    environment = {
+        "WANDB_MODE": None,
+        "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
+        "WANDB_API_KEY": "0123456789" * 4,
+        "HOME": str(workspace.path),
+    }
+    took, said = [], ""
+    for _ in range(2):
+        started = time.time()
+        done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE, **environment)
+        took.append(time.time() - started)
+        said += done.stderr
+        modes = {run["mode"] for run in json.loads((workspace.path / META).read_text())["wandb"].values()}
+        assert modes == {"offline"}
+    assert said.count("the server did not answer") == 1
+    return took
+
+
+@pytest.mark.parametrize("kind", ["refuses", "never answers"])
+def test_a_dead_server_is_paid_for_once_and_costs_no_run(workspace, kind):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == "never answers":
+            listener.listen(64)
+        first, second = runs_with_server(workspace, listener.getsockname()[1])
+    # Not a timing of our code: the bound on what a dead server may cost a rebuild.
+    assert first - second < 30

@@ -1,0 +1,60 @@
+"""What the documentation tells people to type or paste."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(name, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), re.S)
+
+
+def test_the_example_of_measuring_a_network_runs_as_printed(tmp_path):
+    (example,) = blocks("docs/measuring.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("tensor") == 3
+
+
+def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
+    from benchmarks.lab import optimizers, registry
+
+    (example,) = blocks("docs/adding.md", "python")
+    for path in (ROOT / "benchmarks/lab/optimizers").glob("*.py"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "rmsprop.py").write_text(example)
+    monkeypatch.setattr(optimizers, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(registry, "_folder", lambda _: tmp_path)
+    registry.check_options("benchmarks.lab.optimizers", "rmsprop", ["lr"])
+    import torch
+
+    (optimizer,) = optimizers.build([torch.nn.Parameter(torch.zeros(2))], name="rmsprop", lr=0.1)
+    assert isinstance(optimizer, torch.optim.RMSprop)
+    assert optimizers.implementation("rmsprop") == "torch.optim.RMSprop"
+
+
+def test_the_readmes_bench_commands_exist():
+    from pipelines.cli import _parser
+
+    lines = [line.split("#")[0].split() for block in blocks("README.md", "sh") for line in block.splitlines()]
+    commands = [line[1:] for line in lines if line[:1] == ["bench"]]
+    assert {command[0] for command in commands} == {"repro", "status", "report", "explain", "push", "doctor"}
+    for command in commands:
+        _parser().parse_args(command)
+
+
+def test_the_readmes_targets_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"make (\w+)", " ".join(blocks("README.md", "sh"))))
+    assert named and named <= targets
+
+
+def test_files_the_documentation_links_to_exist():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data/README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
