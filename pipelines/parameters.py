@@ -211,16 +211,18 @@ def load(path: Path | str = "params.yaml") -> Parameters:
 
 
 def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
-    """The model, or None with its faults told; a fault in a key that ``overrides`` lacks is placed in the defaults."""
+    """The model, or None with its faults told, each where its key is: in the overrides, or else in the defaults."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         for fault in error.errors():
             location = [str(part) for part in fault["loc"] if part != "[key]"]
-            where = place
-            if overrides is not None and not _contains(overrides, location) and _fault_is_inherited(fault):
-                where = defaults_place
-            faults.append(f"{'.'.join([*where, *location])}: {_explain(model, fault)}")
+            # An unknown entry is found in its mapping, but the fault is in that mapping's name.
+            key = [*location, "name"] if "unknown entry" in fault["msg"] else location
+            inherited = overrides is not None and fault["type"] != "missing" and not _contains(overrides, key)
+            faults.append(
+                f"{'.'.join([*(defaults_place if inherited else place), *location])}: {_explain(model, fault)}"
+            )
         return None
 
 
@@ -230,10 +232,6 @@ def _contains(mapping: Any, location: list[str]) -> bool:
             return False
         mapping = mapping[part]
     return True
-
-
-def _fault_is_inherited(fault: dict) -> bool:
-    return fault["type"] != "missing"
 
 
 def _explain(model, fault: dict) -> str:

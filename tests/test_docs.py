@@ -1,5 +1,6 @@
 """What the documentation tells people to type or paste."""
 
+import json
 import re
 import subprocess
 import sys
@@ -36,6 +37,12 @@ def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
     (optimizer,) = optimizers.build([torch.nn.Parameter(torch.zeros(2))], name="rmsprop", lr=0.1)
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert optimizers.implementation("rmsprop") == "torch.optim.RMSprop"
+
+
+def test_the_readmes_verdicts_are_the_results():
+    metrics = json.loads((ROOT / "results/metrics.json").read_text())
+    told = dict(re.findall(r"^\| (\w+): [^|]+ \| ([a-z-]+) \|", (ROOT / "README.md").read_text(), re.M))
+    assert told == {name: claim["verdict"] for name, claim in metrics.items()}
 
 
 def test_the_readmes_bench_commands_exist():

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, NotRun, Tables
 from benchmarks.evidence.runs import COLUMNS
-from benchmarks.evidence.statistics import Interval, t_interval, verdict
+from benchmarks.evidence.statistics import Interval, seeds_needed, t_interval, verdict
 from benchmarks.theory import stability
 
 FORMULAS: dict[str, Callable[..., float]] = stability.FORMULAS
@@ -238,7 +238,9 @@ def _judge_check(check: Check, tables: Tables, source: str) -> dict:
         outcome, reason = "inconclusive", f"outside its regime: {row['regime']}"
     else:
         outcome = verdict(inner, outer, low, high)
-        reason = _reason(outcome, inner, outer, estimate.exact)
+        reason = _reason(
+            outcome, estimate, inner, seeds_needed(values, low, high) if outcome == "inconclusive" else None
+        )
     return {**row, "verdict": outcome, "behaves": _behaves(check, outcome), "reason": reason}
 
 
@@ -269,14 +271,15 @@ def _shortfall(protocol: Protocol, runs: pd.DataFrame, source: str) -> str:
     return "; ".join(lacks)
 
 
-def _reason(outcome: str, inner: Interval, outer: Interval, exact: bool) -> str:
-    if exact:
+def _reason(outcome: str, estimate: Estimate, inner: Interval, needed: int | None) -> str:
+    if estimate.exact:
         return "exact value inside the band" if outcome == "verified" else "exact value outside the band"
     if outcome == "verified":
         return "90 % interval inside the band"
     if outcome == "falsified":
         return "95 % interval wholly outside the band"
-    return f"interval too wide: 95 % [{outer.low:.4g}, {outer.high:.4g}] meets the band, 90 % is not inside it"
+    cure = f"{needed} seeds with this spread would decide" if needed else "more seeds would not decide soon"
+    return f"interval too wide: the 90 % one, [{inner.low:.4g}, {inner.high:.4g}], crosses the band; {cure}"
 
 
 def _behaves(check: Check, outcome: str) -> str:

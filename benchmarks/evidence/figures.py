@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.evidence.statistics import t_interval
 
@@ -76,6 +76,9 @@ def progressive_sharpening(tables: dict[str, pd.DataFrame], curves: pd.DataFrame
     top.set(yscale="log", ylabel="training loss\n(half squared error per example)")
     lowest = curves[(curves["metric"] == "loss") & curves["configuration"].isin(MAIN)]["low"].min()
     top.set_ylim(0.7 * lowest, 4 * converging_top)
+    top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    top.yaxis.set_major_formatter("{x:g}")
+    top.yaxis.set_minor_formatter(NullFormatter())
     top.legend(title=f"mean and range over {seeds} seeds", loc="upper right")
     bottom.set(xlabel="gradient descent steps", ylabel="sharpness\n(top Hessian eigenvalue, loss / parameter²)")
     bottom.set_ylim(bottom=0)
@@ -139,9 +142,9 @@ def stability_thresholds(tables: dict[str, pd.DataFrame], curves: pd.DataFrame) 
     axes.set_yticks(y, [text.rsplit(", ", 1)[0] for text in mine["statement"]])
     axes.set(xscale="log", xlabel="largest stable curvature × lr", xlim=(1, 400))
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100])
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, markerscale=0.6)
     return figure
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 
-def load_history(study: str, configuration: str, root: Path | str = ".") -> pd.DataFrame:
+def load_history(study: str, configuration: str, root: Path | str | None = None) -> pd.DataFrame:
     """The history of every seed of a configuration, as after ``dvc repro`` or a clone and ``dvc pull``.
 
     Args:
-        root: the repository's root.
+        root: the repository's root; found from the working directory upwards if not given.
 
     Returns:
         one row a seed, step and metric, with the columns seed, step, metric, value.
@@ -18,14 +18,20 @@ def load_history(study: str, configuration: str, root: Path | str = ".") -> pd.D
     Raises:
         FileNotFoundError: naming the configurations there are, or the command that brings them.
     """
-    folder = Path(root) / "runs" / study / configuration
+    root = Path(root) if root is not None else _root()
+    folder = root / "runs" / study / configuration
     paths = sorted(folder.glob("*/history.parquet"))
     if not paths:
         there = sorted(p.parent.parent.name for p in folder.parent.glob("*/*/history.parquet"))
         known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there are no runs: `dvc pull` brings them"
-        raise FileNotFoundError(f"no history of {study}/{configuration} in {Path(root).resolve()}: {known}")
+        raise FileNotFoundError(f"no history of {study}/{configuration} in {root.resolve()}: {known}")
     history = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
     return history.sort_values(["seed", "metric", "step"], kind="stable", ignore_index=True)
+
+
+def _root() -> Path:
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file()), here)
 
 
 def load_summary(folder: Path) -> dict:

@@ -49,6 +49,7 @@ def render(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = number
+    environment.globals["span"] = span
     checks = tables["claims"]
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
     long = tables[f"{study}.long"]
@@ -81,6 +82,17 @@ def number(value: object) -> str:
     if float(value).is_integer() and abs(value) < 1e6:
         return f"{int(value)}"
     return f"{value:.4g}"
+
+
+def span(low: float, high: float) -> str:
+    """A range, with as many digits (four to ten) as it takes to tell its ends apart; a dash where there is none."""
+    if pd.isna(low):
+        return "–"
+    for digits in range(4, 11):
+        ends = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if ends[0] != ends[1]:
+            break
+    return " – ".join(ends)
 
 
 def inline_svg(svg: str, name: str) -> str:

@@ -42,3 +42,15 @@ def verdict(inner: Interval, outer: Interval, low: float, high: float) -> str:
     if outer.outside(low, high):
         return "falsified"
     return "inconclusive"
+
+
+def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 100) -> int | None:
+    """The fewest seeds at which the same mean and spread would no longer be inconclusive; None if not by ``most``."""
+    values = np.asarray(values, dtype=float)
+    mean, sd = values.mean(), values.std(ddof=1)
+    for n in range(len(values) + 1, most + 1):
+        halves = (student.ppf(0.5 + confidence / 2, n - 1) * sd / np.sqrt(n) for confidence in (0.90, 0.95))
+        inner, outer = (Interval(mean - half, mean + half) for half in halves)
+        if verdict(inner, outer, low, high) != "inconclusive":
+            return n
+    return None

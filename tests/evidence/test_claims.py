@@ -123,6 +123,8 @@ def test_a_claim_that_fails_is_falsified(claim):
 def test_a_wide_interval_is_inconclusive(claim):
     (word, why), _ = outcome(claim, tables(main=(0.8, 1.0, 1.2)))
     assert word == "inconclusive" and "interval too wide" in why
+    # mean 1, sd 0.2: 90 % needs t sd / sqrt(n) <= 0.05, that is t <= sqrt(n) / 4, first at n = 46 (t = 1.679)
+    assert "46 seeds with this spread would decide" in why
 
 
 def test_controls_that_misbehave_leave_nothing_judged(claim):

@@ -105,6 +105,11 @@ class Workspace:
         said = self.dvc("repro", *arguments, **options).stdout
         return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
 
+    def copy(self, path: Path) -> "Workspace":
+        """The same checkout somewhere else, cache and all."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Workspace(path)
+
     def clone(self, path: Path) -> "Workspace":
         """What a colleague gets: the committed files alone."""
         self.run("git", "clone", "-q", str(self.path), str(path))
@@ -147,8 +152,7 @@ def built(tmp_path_factory) -> Workspace:
 @pytest.fixture
 def workspace(built, tmp_path) -> Workspace:
     """A copy of the built workspace, with its cache, to change at will."""
-    shutil.copytree(built.path, tmp_path / "work", symlinks=True)
-    return Workspace(tmp_path / "work")
+    return built.copy(tmp_path / "work")
 
 
 @pytest.fixture
