@@ -114,9 +114,9 @@ def quick(parsed: argparse.Namespace) -> int:
     shutil.copy2("params.quick.yaml", QUICK / "params.yaml")
     os.chdir(QUICK)
     if not Path(".dvc").is_dir():
-        for step in (("init", "-q", "--no-scm"), ("config", "core.analytics", "false")):
-            if rebuild.dvc(*step).returncode != 0:
-                raise rebuild.RebuildError(f"dvc {' '.join(step)} failed in {QUICK}: remove the folder and try again")
+        if rebuild.dvc("init", "-q", "--no-scm").returncode != 0:
+            raise rebuild.RebuildError(f"dvc init failed in {QUICK}: remove the folder and try again")
+        Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n", encoding="utf-8")
     # A fresh process: the copied packages must be imported, not these.
     command = [sys.executable, "-m", "pipelines.cli", "repro", "-j", str(parsed.jobs)]
     return subprocess.run(command, env=rebuild.environment(), check=False).returncode

@@ -1,4 +1,4 @@
-"""The figures, each with the sentence that says what it shows. Drawn from tables and curves alone.
+"""The figures, drawn from tables and curves alone. What each shows is said in `benchmarks.evidence.report`.
 
 Colours are seaborn's colour-blind palette; SVGs are the same bytes for the same data.
 """
@@ -171,28 +171,11 @@ def eigensolvers(tables: dict[str, pd.DataFrame], curves: pd.DataFrame) -> Figur
 
 Draw = Callable[[dict[str, pd.DataFrame], pd.DataFrame], Figure]
 
-# name: (how to draw it, what a reader should see in it)
-FIGURES: dict[str, tuple[Draw, str]] = {
-    "progressive_sharpening": (
-        progressive_sharpening,
-        "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds "
-        "it there while the loss goes on falling, no longer monotonically.",
-    ),
-    "settled_sharpness": (
-        settled_sharpness,
-        "Settled sharpness in units of its predicted value: circles are seeds, bars 95 % intervals, grey the "
-        "registered band; linear regression, whose Hessian cannot move, stays outside.",
-    ),
-    "stability_thresholds": (
-        stability_thresholds,
-        "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
-        "the edge of stability is measured against.",
-    ),
-    "eigensolvers": (
-        eigensolvers,
-        "Cost of the top Hessian eigenvalue at the edge of stability, each solver at its cheapest setting that meets "
-        "the target error; warm is one reading along a run, cold starts from a random vector.",
-    ),
+FIGURES: dict[str, Draw] = {
+    "progressive_sharpening": progressive_sharpening,
+    "settled_sharpness": settled_sharpness,
+    "stability_thresholds": stability_thresholds,
+    "eigensolvers": eigensolvers,
 }
 
 

@@ -7,7 +7,6 @@ import jinja2
 import pandas as pd
 
 from benchmarks.evidence.claims import Claim, claim_verdict
-from benchmarks.evidence.figures import FIGURES
 from benchmarks.evidence.runs import COLUMNS
 
 # What the run table shows of the long table's columns.
@@ -26,8 +25,29 @@ RUN_COLUMNS = [
     "late_loss_increases",
     "hvps_per_reading",
 ]
-# figure: the claim it belongs to
-FIGURE_OF = {"progressive_sharpening": "E1", "settled_sharpness": "E1", "stability_thresholds": "C5"}
+# figure: what a reader should see in it, and the claim it belongs to; in the order of the page
+CAPTIONS: dict[str, tuple[str, str | None]] = {
+    "progressive_sharpening": (
+        "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds "
+        "it there while the loss goes on falling, no longer monotonically.",
+        "E1",
+    ),
+    "settled_sharpness": (
+        "Settled sharpness in units of its predicted value: circles are seeds, bars 95 % intervals, grey the "
+        "registered band; linear regression, whose Hessian cannot move, stays outside.",
+        "E1",
+    ),
+    "stability_thresholds": (
+        "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
+        "the edge of stability is measured against.",
+        "C5",
+    ),
+    "eigensolvers": (
+        "Cost of the top Hessian eigenvalue at the edge of stability, each solver at its cheapest setting that meets "
+        "the target error; warm is one reading along a run, cold starts from a random vector.",
+        None,
+    ),
+}
 
 
 def render(
@@ -59,8 +79,8 @@ def render(
         verdicts=verdicts,
         checks={name: _records(checks[checks["claim"] == name]) for name in claims},
         figures=[
-            {"name": name, "caption": FIGURES[name][1], "claim": FIGURE_OF.get(name), "svg": inline_svg(svg, name)}
-            for name, svg in svgs.items()
+            {"name": name, "caption": caption, "claim": claim, "svg": inline_svg(svgs[name], name)}
+            for name, (caption, claim) in CAPTIONS.items()
         ],
         runs=_records(long[shown]),
         run_columns=[(c, COLUMNS[c][1], COLUMNS[c][0]) for c in shown],

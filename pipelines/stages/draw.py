@@ -22,9 +22,8 @@ def main() -> None:
     tables = {path.relative_to(arguments.tables).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
     curves = pd.read_parquet(arguments.curves)
     for name in arguments.figure:
-        draw, _ = figures.FIGURES[name]
         with replacing(arguments.out / f"{name}.svg") as temporary:
-            figures.save(draw(tables, curves), temporary)
+            figures.save(figures.FIGURES[name](tables, curves), temporary)
 
 
 if __name__ == "__main__":

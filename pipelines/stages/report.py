@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.evidence import claims
-from benchmarks.evidence.figures import FIGURES
-from benchmarks.evidence.report import render
+from benchmarks.evidence.report import CAPTIONS, render
 from pipelines import parameters
 from pipelines.files import read_json, write_text
 from pipelines.stages import stage
@@ -26,7 +25,7 @@ def main() -> None:
     checked = parameters.load()
     names = ["claims", f"{STUDY}.long", *(f"timings/{name}" for name in ("training_step", "eigensolvers"))]
     tables = {name: pd.read_csv(arguments.results / "tables" / f"{name}.csv") for name in names}
-    svgs = {name: (arguments.results / "figures" / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES}
+    svgs = {name: (arguments.results / "figures" / f"{name}.svg").read_text(encoding="utf-8") for name in CAPTIONS}
     metas = [
         read_json(arguments.meta / study / configuration / f"{stack}.json")
         for study, settings in checked.studies.items()

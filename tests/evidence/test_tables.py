@@ -107,3 +107,10 @@ def test_curves_are_mean_and_range_over_seeds_and_never_long():
     kept = thin(steps)
     assert len(kept) <= 400 and kept[0] == 0 and kept[-1] == 2100
     assert np.diff(kept[:-1]).min() % 2 == 1, "an even stride hides an oscillation of period two"
+
+
+def test_every_figure_has_its_sentence():
+    from benchmarks.evidence.figures import FIGURES
+    from benchmarks.evidence.report import CAPTIONS
+
+    assert set(FIGURES) == set(CAPTIONS)
