@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.evidence import claims as register
+from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number
 from benchmarks.evidence.runs import run_rows
 from pipelines import doctor, parameters, rebuild, store
@@ -18,7 +19,6 @@ from pipelines.sources import DataError
 CLAIMS = Path("claims.yaml")
 TABLES = Path("results/tables")
 REPORT = Path("results/report.html")
-STORE = Path("results/store")
 QUICK = Path(".quick")
 # What the quick workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
 QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore")
@@ -191,8 +191,8 @@ def explain(parsed: argparse.Namespace) -> int:
 
 
 def push(parsed: argparse.Namespace) -> int:
-    dropped, megabytes = store.push(STORE)
-    print(f"{STORE}: {megabytes:.1f} MB; {dropped} superseded entries dropped. Commit it with the results.")
+    dropped, megabytes = store.push()
+    print(f"{store.STORE}: {megabytes:.1f} MB; {dropped} superseded entries dropped. Commit it with the results.")
     return 0
 
 
@@ -229,15 +229,11 @@ def _print_verdicts(claims: dict[str, register.Claim]) -> None:
 
 def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: parameters.Parameters) -> None:
     """The verdict of one claim from the runs there are, without touching a table."""
-    from benchmarks.evidence.histories import load_history, load_summary
-
     wanted, parts = _configurations(claims[name]), []
     for study, settings in checked.studies.items():
-        for configuration, stack, seeds in settings.runs():
+        for configuration, stack, _ in settings.runs():
             if configuration in wanted:
-                history = load_history(study, configuration)
-                summary = load_summary(Path("runs") / study / configuration / stack)
-                parts.append(run_rows(history[history["seed"].isin(seeds)], summary))
+                parts.append(run_rows(*load_stage(Path("runs") / study / configuration / stack)))
     tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
     thresholds = TABLES / "stability_thresholds.csv"
     if thresholds.is_file():
@@ -253,7 +249,7 @@ def _checks_table() -> pd.DataFrame:
     path = TABLES / "claims.csv"
     if not path.is_file():
         return pd.DataFrame(columns=register.CHECK_COLUMNS)
-    return pd.read_csv(path, keep_default_na=True)
+    return pd.read_csv(path)
 
 
 def _named_claim(claims: dict[str, register.Claim], name: str) -> str:

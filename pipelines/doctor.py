@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.evidence import claims
-from pipelines import parameters, sources
+from pipelines import parameters, sources, state, store
 
 FREE_GB = 2.0
+STORE_MB = 40
 Finding = tuple[bool, str, str]  # fine?, what was found, how to mend it
 
 
@@ -135,12 +136,10 @@ def _data() -> Iterator[Finding]:
 def _tracking() -> Iterator[Finding]:
     mode = os.environ.get("WANDB_MODE", "online where a key is found, else offline")
     yield True, f"W&B mode: {mode}", ""
-    marker = Path(".bench/wandb-unreachable")
+    answered = not state.WANDB_UNREACHABLE.exists()
     yield (
-        not marker.exists(),
-        "no W&B failure on record"
-        if not marker.exists()
-        else "W&B did not answer in the last rebuild, so it went on offline",
+        answered,
+        "no W&B failure on record" if answered else "W&B did not answer in the last rebuild, so it went on offline",
         "`bench repro` tries again; `wandb sync` publishes offline runs",
     )
 
@@ -148,10 +147,8 @@ def _tracking() -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / 1e9
     yield free > FREE_GB, f"{free:.0f} GB of disk free", f"free at least {FREE_GB:.0f} GB"
-    store = Path("results/store")
-    if store.is_dir():
-        size = sum(p.stat().st_size for p in store.rglob("*") if p.is_file()) / 1e6
-        yield size < 40, f"embedded store: {size:.1f} MB", "prune it: docs/architecture.md, The store"
+    size = store.megabytes()
+    yield size < STORE_MB, f"embedded store: {size:.1f} MB", "`bench push` prunes it of superseded runs"
     listed = subprocess.run(
         [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
     ).stdout.split()

@@ -14,11 +14,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines import tracking
+from pipelines import state, tracking
 from pipelines.files import read_json
 from pipelines.parameters import Parameters
 
-STATE = Path(".bench")
 ROOTS = ("prepare", "fingerprint")
 POLL_S = 0.5
 PLAIN_LINE_EVERY_S = 30.0
@@ -45,11 +44,11 @@ class TrainingStage:
 
     @property
     def progress(self) -> Path:
-        return STATE / "progress" / f"{self.study}@{self.configuration}@{self.stack}.json"
+        return state.progress(self.study, self.configuration, self.stack)
 
     @property
     def log(self) -> Path:
-        return STATE / "logs" / f"{self.study}@{self.label}.log"
+        return state.log(self.study, self.label)
 
 
 @dataclass
@@ -174,7 +173,7 @@ def _start(stage: TrainingStage) -> subprocess.Popen:
 
 
 def _run_dvc(arguments: list[str], report: Report) -> None:
-    """A serial ``dvc repro``, its output passed on, its stages entered into the report."""
+    """A serial ``dvc repro``; each stage that it runs or restores is told and entered into the report."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         stdout=subprocess.PIPE,
@@ -213,17 +212,15 @@ class _Display:
         if not running or (not self.live and time.time() - self.last < PLAIN_LINE_EVERY_S):
             return
         parts, left_s, rates = [], [], []
-        done_weight = finished_weight
         for stage in running:
-            state = _progress(stage)
-            if state is None:
+            told = _progress(stage)
+            if told is None:
                 parts.append(stage.label)
                 continue
-            fraction = state["step"] / state["steps"]
-            done_weight += fraction * stage.weight
-            left_s.append(state["left_s"])
-            rates.append(state["left_s"] / max((1 - fraction) * stage.weight, 1e-9))
-            parts.append(f"{stage.label} step {state['step']}/{state['steps']}")
+            fraction = told["step"] / told["steps"]
+            left_s.append(told["left_s"])
+            rates.append(told["left_s"] / max((1 - fraction) * stage.weight, 1e-9))
+            parts.append(f"{stage.label} step {told['step']}/{told['steps']}")
         text = f"{self.total - len(queue) - len(running)} of {self.total} stages done; {', '.join(parts)}"
         per_weight = max(rates) if rates else None
         if per_weight is None and finished_weight:

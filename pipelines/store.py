@@ -7,10 +7,11 @@ from ruamel.yaml import YAML
 
 from pipelines.rebuild import RebuildError, dvc
 
+STORE = Path("results/store")
 RUN_CACHE = Path(".dvc/cache/runs")
 
 
-def push(store: Path) -> tuple[int, float]:
+def push() -> tuple[int, float]:
     """Make the store hold the present runs and their run-cache entries, and nothing else.
 
     Returns:
@@ -20,18 +21,23 @@ def push(store: Path) -> tuple[int, float]:
         RebuildError: with what DVC said, if it cannot push; the old store is then still in place.
     """
     dropped = _drop_superseded_entries()
-    old = store.with_name(store.name + ".old")
+    old = STORE.with_name(STORE.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
-    if store.is_dir():
-        store.rename(old)
+    if STORE.is_dir():
+        STORE.rename(old)
     done = dvc("push", "-q", "--run-cache", capture_output=True, text=True)
     if done.returncode != 0:
-        shutil.rmtree(store, ignore_errors=True)
+        shutil.rmtree(STORE, ignore_errors=True)
         if old.is_dir():
-            old.rename(store)
+            old.rename(STORE)
         raise RebuildError(f"dvc push failed: {done.stderr.strip()}")
     shutil.rmtree(old, ignore_errors=True)
-    return dropped, sum(p.stat().st_size for p in store.rglob("*") if p.is_file()) / 1e6
+    return dropped, megabytes()
+
+
+def megabytes() -> float:
+    """The size of the store."""
+    return sum(p.stat().st_size for p in STORE.rglob("*") if p.is_file()) / 1e6
 
 
 def _drop_superseded_entries() -> int:

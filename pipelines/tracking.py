@@ -10,15 +10,15 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
+
+from pipelines.state import WANDB_UNREACHABLE
 
 PROJECT = "optimization-dynamics-benchmark"
 INIT_TIMEOUT_S = 10
 FINISH_TIMEOUT_S = 10
-# A later failure-free stage of the same rebuild still finds the marker; an older one is forgotten.
-MARKER = Path(".bench/wandb-unreachable")
+# A later stage of the same rebuild still finds the marker; an older one is forgotten.
 MARKER_LIFE_S = 3600
 
 
@@ -53,7 +53,7 @@ def publish(history: pd.DataFrame, rows: pd.DataFrame, summary: dict, identity: 
 
 def forget_failures() -> None:
     """A new rebuild tries the server again."""
-    MARKER.unlink(missing_ok=True)
+    WANDB_UNREACHABLE.unlink(missing_ok=True)
 
 
 def _publish_one(history, rows, summary, identity, commit, seed, name) -> str:
@@ -110,8 +110,8 @@ def _start(**arguments):
     try:
         return wandb.init(**arguments)
     except wandb.errors.Error as error:
-        MARKER.parent.mkdir(parents=True, exist_ok=True)
-        MARKER.touch()
+        WANDB_UNREACHABLE.parent.mkdir(parents=True, exist_ok=True)
+        WANDB_UNREACHABLE.touch()
         _warn(f"the server did not answer ({error}): writing offline runs for the rest of this rebuild")
         wandb.teardown()
         return wandb.init(mode="offline", **arguments)
@@ -119,12 +119,12 @@ def _start(**arguments):
 
 def _recently_unreachable() -> bool:
     try:
-        age = time.time() - MARKER.stat().st_mtime
+        age = time.time() - WANDB_UNREACHABLE.stat().st_mtime
     except FileNotFoundError:
         return False
     if age > MARKER_LIFE_S:
         return False
-    MARKER.touch()
+    WANDB_UNREACHABLE.touch()
     return True
 
 

@@ -82,7 +82,7 @@ from pipelines.stages import run
 settings = json.loads(sys.argv[1])
 identity = {"settings": settings, "compute": {"device": "cpu", "dtype": "float32", "threads": 1, "chunk_size": 64}}
 clock = type("Clock", (), {"tick": lambda self, step: None})()
-run.train("progressive_sharpening", [1, 2], identity, Path("images.npz"), Path("a/b/c"), clock)
+run.train("progressive_sharpening", [1, 2], identity, Path("images.npz"), Path("checkpoint.pt"), clock)
 print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
 """
 

@@ -1,7 +1,6 @@
 """Claims as data, and the judge: from claims.yaml and the tables to one row a check and one verdict a claim."""
 
 import datetime
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +12,8 @@ from ruamel.yaml import YAML, YAMLError
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, NotRun, Tables
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.statistics import Interval, seeds_needed, t_interval, verdict
-from benchmarks.theory import stability
+from benchmarks.theory.stability import FORMULAS
 
-FORMULAS: dict[str, Callable[..., float]] = stability.FORMULAS
 FEWEST_SEEDS = 3
 CHECK_COLUMNS = [
     "claim",
@@ -238,9 +236,7 @@ def _judge_check(check: Check, tables: Tables, source: str) -> dict:
         outcome, reason = "inconclusive", f"outside its regime: {row['regime']}"
     else:
         outcome = verdict(inner, outer, low, high)
-        reason = _reason(
-            outcome, estimate, inner, seeds_needed(values, low, high) if outcome == "inconclusive" else None
-        )
+        reason = _reason(outcome, estimate.exact, values, low, high)
     return {**row, "verdict": outcome, "behaves": _behaves(check, outcome), "reason": reason}
 
 
@@ -271,13 +267,14 @@ def _shortfall(protocol: Protocol, runs: pd.DataFrame, source: str) -> str:
     return "; ".join(lacks)
 
 
-def _reason(outcome: str, estimate: Estimate, inner: Interval, needed: int | None) -> str:
-    if estimate.exact:
-        return "exact value inside the band" if outcome == "verified" else "exact value outside the band"
+def _reason(outcome: str, exact: bool, values: np.ndarray, low: float, high: float) -> str:
+    if exact:
+        return f"exact value {'inside' if outcome == 'verified' else 'outside'} the band"
     if outcome == "verified":
         return "90 % interval inside the band"
     if outcome == "falsified":
         return "95 % interval wholly outside the band"
+    inner, needed = t_interval(values, 0.90), seeds_needed(values, low, high)
     cure = f"{needed} seeds with this spread would decide" if needed else "more seeds would not decide soon"
     return f"interval too wide: the 90 % one, [{inner.low:.4g}, {inner.high:.4g}], crosses the band; {cure}"
 

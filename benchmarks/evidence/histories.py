@@ -34,6 +34,7 @@ def _root() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file()), here)
 
 
-def load_summary(folder: Path) -> dict:
-    """The summary.json of one stage's run folder."""
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+def load_stage(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """The history and the summary of one stage's run folder."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return pd.read_parquet(folder / "history.parquet"), summary

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import parameters
+from pipelines import parameters, state
 from pipelines.files import read_json, replacing, write_json, write_parquet
 from pipelines.stages import stage
 
-STATE = Path(".bench")
 CHECKPOINT_EVERY_S = float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20"))
 PROGRESS_EVERY_S = 1.0
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
@@ -46,9 +45,10 @@ def main() -> None:
         "data": checked.data.model_dump(),
         "code": read_json(arguments.code)["fingerprint"],
     }
-    place = Path(arguments.study) / arguments.configuration / arguments.stack
-    clock = _Clock(STATE / "progress" / f"{'@'.join(place.parts)}.json", identity["settings"]["steps"])
-    outcome, facts, earlier_s, resumed = train(arguments.study, seeds, identity, arguments.data, place, clock)
+    place = (arguments.study, arguments.configuration, arguments.stack)
+    checkpoint = state.checkpoint(*place)
+    clock = _Clock(state.progress(*place), identity["settings"]["steps"])
+    outcome, facts, earlier_s, resumed = train(arguments.study, seeds, identity, arguments.data, checkpoint, clock)
     history = outcome.history.frame()
     summary = {
         "study": arguments.study,
@@ -77,12 +77,12 @@ def main() -> None:
         "wandb": published,
     }
     write_json(arguments.meta, meta)
-    _checkpoint_path(place).unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     clock.path.unlink(missing_ok=True)
 
 
-def train(study: str, seeds: list[int], identity: dict, data: Path, place: Path, clock: "_Clock"):
-    """Train a stack from its last checkpoint, if there is one of the same identity.
+def train(study: str, seeds: list[int], identity: dict, data: Path, path: Path, clock: "_Clock"):
+    """Train a stack from its last checkpoint, if there is one of the same identity at ``path``.
 
     Returns:
         (outcome, facts, seconds spent before the resume, whether it resumed).
@@ -98,7 +98,6 @@ def train(study: str, seeds: list[int], identity: dict, data: Path, place: Path,
     with np.load(data) as arrays:
         images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
 
-    path = _checkpoint_path(place)
     key = hashlib.sha256(json.dumps([identity, seeds], sort_keys=True).encode()).hexdigest()
     saved = _load_checkpoint(path, key)
     earlier_s = saved["seconds"] if saved else 0.0
@@ -109,8 +108,8 @@ def train(study: str, seeds: list[int], identity: dict, data: Path, place: Path,
         clock.tick(step)
         if time.time() - last >= CHECKPOINT_EVERY_S:
             with replacing(path) as temporary:
-                state = {"key": key, "seconds": earlier_s + time.time() - started, "state": checkpoint()}
-                torch.save(state, temporary)
+                seconds = earlier_s + time.time() - started
+                torch.save({"key": key, "seconds": seconds, "state": checkpoint()}, temporary)
             last = time.time()
 
     resume = saved["state"] if saved else None
@@ -144,10 +143,6 @@ class _Clock:
         if sys.stderr.isatty():
             end = "\n" if step == self.steps else ""
             print(f"\r  step {step} of {self.steps}, {left_s:.0f} s left   ", end=end, file=sys.stderr, flush=True)
-
-
-def _checkpoint_path(place: Path) -> Path:
-    return STATE / "checkpoints" / place.with_suffix(".pt")
 
 
 def _load_checkpoint(path: Path, key: str) -> dict | None:

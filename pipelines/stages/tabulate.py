@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.evidence.histories import load_history, load_summary
+from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.runs import run_rows
 from benchmarks.evidence.tables import cells, curves
 from pipelines import parameters
@@ -39,18 +39,22 @@ def main() -> None:
     for orphan in orphans:
         print(f"pruned {orphan}: params.yaml no longer asks for it")
 
-    rows, histories = [], {}
+    rows: list[pd.DataFrame] = []
+    histories: dict[str, list[pd.DataFrame]] = {}
     for configuration, stack, _ in wanted:
         place = folder / configuration / stack
-        summary = load_summary(place)
+        history, summary = load_stage(place)
         if summary["settings"] != study.settings(configuration):
             raise ValueError(f"{place} was trained with other settings than params.yaml has now: run `dvc repro`")
-        rows.append(run_rows(pd.read_parquet(place / "history.parquet"), summary))
-        histories[configuration] = load_history(arguments.study, configuration, arguments.runs.parent)
+        rows.append(run_rows(history, summary))
+        histories.setdefault(configuration, []).append(history)
     long = pd.concat(rows, ignore_index=True)
     write_csv(arguments.tables / f"{arguments.study}.long.csv", long)
     write_csv(arguments.tables / f"{arguments.study}.csv", cells(long))
-    write_parquet(arguments.curves / f"{arguments.study}.parquet", curves(histories))
+    write_parquet(
+        arguments.curves / f"{arguments.study}.parquet",
+        curves({name: pd.concat(parts) for name, parts in histories.items()}),
+    )
 
 
 if __name__ == "__main__":
