@@ -235,9 +235,9 @@ def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: 
             if configuration in wanted:
                 parts.append(run_rows(*load_stage(Path("runs") / study / configuration / stack)))
     tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
-    thresholds = TABLES / "stability_thresholds.csv"
-    if thresholds.is_file():
-        tables["stability_thresholds"] = pd.read_csv(thresholds)
+    for name in ("stability_thresholds", "catapult"):
+        if (TABLES / f"{name}.csv").is_file():
+            tables[name] = pd.read_csv(TABLES / f"{name}.csv")
     checks = register.judge({name: claims[name]}, tables, checked.data.source)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")
@@ -269,8 +269,7 @@ def _configurations(claim: register.Claim) -> set[str]:
         arguments = check.estimator.model_extra
         names |= {arguments["configuration"]} if "configuration" in arguments else set()
         names |= set(arguments.get("configurations", ()))
-        if check.estimator.name == "threshold":
-            names.add("thresholds")
+        names |= {"threshold": {"thresholds"}, "catapult": {"catapult"}}.get(check.estimator.name, set())
     return names
 
 

@@ -19,18 +19,28 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
     """For every stage that is fingerprinted, (study, configuration): the modules and outside entries it starts from."""
     roots: dict[tuple[str, str], list[str]] = {}
     for study, settings in parameters.studies.items():
-        for name in {**settings.configurations, **settings.controls}:
+        for name in settings.named:
             resolved = settings.settings(name)
             roots[study, name] = [
                 f"{PACKAGE}.studies.{study}",
                 _entry("architectures", resolved["architecture"]["name"]),
                 _entry("optimizers", resolved["optimizer"]["name"]),
+                *(
+                    _entry("measurements", entry)
+                    for entry, options in resolved["measure"].items()
+                    if options is not None
+                ),
             ]
     sharpening = parameters.progressive_sharpening
     optimizers = sorted({optimizer.name for optimizer in sharpening.thresholds.values()})
     roots["progressive_sharpening", "thresholds"] = [
         f"{PACKAGE}.lab.measurements.linear_stability",
         *(_entry("optimizers", name) for name in optimizers),
+    ]
+    roots["progressive_sharpening", "catapult"] = [
+        f"{PACKAGE}.studies.catapult",
+        *(_entry("architectures", name) for name in ("two_layer", "deep_linear")),
+        _entry("optimizers", "sgd"),
     ]
     timed = roots["progressive_sharpening", parameters.timings.configuration]
     for name in ("eigensolvers", "training_step"):

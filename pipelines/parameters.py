@@ -62,12 +62,8 @@ class _Spec(BaseModel):
 class Architecture(_Spec):
     @model_validator(mode="after")
     def _known(self):
-        registry.check_options("benchmarks.lab.architectures", self.name, list(self.model_extra))
-        for option, value in self.model_extra.items():
-            for size in value if isinstance(value, list) else [value]:
-                # Whole numbers in an architecture are sizes.
-                if isinstance(size, int) and not isinstance(size, bool) and size < 1:
-                    raise ValueError(f"{option} must be at least 1, got {size!r}")
+        registry.check_options("benchmarks.lab.architectures", self.name, self.model_extra)
+        _check_sizes(self.model_extra)
         return self
 
 
@@ -76,7 +72,7 @@ class Optimizer(_Spec):
 
     @model_validator(mode="after")
     def _known(self):
-        registry.check_options("benchmarks.lab.optimizers", self.name, ["lr", *self.model_extra])
+        registry.check_options("benchmarks.lab.optimizers", self.name, {"lr": self.lr, **self.model_extra})
         for option, (low, high) in _OPTIMIZER_RANGES.items():
             value = self.model_extra.get(option)
             if value is not None and not (isinstance(value, int | float) and low <= value < high):
@@ -84,11 +80,12 @@ class Optimizer(_Spec):
         return self
 
 
-class Measure(_Strict):
-    every: Count
-    tolerance: Annotated[float, Field(gt=0, lt=1)]
-    cold_every: Count
-    max_hvps: Count
+def _check_sizes(options: dict[str, Any]) -> None:
+    """Whole numbers among the options of an entry are sizes and counts."""
+    for option, value in options.items():
+        for size in value if isinstance(value, list) else [value]:
+            if isinstance(size, int) and not isinstance(size, bool) and size < 1:
+                raise ValueError(f"{option} must be at least 1, got {size!r}")
 
 
 class Settings(_Strict):
@@ -97,18 +94,54 @@ class Settings(_Strict):
     architecture: Architecture
     loss: Literal["mse", "cross_entropy", "objective"]
     images: Annotated[int, Field(ge=0)]
+    classes: Annotated[int, Field(ge=2)] | None
+    pool: Count
+    batch_size: Count | None
     optimizer: Optimizer
     steps: Count
     divergence: Annotated[float, Field(gt=1)]
-    measure: Measure
+    measure: dict[str, dict[str, Any] | None]
+
+    @field_validator("measure")
+    @classmethod
+    def _measurable(cls, measure):
+        for name, options in measure.items():
+            if options is None:
+                continue
+            registry.check_options("benchmarks.lab.measurements", name, options)
+            _check_sizes(options)
+            for option, value in options.items():
+                if isinstance(value, float) and value <= 0:
+                    raise ValueError(f"{option} of {name!r} must be positive, got {value!r}")
+        return measure
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.batch_size and self.images and self.batch_size > self.images:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {self.images} images")
+        preconditioned = self.measure.get("preconditioned_sharpness") is not None
+        name = self.optimizer.name
+        if preconditioned and not registry.defines("benchmarks.lab.optimizers", name, "preconditioner"):
+            raise ValueError(
+                f"optimizer {name!r} has no diagonal preconditioner: preconditioned_sharpness cannot be measured"
+            )
+        return self
+
+
+class Catapult(_Strict):
+    width: Count
+    steps: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]
 
 
 class ProgressiveSharpening(_Strict):
     stacks: Annotated[list[int | str], Field(min_length=1)]
     defaults: dict[str, Any]
     configurations: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    comparisons: dict[Name, dict[str, Any]]
     controls: dict[Name, dict[str, Any]]
     thresholds: dict[Name, Optimizer]
+    catapult: Catapult
 
     @field_validator("stacks")
     @classmethod
@@ -121,25 +154,31 @@ class ProgressiveSharpening(_Strict):
 
     @model_validator(mode="after")
     def _distinct(self):
-        both = sorted(set(self.configurations) & set(self.controls))
-        if both:
-            raise ValueError(f"{both[0]!r} names both a configuration and a control")
+        names = [name for group in (self.configurations, self.comparisons, self.controls) for name in group]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice among configurations, comparisons and controls")
         return self
+
+    @property
+    def named(self) -> dict[str, dict]:
+        """The overrides of everything that is trained."""
+        return {**self.configurations, **self.comparisons, **self.controls}
 
     @property
     def seeds(self) -> list[int]:
         return [seed for stack in self.stacks for seed in parse_stack(stack)]
 
     def settings(self, name: str) -> dict:
-        """A resolved configuration or control, as plain data."""
-        return resolve(self.defaults, {**self.configurations, **self.controls}[name])
+        """What is trained under a name, resolved, as plain data."""
+        return resolve(self.defaults, self.named[name])
 
     def runs(self) -> Iterator[tuple[str, str, list[int]]]:
         """Every training stage that the parameters ask for: configuration, stack name, seeds."""
         for name in self.configurations:
             for stack in self.stacks:
                 yield name, str(stack), parse_stack(stack)
-        for name in self.controls:
+        for name in {**self.comparisons, **self.controls}:
             yield name, "all", self.seeds
 
 
@@ -197,7 +236,7 @@ def load(path: Path | str = "params.yaml") -> Parameters:
     parameters = _validated(Parameters, raw, (), faults)
     if parameters is not None:
         study = parameters.progressive_sharpening
-        for group in ("configurations", "controls"):
+        for group in ("configurations", "comparisons", "controls"):
             for name, overrides in getattr(study, group).items():
                 places = (("progressive_sharpening", group, name), ("progressive_sharpening", "defaults"))
                 _validated(Settings, resolve(study.defaults, overrides), places[0], faults, overrides, places[1])

@@ -69,13 +69,12 @@ def training_stages(parameters: Parameters) -> list[TrainingStage]:
         for configuration, stack, seeds in settings.runs():
             resolved = settings.settings(configuration)
             weight = resolved["steps"] * len(seeds) * max(resolved["images"], 100)
-            name = (
-                f"run@{configuration}-{stack}"
-                if configuration in settings.configurations
-                else f"control@{configuration}"
-            )
+            if configuration in settings.configurations:
+                name = f"run@{configuration}-{stack}"
+            else:
+                name = f"{'compare' if configuration in settings.comparisons else 'control'}@{configuration}"
             stages.append(TrainingStage(f"{pipeline}:{name}", study, configuration, stack, weight))
-        stages.append(TrainingStage(f"{pipeline}:thresholds", study, "thresholds", "", 1.0))
+        stages += [TrainingStage(f"{pipeline}:{name}", study, name, "", 1.0) for name in ("thresholds", "catapult")]
     return sorted(stages, key=lambda stage: -stage.weight)
 
 

@@ -24,9 +24,10 @@ ALLOWED = {
     "benchmarks.lab.architectures": {"benchmarks.lab.registry"},
     "benchmarks.lab.optimizers": {"benchmarks.lab.registry", "benchmarks.theory"},
     "benchmarks.lab.problem": {"benchmarks.lab.losses"},
-    "benchmarks.lab.measurements": {"benchmarks.lab.problem"},
+    "benchmarks.lab.minibatches": set(),
+    "benchmarks.lab.measurements": {"benchmarks.lab.minibatches", "benchmarks.lab.problem", "benchmarks.lab.registry"},
     "benchmarks.lab.training": {"benchmarks.lab.history", "benchmarks.lab.measurements", "benchmarks.lab.problem"},
-    "benchmarks.studies": {"benchmarks.lab"},
+    "benchmarks.studies": {"benchmarks.lab", "benchmarks.theory"},
     "pipelines": {"benchmarks"},
 }
 
@@ -87,7 +88,9 @@ print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks
 """
 
 
-@pytest.mark.parametrize("configuration", ["lr-low", "edge-lr-low", "linear-lr-low", "adam", "muon"])
+@pytest.mark.parametrize(
+    "configuration", ["lr-low", "adam-09", "sam-01", "small-lr-mid", "sgd-b8", "edge-balanced", "muon"]
+)
 def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
     import numpy as np
 
@@ -96,11 +99,11 @@ def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
     pixels = rng.integers(0, 16, (32, 1, 4, 4)).astype(np.uint8)
     np.savez(tmp_path / "images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
     study = parameters.load(ROOT / "params.quick.yaml").progressive_sharpening
-    name = configuration if configuration in {**study.configurations, **study.controls} else "lr-low"
+    name = configuration if configuration in study.named else "lr-low"
     settings = study.settings(name)
     if configuration != name:
         settings["optimizer"] = {"name": configuration, "lr": 0.01}
-    settings |= {"steps": 2, "images": min(settings["images"], 32)}
+    settings |= {"steps": 2, "images": min(settings["images"], 16)}
     command = [sys.executable, "-c", RUN, json.dumps(settings)]
     done = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True
@@ -110,6 +113,11 @@ def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
         "benchmarks.studies.progressive_sharpening",
         f"benchmarks.lab.architectures.{settings['architecture']['name']}",
         f"benchmarks.lab.optimizers.{settings['optimizer']['name']}",
+        *(
+            f"benchmarks.lab.measurements.{name}"
+            for name, options in settings["measure"].items()
+            if options is not None
+        ),
     ]
     # What checking the parameters imports is no part of training.
     checking = {"benchmarks.studies.settings"}

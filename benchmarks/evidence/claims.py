@@ -1,6 +1,8 @@
 """Claims as data, and the judge: from claims.yaml and the tables to one row a check and one verdict a claim."""
 
 import datetime
+import inspect
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,14 +49,18 @@ class _Strict(BaseModel):
 
 
 class Band(_Strict):
-    low: float
-    high: float
+    """Where agreement lies; an end that is left out is open."""
+
+    low: Annotated[float, Field(validate_default=False)] = -math.inf
+    high: Annotated[float, Field(validate_default=False)] = math.inf
     relative: bool = False
 
     @model_validator(mode="after")
     def _ordered(self):
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} exceeds high {self.high:g}")
+        if math.isinf(self.low) and math.isinf(self.high):
+            raise ValueError("a band needs a low or a high end")
         return self
 
 
@@ -87,6 +93,10 @@ class Estimator(BaseModel):
         metric = self.model_extra.get("metric")
         if metric is not None and metric not in COLUMNS:
             raise ValueError(f"unknown metric {metric!r}: known are {', '.join(COLUMNS)}")
+        try:
+            inspect.signature(ESTIMATORS[self.name]).bind({}, **self.model_extra)
+        except TypeError as error:
+            raise ValueError(f"estimator {self.name!r}: {error}") from None
         return self
 
     def estimate(self, tables: Tables) -> Estimate:

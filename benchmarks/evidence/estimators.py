@@ -53,6 +53,23 @@ def exponent(tables: Tables, *, configurations: Sequence[str], metric: str) -> E
     return Estimate(np.array(slopes), "", runs)
 
 
+def log_ratio(tables: Tables, *, configurations: Sequence[str], metric: str) -> Estimate:
+    """ln(metric of the first configuration / metric of the second), seed by seed."""
+    first, second = configurations
+    runs = _runs(tables, configurations)
+    by_seed = runs.pivot(index="seed", columns="configuration", values=metric).astype(float)
+    return Estimate(np.log(by_seed[first] / by_seed[second]).to_numpy(), "", runs)
+
+
+def catapult(tables: Tables, *, system: str, column: str) -> Estimate:
+    """A column of the catapult table for one system, seed by seed."""
+    table = _table(tables, "catapult")
+    rows = table[table["system"] == system]
+    if rows.empty:
+        raise NotRun(f"no row {system!r} in catapult.csv")
+    return Estimate(rows[column].to_numpy(float), "")
+
+
 def threshold(tables: Tables, *, optimizer: str) -> Estimate:
     """The measured stability threshold of an optimizer on a quadratic."""
     table = _table(tables, "stability_thresholds")
@@ -62,7 +79,13 @@ def threshold(tables: Tables, *, optimizer: str) -> Estimate:
     return Estimate(row["stability_threshold"].to_numpy(float), "loss/parameter^2", exact=True)
 
 
-ESTIMATORS: dict[str, Callable[..., Estimate]] = {"cell": cell, "exponent": exponent, "threshold": threshold}
+ESTIMATORS: dict[str, Callable[..., Estimate]] = {
+    "cell": cell,
+    "exponent": exponent,
+    "log_ratio": log_ratio,
+    "catapult": catapult,
+    "threshold": threshold,
+}
 
 
 def _table(tables: Tables, name: str) -> pd.DataFrame:

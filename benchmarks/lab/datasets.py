@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -43,16 +44,31 @@ def images(
     )
 
 
-def subset(data: Images, count: int) -> Images:
-    """``count`` training images at equal distances in the file, so that every source batch takes part.
+def subset(data: Images, count: int, *, classes: int | None = None, pool: int = 1) -> Images:
+    """A smaller problem: ``count`` training images at equal distances in the file, so that every batch takes part.
 
     The pixels keep the standardisation of the whole training set.
 
+    Args:
+        classes: only images whose label is below this; all if not given.
+        pool: side of the squares of pixels that are averaged, a divisor of height and width.
+
     Raises:
-        ValueError: if there are fewer than ``count``.
+        ValueError: if there are fewer than ``count`` images or ``classes`` classes, or ``pool`` does not divide.
     """
-    available = len(data.train_inputs)
-    if not 1 <= count <= available:
-        raise ValueError(f"{count} training images asked for, {available} prepared")
-    rows = torch.arange(count) * available // count
-    return Images(data.train_inputs[rows], data.train_labels[rows], data.test_inputs, data.test_labels, data.classes)
+    classes = classes or data.classes
+    if not 2 <= classes <= data.classes:
+        raise ValueError(f"{classes} classes asked for, the data have {data.classes}")
+    if any(side % pool for side in data.train_inputs.shape[2:]):
+        raise ValueError(
+            f"images of {tuple(data.train_inputs.shape[2:])} pixels cannot be averaged over {pool} x {pool}"
+        )
+    chosen = torch.nonzero(data.train_labels < classes).flatten()
+    if not 1 <= count <= len(chosen):
+        raise ValueError(f"{count} training images asked for, {len(chosen)} prepared")
+    rows = chosen[torch.arange(count) * len(chosen) // count]
+    tests = data.test_labels < classes
+    inputs, test_inputs = data.train_inputs[rows], data.test_inputs[tests]
+    if pool > 1:
+        inputs, test_inputs = F.avg_pool2d(inputs, pool), F.avg_pool2d(test_inputs, pool)
+    return Images(inputs, data.train_labels[rows], test_inputs, data.test_labels[tests], classes)

@@ -3,6 +3,8 @@
 Columns: ``seed`` (int32), ``step`` (int32, updates made so far), ``metric`` (category) and ``value`` (float64).
 """
 
+from math import isnan
+
 import pandas as pd
 from torch import Tensor
 
@@ -17,9 +19,9 @@ class History:
         self._rows: dict[str, list] = {name: [] for name in COLUMNS}
 
     def add(self, step: int, metric: str, values_R: Tensor, runs: Tensor) -> None:
-        """Record a metric of every run for which the mask ``runs`` (R, bool) holds."""
+        """Record a metric of every run for which the mask ``runs`` (R, bool) holds and that has a value."""
         for seed, value, recorded in zip(self.seeds, values_R.tolist(), runs.tolist()):
-            if recorded:
+            if recorded and not isnan(value):
                 for name, entry in zip(COLUMNS, (seed, step, metric, float(value))):
                     self._rows[name].append(entry)
 

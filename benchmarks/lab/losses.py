@@ -30,8 +30,19 @@ def objective(outputs_NxC: Tensor, targets: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {"mse": mse, "cross_entropy": cross_entropy, "objective": objective}
 
 
+def outputs(loss: str, classes: int) -> int:
+    """How many outputs a network needs: one a class, or a single one where ``mse`` tells two classes apart."""
+    return 1 if loss == "mse" and classes == 2 else classes
+
+
 def encode_targets(labels_N: Tensor, loss: str, classes: int, dtype: torch.dtype) -> Tensor:
-    """Class labels as the targets a named loss wants: one-hot 0/1 rows for ``mse``, indices otherwise."""
-    if loss == "mse":
-        return F.one_hot(labels_N.long(), classes).to(dtype)
-    return labels_N.long()
+    """Class labels as the targets a named loss wants.
+
+    For ``mse`` one-hot 0/1 rows (N x C), or -1/+1 (N x 1) with two classes, whose one-hot columns would double every
+    eigenvalue; class indices (N) otherwise.
+    """
+    if loss != "mse":
+        return labels_N.long()
+    if classes == 2:
+        return (2 * labels_N.to(dtype) - 1)[:, None]
+    return F.one_hot(labels_N.long(), classes).to(dtype)

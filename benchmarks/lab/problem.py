@@ -17,6 +17,9 @@ from torch.func import functional_call
 
 from benchmarks.lab.losses import LOSSES, Loss
 
+# Their derivatives are right up to the second order and silently wrong at the third (docs/curvature.md).
+_NO_THIRD_DERIVATIVE = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
+
 
 def flatten_parameters(module: nn.Module) -> Tensor:
     """The parameters of a module as one detached vector, in the order of ``module.parameters()``: params_P."""
@@ -87,31 +90,49 @@ class Problem:
         parts = params_RxP[run].split(self.sizes)
         return [part.view(shape) for part, shape in zip(parts, self.shapes)]
 
-    def at(self, params_RxP: Tensor, *, curvature: bool = False) -> "Point":
+    def at(self, params_RxP: Tensor, *, curvature: bool = False, rows_RxB: Tensor | None = None) -> "Point":
         """Losses and gradients at a point of parameter space; with ``curvature``, also Hessian-vector products.
 
+        Args:
+            rows_RxB: the examples of each run's minibatch, whose mean loss is then meant; all examples if not given.
+
         Raises:
-            ValueError: if ``params_RxP`` is not R x P.
+            ValueError: if ``params_RxP`` is not R x P, or ``rows_RxB`` has not a row a run.
         """
         if params_RxP.ndim != 2 or params_RxP.shape[1] != self.parameters:
             raise ValueError(f"parameters must be R x {self.parameters}, got {tuple(params_RxP.shape)}")
-        return Point(self, params_RxP, curvature)
+        if rows_RxB is not None and len(rows_RxB) != len(params_RxP):
+            raise ValueError(f"{len(params_RxP)} runs but minibatches for {len(rows_RxB)}")
+        return Point(self, params_RxP, curvature, rows_RxB)
 
-    def _chunk_losses(self, params_RxP: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """This chunk's share of the mean loss of each run, and the outputs: losses_R, outputs_RxNxC."""
+    def losses(self, params_RxP: Tensor) -> Tensor:
+        """The full-data losses_R alone, without a graph: a forward pass."""
+        with torch.no_grad():
+            shares = [self._chunk_losses(params_RxP, *chunk)[0] for chunk in self.chunks()]
+        return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
+
+    def _chunk_losses(
+        self, params_RxP: Tensor, inputs: Tensor, targets: Tensor, batched: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """This chunk's share of the mean loss of each run, and the outputs: losses_R, outputs_RxNxC.
+
+        With ``batched``, inputs and targets are a minibatch for each run, R first.
+        """
         # split, not one slice a layer: its backward is a single concatenation.
         parts = params_RxP.split(self.sizes, dim=1)
+        examples = inputs.shape[1] if batched else self.examples
 
-        def one_run(layers: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        def one_run(layers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             outputs_NxC = functional_call(self.module, layers, (inputs,))
-            return self.loss(outputs_NxC, targets).sum() / self.examples, outputs_NxC
+            return self.loss(outputs_NxC, targets).sum() / examples, outputs_NxC
 
         if len(params_RxP) == 1:
             layers = {n: p.view(s) for n, p, s in zip(self._names, parts, self.shapes)}
-            loss, outputs_NxC = one_run(layers)
+            loss, outputs_NxC = one_run(layers, *((inputs[0], targets[0]) if batched else (inputs, targets)))
             return loss[None], outputs_NxC[None]
         layers = {n: p.reshape(-1, *s) for n, p, s in zip(self._names, parts, self.shapes)}
-        return torch.vmap(one_run)(layers)
+        data = 0 if batched else None
+        return torch.vmap(one_run, in_dims=(0, data, data))(layers, inputs, targets)
 
 
 class Point:
@@ -119,17 +140,21 @@ class Point:
 
     With one chunk the graph of the gradient is kept while the point lives, so that each Hessian-vector product is a
     single backward pass through it; with several, each product rebuilds the graph chunk by chunk.
+
+    Attributes:
+        problem, params_RxP: where this is. The parameters share memory with those the point was made from.
     """
 
-    def __init__(self, problem: Problem, params_RxP: Tensor, curvature: bool):
-        self._problem = problem
+    def __init__(self, problem: Problem, params_RxP: Tensor, curvature: bool, rows_RxB: Tensor | None = None):
+        self.problem = problem
+        self.params_RxP = params_RxP.detach()
+        self._rows_RxB = rows_RxB
         self._curvature = curvature
         self._params = params_RxP.detach().requires_grad_()
         self._graph: Tensor | None = None
-        keep = curvature and problem.chunk_size == problem.examples
+        keep = curvature and (rows_RxB is not None or problem.chunk_size == problem.examples)
         losses, grads, outputs = [], [], []
-        for inputs, targets in problem.chunks():
-            losses_R, outputs_RxNxC = problem._chunk_losses(self._params, inputs, targets)
+        for losses_R, outputs_RxNxC in self._chunks():
             (grads_RxP,) = torch.autograd.grad(losses_R.sum(), self._params, create_graph=keep)
             if keep:
                 self._graph = grads_RxP
@@ -146,19 +171,60 @@ class Point:
         Raises:
             RuntimeError: if the point was made without ``curvature=True``.
         """
+        columns = [vecs] if vecs.ndim == 2 else list(vecs.unbind(-1))
+        products = [torch.zeros_like(column) for column in columns]
+        for graph, kept in self._gradient_graphs():
+            for k, column in enumerate(columns):
+                products[k] = products[k] + self._backward(graph, column, retain=kept or k + 1 < len(columns))
+        return products[0] if vecs.ndim == 2 else torch.stack(products, dim=-1)
+
+    def curvature_gradient(self, u_RxP: Tensor, v_RxP: Tensor) -> Tensor:
+        """The gradient of u'H(w)v in w at fixed u and v, R x P: for u = v a unit top eigenvector, of the sharpness.
+
+        Raises:
+            RuntimeError: if the point was made without ``curvature=True``.
+            ValueError: for a network with a native LayerNorm or a BatchNorm in training mode: PyTorch's third
+                derivatives of them are wrong.
+        """
+        for name, child in self.problem.module.named_modules():
+            if isinstance(child, _NO_THIRD_DERIVATIVE) and (child.training or isinstance(child, nn.LayerNorm)):
+                raise ValueError(
+                    f"{type(child).__name__} {name!r}: PyTorch's third derivative of it is wrong, and the gradient of "
+                    "a curvature is a third derivative; write the normalization out, or use GroupNorm"
+                )
+        total = torch.zeros_like(self.params_RxP)
+        for graph, kept in self._gradient_graphs():
+            if not graph.requires_grad:
+                continue
+            (product,) = torch.autograd.grad(
+                graph, self._params, v_RxP, create_graph=True, retain_graph=True, materialize_grads=True
+            )
+            if product.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    product, self._params, u_RxP, retain_graph=kept, materialize_grads=True
+                )
+                total = total + gradient
+        return total
+
+    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        problem = self.problem
+        if self._rows_RxB is not None:
+            inputs, targets = problem._inputs[self._rows_RxB], problem._targets[self._rows_RxB]
+            yield problem._chunk_losses(self._params, inputs, targets, batched=True)
+            return
+        for inputs, targets in problem.chunks():
+            yield problem._chunk_losses(self._params, inputs, targets)
+
+    def _gradient_graphs(self) -> Iterator[tuple[Tensor, bool]]:
+        """Each chunk's gradient with its graph, and whether that graph is kept for later products."""
         if not self._curvature:
             raise RuntimeError("this point has no curvature: ask for problem.at(params_RxP, curvature=True)")
-        columns = [vecs] if vecs.ndim == 2 else list(vecs.unbind(-1))
         if self._graph is not None:
-            products = [self._backward(self._graph, column, retain=True) for column in columns]
-        else:
-            products = [torch.zeros_like(column) for column in columns]
-            for inputs, targets in self._problem.chunks():
-                losses_R, _ = self._problem._chunk_losses(self._params, inputs, targets)
-                (graph,) = torch.autograd.grad(losses_R.sum(), self._params, create_graph=True)
-                for k, column in enumerate(columns):
-                    products[k] += self._backward(graph, column, retain=k + 1 < len(columns))
-        return products[0] if vecs.ndim == 2 else torch.stack(products, dim=-1)
+            yield self._graph, True
+            return
+        for losses_R, _ in self._chunks():
+            (graph,) = torch.autograd.grad(losses_R.sum(), self._params, create_graph=True)
+            yield graph, False
 
     def _backward(self, graph: Tensor, vecs_RxP: Tensor, retain: bool) -> Tensor:
         if not graph.requires_grad:  # the loss is linear in the parameters

@@ -12,8 +12,9 @@ from pathlib import Path
 
 
 def entries(package: str) -> list[str]:
-    """The names a package of entries offers: its public files."""
-    return sorted(p.stem for p in _folder(package).glob("*.py") if not p.stem.startswith("_"))
+    """The names a package of entries offers: its public files that define ``build``."""
+    files = sorted(p.stem for p in _folder(package).glob("*.py") if not p.stem.startswith("_"))
+    return [name for name in files if "build" in _definitions(package, name)]
 
 
 def check(package: str, name: str) -> None:
@@ -23,23 +24,51 @@ def check(package: str, name: str) -> None:
         require(name, entries(package), f"entry of {kind}", also="package.module:factory")
 
 
-def check_options(package: str, name: str, options: list[str]) -> None:
-    """Raises ValueError unless ``build`` of the entry takes these keyword options and misses none it needs.
+def check_options(package: str, name: str, options: dict) -> None:
+    """Raises ValueError unless ``build`` of the entry takes these keyword options, of these types, and misses none.
 
     An outside entry is not read: it is checked when it is called.
     """
     check(package, name)
     if ":" in name:
         return
-    tree = ast.parse((_folder(package) / f"{name}.py").read_text())
-    build = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build")
-    known = [argument.arg for argument in build.args.kwonlyargs]
-    needed = [name for name, default in zip(known, build.args.kw_defaults) if default is None]
-    for option in options:
-        require(option, known, f"option of {name!r}")
+    build = _definitions(package, name)["build"]
+    known = {argument.arg: argument.annotation for argument in build.args.kwonlyargs}
+    needed = [option for option, default in zip(known, build.args.kw_defaults) if default is None]
+    for option, value in options.items():
+        require(option, list(known), f"option of {name!r}")
+        wanted = ast.unparse(known[option]) if known[option] else ""
+        if wanted in _CHECKS and not _CHECKS[wanted](value):
+            raise ValueError(f"option {option!r} of {name!r} must be {wanted}, got {value!r}")
     for option in needed:
         if option not in options:
             raise ValueError(f"{name!r} needs the option {option!r}")
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Annotations of options that are checked before anything runs.
+_CHECKS = {
+    "int": _is_whole,
+    "float": lambda value: _is_whole(value) or isinstance(value, float),
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "Sequence[int]": lambda value: isinstance(value, list) and all(map(_is_whole, value)),
+}
+
+
+def defines(package: str, name: str, attribute: str) -> bool:
+    """Whether an entry's file defines a function or a constant of this name; an outside entry defines none.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    check(package, name)
+    if ":" in name:
+        return False
+    return attribute in _definitions(package, name)
 
 
 def require(name: str, known: list[str], kind: str, also: str = "") -> None:
@@ -65,6 +94,17 @@ def load(package: str, name: str, attribute: str):
         return getattr(import_module(module), factory)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"cannot load {name!r}: {error}") from error
+
+
+def _definitions(package: str, name: str) -> dict[str, ast.stmt]:
+    """The functions and constants that an entry's file defines, by name."""
+    found: dict[str, ast.stmt] = {}
+    for node in ast.parse((_folder(package) / f"{name}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
 def _folder(package: str) -> Path:

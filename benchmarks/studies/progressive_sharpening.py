@@ -1,6 +1,7 @@
 """Progressive sharpening and the edge of stability.
 
-Full-batch training of a stack of seeds, with the sharpness read along the way (Cohen et al. 2021).
+Training of a stack of seeds, full-batch or not, with the curvature read along the way (Cohen et al. 2021, 2022, 2025;
+Damian et al. 2023; Andreyev and Beneventano 2024; Long and Bartlett 2024).
 """
 
 from collections.abc import Sequence
@@ -8,9 +9,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.lab import architectures, datasets, losses, optimizers
-from benchmarks.lab.measurements.fit import Fit
-from benchmarks.lab.measurements.sharpness import Sharpness
+from benchmarks.lab import architectures, datasets, losses, measurements, optimizers
+from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.lab.training import Observer, Outcome, train
 
@@ -26,8 +26,9 @@ def build_problem(
     if settings["images"] == 0:
         inputs, labels, targets, outputs = torch.zeros(1, 1, dtype=dtype), None, torch.zeros(1, dtype=dtype), 1
     else:
-        data = datasets.subset(data, settings["images"])
-        inputs, labels, outputs = data.train_inputs.to(dtype), data.train_labels, data.classes
+        data = datasets.subset(data, settings["images"], classes=settings["classes"], pool=settings["pool"])
+        inputs, labels = data.train_inputs.to(dtype), data.train_labels
+        outputs = losses.outputs(settings["loss"], data.classes)
         targets = losses.encode_targets(labels, settings["loss"], data.classes, dtype)
         labels = labels.to(device)
     networks = architectures.build_stack(
@@ -50,18 +51,10 @@ def run(
 ) -> tuple[Outcome, dict]:
     """Train one configuration for all seeds at once; see `benchmarks.lab.training.train`."""
     problem, params_RxP, labels = build_problem(settings, data, seeds, compute)
-    measure = settings["measure"]
-    measurements = [
-        Fit(labels, every=measure["every"]),
-        Sharpness(
-            seeds,
-            every=measure["every"],
-            tolerance=measure["tolerance"],
-            cold_every=measure["cold_every"],
-            max_hvps=measure["max_hvps"],
-        ),
-    ]
-    optimizer = settings["optimizer"]
+    optimizer, batch_size = settings["optimizer"], settings["batch_size"]
+    setup = measurements.Setup(seeds, problem, labels, optimizer, batch_size)
+    batches = Minibatches(seeds, examples=problem.examples, size=batch_size) if batch_size else None
+    has_preconditioner = optimizers.has_preconditioner(optimizer["name"])
     outcome = train(
         problem,
         params_RxP,
@@ -69,7 +62,10 @@ def run(
         seeds=seeds,
         steps=settings["steps"],
         divergence=settings["divergence"],
-        measurements=measurements,
+        measurements=measurements.build(settings["measure"], setup),
+        preconditioner=partial(optimizers.preconditioner, name=optimizer["name"]) if has_preconditioner else None,
+        minibatches=batches,
+        closures=optimizers.closures(optimizer["name"]),
         resume=resume,
         observe=observe,
     )

@@ -9,6 +9,8 @@ stability", equation 1 and appendix B (gradient descent, Polyak, Nesterov); Cohe
 "Adaptive gradient methods at the edge of stability", equation 2 (momentum as an exponential moving average).
 """
 
+import numpy as np
+
 
 def gradient_descent(lr: float) -> float:
     """2 / lr."""
@@ -32,6 +34,19 @@ def ema_momentum(lr: float, momentum: float) -> float:
     corrections have faded: 38 / lr at b = 0.9.
     """
     return (2.0 + 2.0 * momentum) / ((1.0 - momentum) * lr)
+
+
+def sam_edge(lr: float, rho: float, gradient_norm):
+    """(|g| / (2 rho)) (sqrt(1 + 8 rho / (lr |g|)) - 1): the curvature along which SAM's steps just oscillate.
+
+    On ``L(w) = a w^2 / 2``, w <- w - lr a (w + rho sign(w)) returns to -w if and only if a is this, for |g| = a |w|.
+    It tends to 2 / lr as rho / (lr |g|) tends to zero. Source: Long and Bartlett 2024, "Sharpness-aware minimization
+    and the edge of stability", section 3.
+
+    Args:
+        gradient_norm: |g| at the iterate, a number or an array of them.
+    """
+    return gradient_norm / (2 * rho) * (np.sqrt(1 + 8 * rho / (lr * gradient_norm)) - 1)
 
 
 FORMULAS = {

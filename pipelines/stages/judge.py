@@ -10,7 +10,7 @@ from pipelines import parameters
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
-TABLES = ("progressive_sharpening.long", "stability_thresholds")
+TABLES = ("catapult", "progressive_sharpening.long", "stability_thresholds")
 
 
 @stage

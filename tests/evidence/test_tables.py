@@ -36,6 +36,7 @@ def summary(seeds, diverged=None, steps=STEPS):
             "loss": "mse",
             "optimizer": {"name": "sgd", "lr": 0.1},
             "images": 7,
+            "batch_size": None,
             "steps": steps,
         },
         "facts": {"optimizer": "torch.optim.SGD", "parameters": 5, "stability_threshold": 20.0},

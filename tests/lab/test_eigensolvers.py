@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.lab import architectures
+from benchmarks.lab.measurements import Reading
 from benchmarks.lab.measurements.eigensolvers import block_rayleigh_ritz, dense_matrix, lanczos
 from benchmarks.lab.measurements.sharpness import Sharpness
 from benchmarks.lab.problem import Problem, stack_parameters
@@ -51,7 +52,7 @@ def test_top_eigenvalues_of_a_known_spectrum_cold(name, k):
     ):
         assert bool(result.converged_R.all())
         torch.testing.assert_close(result.eigenvalues_RxK[0], wanted, rtol=1e-8, atol=0)
-        vectors = result.vectors_RxPxK[:, :, :k]
+        vectors = result.vectors_RxPxB[:, :, :k]
         residual = torch.stack([apply(v) for v in vectors.unbind(-1)], -1) - vectors * result.eigenvalues_RxK[:, None]
         assert float(residual.norm(dim=1).max()) < 1e-3 * float(wanted.max())
 
@@ -69,7 +70,7 @@ def test_the_estimate_bounds_the_error_of_a_warm_start(tolerance):
         return moved(vecs_RxP) + vecs_RxP @ noise
 
     exact = torch.linalg.eigvalsh(dense_matrix(apply, 1, P)[0])[-1]
-    warm = block_rayleigh_ritz(apply, before.vectors_RxPxK, 1, tolerance=tolerance)
+    warm = block_rayleigh_ritz(apply, before.vectors_RxPxB, 1, tolerance=tolerance, spectrum_RxB=before.spectrum_RxB)
     cold = block_rayleigh_ritz(apply, start(1, seed=1), 1, tolerance=tolerance)
     assert abs(float(warm.eigenvalues_RxK[0, 0] / exact) - 1) <= tolerance
     assert warm.products < cold.products
@@ -147,7 +148,7 @@ def test_sharpness_along_gradient_descent_is_the_dense_top_eigenvalue():
     hvps = []
     for step in range(12):
         point = mse.at(params_RxP, curvature=True)
-        metrics = sharpness.measure(point, step)
+        metrics = sharpness.measure(Reading(step, point, lambda: None))
         exact = torch.linalg.eigvalsh(dense_matrix(point.hvp, 2, mse.parameters))[:, -1]
         torch.testing.assert_close(metrics["sharpness"], exact, rtol=2e-5, atol=0)
         assert ("sharpness_cold" in metrics) == (step % 4 == 3)
@@ -162,10 +163,11 @@ def test_a_cold_check_finds_what_a_warm_start_cannot_see():
     values, vectors = torch.linalg.eigh(dense_matrix(point.hvp, 1, mse.parameters)[0])
     sharpness = Sharpness([0], every=1, tolerance=1e-6, cold_every=2)
     # Warm vectors that are exact eigenvectors, but not the top one: every residual vanishes.
-    sharpness.load_state_dict({"readings": 0, "warm": vectors[:, [-3, -4]][None]})
-    misled = sharpness.measure(point, 0)["sharpness"]
+    kept = [-3, -4]
+    sharpness.load_state_dict({"readings": 0, "warm": vectors[:, kept][None], "spectrum": values[kept][None]})
+    misled = sharpness.measure(Reading(0, point, lambda: None))["sharpness"]
     torch.testing.assert_close(misled[0], values[-3])
-    found = sharpness.measure(point, 1)
+    found = sharpness.measure(Reading(1, point, lambda: None))
     torch.testing.assert_close(found["sharpness"][0], values[-1], rtol=1e-5, atol=0)
-    after = sharpness.measure(point, 2)
+    after = sharpness.measure(Reading(2, point, lambda: None))
     torch.testing.assert_close(after["sharpness"][0], values[-1], rtol=1e-5, atol=0)

@@ -29,12 +29,23 @@ progressive_sharpening:
     architecture: {name: mlp, hidden: [8], activation: tanh}
     loss: mse
     images: 200
+    classes: null
+    pool: 1
     optimizer: {name: sgd}
+    batch_size: null
     divergence: 1e3
-    measure: {every: 5, tolerance: 1e-3, cold_every: 2, max_hvps: 60}
+    measure:
+      fit: {every: 5}
+      sharpness: {every: 5, tolerance: 1e-3, cold_every: 2, max_hvps: 60}
+      path: {}
   configurations:
     lr-low: {optimizer: {lr: 0.2}, steps: 20}
     lr-diverging: {optimizer: {lr: 1e2}, steps: 20}
+  comparisons:
+    adam-09:
+      optimizer: {name: adam, lr: 0.01}
+      steps: 20
+      measure: {preconditioned_sharpness: {every: 5, tolerance: 1e-3, cold_every: 2, max_hvps: 60}}
   controls:
     edge-lr-mid:
       architecture: {name: self_stabilization, sharpness: 64.667, drift: 1.1111, amplitude: 1.4907}
@@ -44,6 +55,7 @@ progressive_sharpening:
       steps: 20
   thresholds:
     gd: {name: sgd, lr: 0.01}
+  catapult: {width: 64, steps: 120, resolution: 0.1}
 timings: {threads: 1, configuration: lr-low, seed: 1, warmup: 2, refreshes: 1, repeats: 1, target: 1e-3}
 """
 

@@ -1,27 +1,109 @@
-"""Measurements: what is read off a run, and when.
+"""Measurements: what is read off a run, and when, by name, one file each.
 
-A measurement is an object with ``every`` (steps between two readings, the last step always read),
-``curvature`` (whether it needs Hessian-vector products), ``measure(point, step) -> {metric: values_R}`` and, where it
+A file that defines ``build(setup, **options) -> Measurement`` is an entry of ``measure`` in params.yaml. A measurement
+is an object with ``every`` (steps between two readings, the last step always read),
+``curvature`` (whether it needs Hessian-vector products), ``measure(reading) -> {metric: values_R}`` and, where it
 carries something from one reading to the next, ``state_dict`` and ``load_state_dict``. It knows neither training nor
-optimizers.
+optimizers: a preconditioner comes in as a positive vector. A value of nan is not recorded.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
-from benchmarks.lab.problem import Point
+from benchmarks.lab import registry
+from benchmarks.lab.problem import Point, Problem
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A run as a measurement sees it.
+
+    Attributes:
+        step: updates made so far.
+        point: the full-data problem at the runs' parameters.
+        preconditioner: gives preconditioner_RxP, the positive diagonal P by which the optimizer divides its
+            (momentum-averaged) gradient, or None before the first update.
+    """
+
+    step: int
+    point: Point
+    preconditioner: Callable[[], Tensor | None]
 
 
 class Measurement(Protocol):
     every: int
     curvature: bool
 
-    def measure(self, point: Point, step: int) -> dict[str, Tensor]: ...
+    def measure(self, reading: Reading) -> dict[str, Tensor]: ...
 
     def state_dict(self) -> dict: ...
 
     def load_state_dict(self, state: dict) -> None: ...
+
+
+class Stateless:
+    """For measurements that carry nothing from one reading to the next."""
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What entries are built from.
+
+    Attributes:
+        seeds: one a run of the stack.
+        labels_N: class indices of the training data, or None where there are no classes.
+        optimizer: its entry's name and options, ``lr`` among them.
+        batch_size: examples in a step, or None for all of them.
+        built: the entries before this one in the settings, by name.
+    """
+
+    seeds: Sequence[int]
+    problem: Problem
+    labels_N: Tensor | None
+    optimizer: dict
+    batch_size: int | None
+    built: dict[str, Measurement] = field(default_factory=dict)
+
+    def needs(self, entry: str, other: str) -> Measurement:
+        """Another entry that this one reads.
+
+        Raises:
+            ValueError: if it is not measured, or measured later.
+        """
+        if other not in self.built:
+            raise ValueError(f"measurement {entry!r} reads {other!r}: list it before")
+        return self.built[other]
+
+    def gradient_descent_lr(self, entry: str) -> float:
+        """The learning rate, for what is defined along plain full-batch gradient descent.
+
+        Raises:
+            ValueError: for another optimizer.
+        """
+        if self.optimizer["name"] != "sgd" or self.optimizer.get("momentum") or self.batch_size:
+            raise ValueError(f"measurement {entry!r} is defined for full-batch gradient descent without momentum only")
+        return self.optimizer["lr"]
+
+
+def build(settings: dict[str, dict | None], setup: Setup) -> list[Measurement]:
+    """The measurements that are named in ``measure`` of a configuration, in that order; one set to null is left out.
+
+    Raises:
+        ValueError: for an unknown name or options, or where an entry cannot measure such a run.
+    """
+    for name, options in settings.items():
+        if options is not None:
+            setup.built[name] = registry.load(__name__, name, "build")(setup, **options)
+    return list(setup.built.values())
 
 
 def due(measurement: Measurement, step: int, steps: int) -> bool:

@@ -23,8 +23,8 @@ class EigenResult:
 
     Attributes:
         eigenvalues_RxK: in the operator's units, float64.
-        vectors_RxPxK: unit Ritz vectors; possibly more columns than ``eigenvalues_RxK``: the extra ones are guards,
-            kept for a warm start.
+        vectors_RxPxB: unit Ritz vectors; possibly more columns than ``eigenvalues_RxK``: the rest is for a warm start.
+        spectrum_RxB: what is believed of the eigenvalues of all of them; beyond the first K no error is known.
         residuals_RxK: |A v - s v| / |s|.
         errors_RxK: estimated relative eigenvalue errors (`eigenvalue_errors`).
         converged_R: whether every pair of the run met the tolerance.
@@ -32,7 +32,8 @@ class EigenResult:
     """
 
     eigenvalues_RxK: Tensor
-    vectors_RxPxK: Tensor
+    vectors_RxPxB: Tensor
+    spectrum_RxB: Tensor
     residuals_RxK: Tensor
     errors_RxK: Tensor
     converged_R: Tensor
@@ -56,19 +57,34 @@ def eigenvalue_errors(ritz_RxM: Tensor, residuals_RxK: Tensor) -> Tensor:
 
 
 def block_rayleigh_ritz(
-    apply: Apply, start_RxPxB: Tensor, k: int, *, tolerance: float, guards: int = 1, max_products: int = 200
+    apply: Apply,
+    start_RxPxB: Tensor,
+    k: int,
+    *,
+    tolerance: float,
+    spectrum_RxB: Tensor | None = None,
+    guards: int = 1,
+    keep: int = 8,
+    max_products: int = 200,
 ) -> EigenResult:
     """Top-k eigenpairs from a warm start, by Rayleigh-Ritz on a growing block.
 
-    The basis starts as the span of ``start_RxPxB`` (the last refresh's Ritz vectors; one random column for a cold
-    start) and grows by the residuals of unconverged pairs, one product each; the products of the basis are
-    kept, so nothing is applied twice. This is block Davidson without a preconditioner, or LOBPCG with its whole
-    history. It stops once every wanted pair has an estimated error below ``tolerance`` in every run.
+    The basis starts with the leading columns of ``start_RxPxB`` (the last solve's Ritz vectors; one random column for a
+    cold start) and grows by one product for each unconverged pair; products are kept, so nothing is applied twice. It
+    stops once every wanted pair has an estimated error below ``tolerance`` in every run.
+
+    Cold, the basis grows by residuals: block Davidson without a preconditioner, or LOBPCG with its whole history. With
+    ``spectrum_RxB`` of a nearby operator it grows by what a model expects to help most (`_Model`), and what the model
+    still expects to gain is a second estimate of the error, of which the smaller counts. On fc-tanh at the edge of
+    stability (5,000 images, a reading every ten steps, 21 readings) that took 4.1 products instead of 7.1 for the top
+    eigenvalue, at the same largest error, 3e-4.
 
     A warm start cannot see an eigenvector orthogonal to all it tracks: check with a cold `lanczos` now and then.
 
     Args:
-        guards: how many further Ritz vectors to return for the next warm start.
+        spectrum_RxB: the eigenvalues that went with the start vectors, descending.
+        guards: how many start vectors beyond k get a product at once.
+        keep: how many Ritz vectors to return for the next warm start.
 
     Raises:
         ValueError: if an operator application is not finite, or ``k`` exceeds the dimension.
@@ -77,29 +93,98 @@ def block_rayleigh_ritz(
     if not 1 <= k <= P:
         raise ValueError(f"cannot find {k} eigenpairs of a {P} x {P} operator")
     limit = min(max_products, P)
-    basis = torch.linalg.qr(start_RxPxB[:, :, :limit]).Q
+    leading = k + guards if spectrum_RxB is not None else start_RxPxB.shape[2]
+    basis = torch.linalg.qr(start_RxPxB[:, :, : min(leading, limit)]).Q
     images = torch.stack([_finite(apply(v)) for v in basis.unbind(-1)], dim=-1)
+    model = None
     while True:
         M = basis.shape[2]
         projected = (basis.mT @ images).double()
         ritz, coefficients = torch.linalg.eigh((projected + projected.mT) / 2)
         ritz, coefficients = ritz.flip(-1), coefficients.flip(-1).to(basis.dtype)
         K = min(k, M)
-        vectors = basis @ coefficients[:, :, : K + guards]
+        vectors = basis @ coefficients[:, :, : max(K, min(keep, M))]
         residual_vectors = images @ coefficients[:, :, :K] - vectors[:, :, :K] * ritz[:, None, :K].to(basis.dtype)
         residuals = _relative(residual_vectors, ritz[:, :K])
         errors = eigenvalue_errors(ritz, residuals)
+        if spectrum_RxB is not None and M < P:
+            model = _Model(basis, images, ritz, start_RxPxB[:, :, leading:], spectrum_RxB[:, leading:])
+            errors = torch.minimum(errors, model.gains_RxM[:, :K])
         # A basis no wider than k has no Ritz value to judge a gap by.
         converged = errors <= tolerance if (M > k or M == P) else torch.zeros_like(errors, dtype=torch.bool)
         if M == P or M >= limit or bool(converged.all()):
             break
         wanted = [j for j in range(K) if not bool(converged[:, j].all())][: limit - M]
-        fresh = _orthonormal_columns(residual_vectors[:, :, wanted], basis)
+        directions = residual_vectors[:, :, wanted] if model is None else model.directions(wanted)
+        fresh = _orthonormal_columns(directions, basis)
         images = torch.cat([images, *(_finite(apply(v))[:, :, None] for v in fresh.unbind(-1))], dim=-1)
         basis = torch.cat([basis, fresh], dim=-1)
     # With the whole space spanned, rounding is all that is left of the residual.
     complete = M == P
-    return EigenResult(ritz[:, :K], vectors, residuals, errors, converged.all(-1) | complete, products=M)
+    spectrum = ritz[:, : vectors.shape[2]]
+    if model is not None and not complete:
+        beyond, spectrum = model.continuation(keep)
+        # The leading ones without the model's guesses: what has been measured is not mixed with what has not.
+        vectors = torch.cat([vectors[:, :, :K], beyond[:, :, K:]], dim=-1)
+    return EigenResult(ritz[:, :K], vectors, spectrum, residuals, errors, converged.all(-1) | complete, products=M)
+
+
+class _Model:
+    """What a basis, its images and the stale eigenpairs of a nearby operator say of the operator as it is now.
+
+    On the span of basis and images the products with the basis are exact. The block outside the basis, which no product
+    has touched, is guessed: stale eigenvalues on the stale eigenvectors, 0.3 of the top one on the rest. Its top
+    eigenvectors, without their part in the basis, are the next directions (generalized Davidson with the stale
+    spectrum as preconditioner); by how much its eigenvalues exceed the Ritz values is what is still to be gained.
+
+    Everything is done on Gram matrices in float64, so that the cost is one matrix product with P rows.
+    """
+
+    REST = 0.3
+    # A direction outside the basis shorter than this, relatively, is rounding.
+    DEPENDENT = 1e-5
+
+    def __init__(self, basis: Tensor, images: Tensor, ritz: Tensor, stale: Tensor, stale_values: Tensor):
+        self._basis = basis
+        self._outer = torch.cat([stale, images], dim=-1)  # spans, with the basis, all that is modelled
+        S, M = stale.shape[2], basis.shape[2]
+        inner_MxN = (basis.mT @ self._outer).double()
+        gram_NxN = (self._outer.mT @ self._outer).double()
+        outside_NxN = gram_NxN - inner_MxN.mT @ inner_MxN
+        scale_N = gram_NxN.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
+        lengths, mixes = torch.linalg.eigh(outside_NxN / (scale_N[:, :, None] * scale_N[:, None, :]))
+        usable = lengths > self.DEPENDENT
+        # Columns of zeros where a direction lies in the basis, so that all runs of a stack have as many.
+        weights = torch.where(usable, lengths.clamp_min(self.DEPENDENT).rsqrt(), 0.0)
+        self._mix_NxC = (mixes / scale_N[:, :, None]) * weights[:, None, :]
+        self._inner_MxC = inner_MxN @ self._mix_NxC
+        coupling_CxM = self._mix_NxC.mT @ outside_NxN[:, :, S:]
+        overlap_SxC = outside_NxN[:, :S] @ self._mix_NxC
+        rest = self.REST * ritz[:, :1]
+        guess_CxC = overlap_SxC.mT @ ((stale_values.double() - rest)[:, :, None] * overlap_SxC)
+        guess_CxC = guess_CxC + torch.diag_embed(torch.where(usable, rest, torch.zeros_like(rest)))
+        projected_MxM = inner_MxN[:, :, S:]
+        top = torch.cat([(projected_MxM + projected_MxM.mT) / 2, coupling_CxM.mT], dim=-1)
+        whole = torch.cat([top, torch.cat([coupling_CxM, guess_CxC], dim=-1)], dim=1)
+        values, vectors = torch.linalg.eigh(whole)
+        self._values, self._vectors = values.flip(-1), vectors.flip(-1)
+        self.gains_RxM = (self._values[:, :M] - ritz) / ritz.abs().clamp_min(1e-300)
+
+    def directions(self, wanted: list[int]) -> Tensor:
+        """The parts of the model's eigenvectors outside the basis, R x P x len(wanted)."""
+        M = self._basis.shape[2]
+        return self._outside(self._vectors[:, M:, wanted])
+
+    def continuation(self, keep: int) -> tuple[Tensor, Tensor]:
+        """The model's leading eigenpairs: vectors R x P x keep and values R x keep."""
+        M = self._basis.shape[2]
+        inside = self._basis @ self._vectors[:, :M, :keep].to(self._basis.dtype)
+        return inside + self._outside(self._vectors[:, M:, :keep]), self._values[:, :keep]
+
+    def _outside(self, coefficients_CxK: Tensor) -> Tensor:
+        dtype = self._basis.dtype
+        outer = self._outer @ (self._mix_NxC @ coefficients_CxK).to(dtype)
+        return outer - self._basis @ (self._inner_MxC @ coefficients_CxK).to(dtype)
 
 
 def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_products: int = 200) -> EigenResult:
@@ -139,8 +224,10 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
         exhausted = bool((betas[-1] <= 1e-10 * ritz.abs().amax(-1)).all()) or M == P
         if bool(converged.all()) or exhausted or M >= limit:
             vectors = Q @ S[:, :, :K].to(Q.dtype)
-            return EigenResult(ritz[:, :K], vectors, residuals, errors, converged | exhausted, products=M)
-        basis.append(w / betas[-1][:, None].clamp_min(1e-300).to(w.dtype))
+            spectrum = ritz[:, :K]
+            return EigenResult(spectrum, vectors, spectrum, residuals, errors, converged | exhausted, products=M)
+        # A run of the stack whose residual vanished goes on with a zero vector.
+        basis.append(w / betas[-1][:, None].to(w.dtype).clamp_min(torch.finfo(w.dtype).tiny))
 
 
 def dense_matrix(apply: Apply, runs: int, parameters: int, dtype: torch.dtype = torch.float64) -> Tensor:

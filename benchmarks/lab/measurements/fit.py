@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from benchmarks.lab.problem import Point
+from benchmarks.lab.measurements import Reading, Setup, Stateless
 
 
-class Fit:
-    """``train_accuracy`` (fraction of examples whose largest output is their label) and ``gradient_norm`` (Euclidean).
+class Fit(Stateless):
+    """``train_accuracy`` (fraction of examples whose largest output, or the
+    sign of whose only one, is their label) and ``gradient_norm`` (Euclidean).
 
     Args:
         labels_N: class indices, or None where there are no classes: then only the gradient norm is read.
@@ -18,14 +19,15 @@ class Fit:
         self.labels_N = labels_N
         self.every = every
 
-    def measure(self, point: Point, step: int) -> dict[str, Tensor]:
-        metrics = {"gradient_norm": point.grads_RxP.norm(dim=1)}
+    def measure(self, reading: Reading) -> dict[str, Tensor]:
+        outputs_RxNxC = reading.point.outputs_RxNxC
+        metrics = {"gradient_norm": reading.point.grads_RxP.norm(dim=1)}
         if self.labels_N is not None:
-            metrics["train_accuracy"] = (point.outputs_RxNxC.argmax(-1) == self.labels_N).double().mean(1)
+            single = outputs_RxNxC.shape[-1] == 1
+            guesses_RxN = (outputs_RxNxC[..., 0] > 0).long() if single else outputs_RxNxC.argmax(-1)
+            metrics["train_accuracy"] = (guesses_RxN == self.labels_N).double().mean(1)
         return metrics
 
-    def state_dict(self) -> dict:
-        return {}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Nothing is carried from one reading to the next."""
+def build(setup: Setup, *, every: int) -> Fit:
+    return Fit(setup.labels_N, every=every)

@@ -1,23 +1,26 @@
-"""Sharpness: the largest eigenvalue of the training-loss Hessian (units: loss / parameter^2)."""
+"""Sharpness: the largest eigenvalues of the Hessian of the training loss (units: loss / parameter^2)."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from benchmarks.lab.measurements import eigensolvers
+from benchmarks.lab.measurements import Reading, Setup, eigensolvers
 from benchmarks.lab.problem import Point
 
 
 class Sharpness:
-    """The top Hessian eigenvalue along a run, tracked warm and checked cold.
+    """The top Hessian eigenvalues along a run, tracked warm and checked cold.
 
-    Metrics: ``sharpness``; ``sharpness_residual`` and ``sharpness_error`` (both relative, see `EigenResult`);
-    ``sharpness_hvps`` (Hessian-vector products spent on this run, cold checks apart); and at each ``cold_every``-th
-    reading
-    ``sharpness_cold``, the same by Lanczos from a random vector, beside ``sharpness_warm``. Both are lower bounds, so
-    the larger is the reading. Where the cold one is larger by more than both tolerances, the warm solver has lost the
-    top eigenvector and goes on from the cold one.
+    Metrics: ``sharpness``, and ``sharpness_2`` to ``sharpness_K`` below it; ``sharpness_residual`` and
+    ``sharpness_error`` (both relative, the worst of the K, see `EigenResult`); ``sharpness_hvps`` (Hessian-vector
+    products spent on this run, cold checks apart); and at each ``cold_every``-th reading ``sharpness_cold``, the top
+    one by Lanczos from a random vector, beside ``sharpness_warm``. Both are lower bounds, so the larger is the
+    reading. Where the cold one is larger by more than both tolerances, the warm solver has lost the top eigenvector
+    and goes on from the cold one.
+
+    With ``preconditioned`` the operator is P^(-1/2) H P^(-1/2), which has the eigenvalues of P^(-1) H (Cohen et al.
+    2022), and the metrics are named ``preconditioned_sharpness``; there is no reading before the first update.
 
     Args:
         seeds: one a run; they and the step determine every random vector.
@@ -25,65 +28,141 @@ class Sharpness:
         tolerance: estimated relative eigenvalue error at which a solve stops.
         cold_every: readings between cold checks.
         max_hvps: products at most, a solve; the reading is then marked by a ``sharpness_error`` above the tolerance.
+        eigenvalues: K.
     """
 
     curvature = True
-    GUARDS = 1
     # A cold solve that stops early may sit on the second of two close eigenvalues: at the edge of stability one of 27
     # did, by 2.4 %, at the warm solver's own tolerance.
     COLD_TOLERANCE = 1e-2
 
     def __init__(
-        self, seeds: Sequence[int], *, every: int, tolerance: float, cold_every: int = 20, max_hvps: int = 200
+        self,
+        seeds: Sequence[int],
+        *,
+        every: int,
+        tolerance: float,
+        cold_every: int = 20,
+        max_hvps: int = 200,
+        eigenvalues: int = 1,
+        preconditioned: bool = False,
     ):
         self.seeds = list(seeds)
         self.every = every
         self.tolerance = tolerance
         self.cold_every = cold_every
         self.max_hvps = max_hvps
+        self.eigenvalues = eigenvalues
+        self.preconditioned = preconditioned
+        self.name = "preconditioned_sharpness" if preconditioned else "sharpness"
         self._readings = 0
-        self._warm_RxPxK: Tensor | None = None
+        self._warm_RxPxB: Tensor | None = None
+        self._spectrum_RxB: Tensor | None = None
 
-    def measure(self, point: Point, step: int) -> dict[str, Tensor]:
-        start = self._warm_RxPxK
-        if start is None:
-            start = self._random(point, step)[:, :, None]
-        warm = eigensolvers.block_rayleigh_ritz(
-            point.hvp, start, 1, tolerance=self.tolerance, guards=self.GUARDS, max_products=self.max_hvps
-        )
-        vectors, values = warm.vectors_RxPxK, warm.eigenvalues_RxK[:, 0]
+    @property
+    def vector_RxP(self) -> Tensor:
+        """The unit top eigenvectors of the last reading."""
+        return self._warm_RxPxB[:, :, 0]
+
+    def measure(self, reading: Reading) -> dict[str, Tensor]:
+        apply = reading.point.hvp
+        if self.preconditioned:
+            preconditioner_RxP = reading.preconditioner()
+            if preconditioner_RxP is None:
+                return {}
+            root_RxP = preconditioner_RxP.rsqrt()
+            apply = lambda vecs_RxP: root_RxP * reading.point.hvp(root_RxP * vecs_RxP)  # noqa: E731
+        start = self._random(reading)[:, :, None] if self._warm_RxPxB is None else self._warm_RxPxB
+        warm = self._solve(apply, start, self._spectrum_RxB, self.eigenvalues)
+        vectors, top = warm.vectors_RxPxB, warm.eigenvalues_RxK[:, 0]
         metrics = {
-            "sharpness_residual": warm.residuals_RxK[:, 0],
-            "sharpness_error": warm.errors_RxK[:, 0],
-            "sharpness_hvps": torch.full_like(values, warm.products),
+            f"{self.name}_residual": warm.residuals_RxK.amax(-1),
+            f"{self.name}_error": warm.errors_RxK.amax(-1),
+            f"{self.name}_hvps": torch.full_like(top, warm.products),
         }
+        metrics |= {f"{self.name}_{k + 1}": warm.eigenvalues_RxK[:, k] for k in range(1, warm.eigenvalues_RxK.shape[1])}
         if self._readings % self.cold_every == self.cold_every - 1:
             cold = eigensolvers.lanczos(
-                point.hvp,
-                self._random(point, step),
+                apply,
+                self._random(reading),
                 1,
                 tolerance=self.COLD_TOLERANCE * self.tolerance,
                 max_products=self.max_hvps,
             )
             cold_R = cold.eigenvalues_RxK[:, 0]
-            lost_R = cold_R > values + 2 * self.tolerance * values.abs()
+            lost_R = cold_R > top + 2 * self.tolerance * top.abs()
             vectors = vectors.clone()
-            vectors[lost_R, :, 0] = cold.vectors_RxPxK[lost_R, :, 0]
-            metrics |= {"sharpness_cold": cold_R, "sharpness_warm": values}
-            values = torch.maximum(values, cold_R)
+            vectors[lost_R, :, 0] = cold.vectors_RxPxB[lost_R, :, 0]
+            metrics |= {f"{self.name}_cold": cold_R, f"{self.name}_warm": top}
+            top = torch.maximum(top, cold_R)
         self._readings += 1
-        self._warm_RxPxK = vectors
-        return {"sharpness": values, **metrics}
+        if self._warm_RxPxB is not None:  # keep its sign, so that projections on it can be followed
+            kept_RxP, new_RxP = self._warm_RxPxB[:, :, 0], vectors[:, :, 0]
+            flips_R = torch.where((kept_RxP * new_RxP).sum(1) < 0, -1.0, 1.0).to(vectors)
+            vectors = torch.cat([(flips_R[:, None] * new_RxP)[:, :, None], vectors[:, :, 1:]], dim=-1)
+        self._warm_RxPxB, self._spectrum_RxB = vectors, warm.spectrum_RxB
+        return {self.name: top, **metrics}
 
-    def _random(self, point: Point, step: int) -> Tensor:
+    def solve(self, apply: eigensolvers.Apply, eigenvalues: int = 1) -> eigensolvers.EigenResult:
+        """The top of an operator near the last reading's, from its vectors, which stay as they are."""
+        return self._solve(apply, self._warm_RxPxB, self._spectrum_RxB, eigenvalues)
+
+    def _solve(
+        self, apply: eigensolvers.Apply, start_RxPxB: Tensor, spectrum_RxB: Tensor | None, eigenvalues: int
+    ) -> eigensolvers.EigenResult:
+        return eigensolvers.block_rayleigh_ritz(
+            apply,
+            start_RxPxB,
+            eigenvalues,
+            tolerance=self.tolerance,
+            spectrum_RxB=spectrum_RxB,
+            max_products=self.max_hvps,
+        )
+
+    def _random(self, reading: Reading) -> Tensor:
         rows = []
-        for seed, gradient_P in zip(self.seeds, point.grads_RxP):
-            generator = torch.Generator().manual_seed(1_000_003 * seed + step)
+        for seed, gradient_P in zip(self.seeds, reading.point.grads_RxP):
+            generator = torch.Generator().manual_seed(1_000_003 * seed + reading.step)
             rows.append(torch.randn(len(gradient_P), generator=generator, dtype=torch.float64).to(gradient_P))
         return torch.stack(rows)
 
     def state_dict(self) -> dict:
-        return {"readings": self._readings, "warm": self._warm_RxPxK}
+        return {"readings": self._readings, "warm": self._warm_RxPxB, "spectrum": self._spectrum_RxB}
 
     def load_state_dict(self, state: dict) -> None:
-        self._readings, self._warm_RxPxK = state["readings"], state["warm"]
+        self._readings, self._warm_RxPxB = state["readings"], state["warm"]
+        self._spectrum_RxB = state["spectrum"]
+
+
+def top_eigenpairs(
+    point: Point, before: tuple[Tensor, Tensor] | None, eigenvalues: int, tolerance: float
+) -> tuple[eigensolvers.EigenResult, tuple[Tensor, Tensor]]:
+    """The top of a point's Hessian, warm from what the last call returned beside it, else from a fixed random vector.
+    """
+    if before is None:
+        generator = torch.Generator().manual_seed(0)
+        start_RxP = torch.randn(point.params_RxP.shape, generator=generator, dtype=torch.float64)
+        start, spectrum = start_RxP.to(point.params_RxP)[:, :, None], None
+    else:
+        start, spectrum = before
+    top = eigensolvers.block_rayleigh_ritz(point.hvp, start, eigenvalues, tolerance=tolerance, spectrum_RxB=spectrum)
+    return top, (top.vectors_RxPxB, top.spectrum_RxB)
+
+
+def build(
+    setup: Setup,
+    *,
+    every: int,
+    tolerance: float,
+    cold_every: int,
+    max_hvps: int,
+    eigenvalues: int = 1,
+) -> Sharpness:
+    return Sharpness(
+        setup.seeds,
+        every=every,
+        tolerance=tolerance,
+        cold_every=cold_every,
+        max_hvps=max_hvps,
+        eigenvalues=eigenvalues,
+    )

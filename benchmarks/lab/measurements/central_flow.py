@@ -1,0 +1,135 @@
+"""The central flow of gradient descent (Cohen et al. 2025, "Understanding optimization in deep learning with central
+flows", section 3), integrated beside a run from its own initialization."""
+
+import torch
+from torch import Tensor
+
+from benchmarks.lab.measurements import Reading, Setup
+from benchmarks.lab.measurements.sharpness import top_eigenpairs
+from benchmarks.lab.problem import Problem
+
+
+class CentralFlow:
+    """dw/dt = -[grad L(w) + grad tr(H(w) C) / 2], what the oscillating run does on average.
+
+    C is the covariance of the oscillation: the least one, C = U X U' with X positive semidefinite on the eigenvectors U
+    at the edge, that keeps every eigenvalue of H at or below 2/lr, and with X only where one is held there (a
+    semidefinite complementarity problem, solved anew at each Euler step).
+
+    Metrics: ``central_sharpness``; ``central_loss``, L at the flow; ``central_variance``, tr C (parameter^2);
+    ``central_predicted_loss``, L + tr C / lr, what the run's loss is on average; ``central_distance`` (Euclidean)
+    from the run; ``central_modes``, how many eigenvalues are held.
+
+    Args:
+        lr: of the run; time lr is a step of it.
+        substeps: Euler steps per step of the run. Two eigenvalues at the edge need at least two of them to be stable.
+        eigenvalues: the most that can be held at once.
+        eigen_tolerance: estimated relative error of the eigenvalues.
+    """
+
+    curvature = False
+    # Eigenvalues this close to 2/lr, relatively, enter the complementarity problem, which decides if they are held.
+    MARGIN = 0.05
+
+    def __init__(self, *, lr: float, every: int, substeps: int, eigenvalues: int, eigen_tolerance: float):
+        self.lr = lr
+        self.every = every
+        self.substeps = substeps
+        self.eigenvalues = eigenvalues
+        self.eigen_tolerance = eigen_tolerance
+        self._runs: list[dict] | None = None
+
+    def measure(self, reading: Reading) -> dict[str, Tensor]:
+        problem = reading.point.problem
+        if self._runs is None:
+            self._runs = [
+                {"step": 0, "params": row.clone(), "warm": None, "variance": 0.0, "modes": 0}
+                for row in reading.point.params_RxP
+            ]
+        names = ("sharpness", "loss", "variance", "predicted_loss", "distance", "modes")
+        metrics: dict[str, list] = {f"central_{name}": [] for name in names}
+        for run, params_P in zip(self._runs, reading.point.params_RxP):
+            for _ in range((reading.step - run["step"]) * self.substeps):
+                self._euler_step(run, problem)
+            run["step"] = reading.step
+            point = problem.at(run["params"][None], curvature=True)
+            top, _ = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
+            loss = float(point.losses_R[0])
+            values = (
+                float(top.eigenvalues_RxK[0, 0]),
+                loss,
+                run["variance"],
+                loss + run["variance"] / self.lr,
+                float((params_P - run["params"]).norm()),
+                float(run["modes"]),
+            )
+            for name, value in zip(names, values):
+                metrics[f"central_{name}"].append(value)
+        return {name: torch.tensor(values, dtype=torch.float64) for name, values in metrics.items()}
+
+    def _euler_step(self, run: dict, problem: Problem) -> None:
+        time = self.lr / self.substeps
+        point = problem.at(run["params"][None], curvature=True)
+        top, run["warm"] = top_eigenpairs(point, run["warm"], self.eigenvalues, self.eigen_tolerance)
+        near = top.eigenvalues_RxK[0] > (1 - self.MARGIN) * 2 / self.lr
+        values_M, vectors_PxM = top.eigenvalues_RxK[0][near], top.vectors_RxPxB[0][:, : len(near)][:, near]
+        direction_P = point.grads_RxP[0]
+        covariance = torch.zeros(0, 0, dtype=torch.float64)
+        M = len(values_M)
+        if M:
+            pairs = [(i, j) for i in range(M) for j in range(i, M)]
+            slopes = {}
+            for i, j in pairs:
+                slope_P = point.curvature_gradient(vectors_PxM[:, i][None], vectors_PxM[:, j][None])[0]
+                slopes[i, j] = slopes[j, i] = slope_P
+            slopes_MxMxP = torch.stack([torch.stack([slopes[i, j] for j in range(M)]) for i in range(M)])
+            free_MxM = -(slopes_MxMxP @ direction_P).double()
+            room_MxM = torch.diag(2 / self.lr - values_M) / time - free_MxM
+            flat = slopes_MxMxP.reshape(M * M, -1).double()
+            covariance = complementary(room_MxM, 0.5 * flat @ flat.T)
+            pull_P = (covariance.to(direction_P)[:, :, None] * slopes_MxMxP).sum((0, 1))
+            direction_P = direction_P + 0.5 * pull_P
+        run["params"] = run["params"] - time * direction_P
+        run["variance"] = float(covariance.trace()) if M else 0.0
+        held = torch.linalg.eigvalsh(covariance) > 1e-6 * max(run["variance"], 1e-300) if M else near[:0]
+        run["modes"] = int(held.sum())
+
+    def state_dict(self) -> dict:
+        return {"runs": self._runs}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._runs = state["runs"]
+
+
+def complementary(room_MxM: Tensor, response: Tensor, *, tolerance: float = 1e-9, iterations: int = 5000) -> Tensor:
+    """The X with X and room + response[X] both positive semidefinite and orthogonal, M x M, float64.
+
+    These are the optimality conditions of minimizing <room, X> + <X, response[X]> / 2 over positive semidefinite X,
+    which accelerated projected gradient descent does (Beck and Teboulle 2009).
+
+    Args:
+        room_MxM: symmetric.
+        response: M^2 x M^2, positive semidefinite, mapping symmetric matrices to such.
+    """
+    M = len(room_MxM)
+    if M == 1:
+        return (-room_MxM / response).clamp_min(0.0)
+    rate = 1 / torch.linalg.eigvalsh(response)[-1]
+    x = momentum = torch.zeros_like(room_MxM)
+    t = 1.0
+    for _ in range(iterations):
+        slope = room_MxM + (response @ momentum.reshape(-1)).reshape(M, M)
+        values, vectors = torch.linalg.eigh(momentum - rate * (slope + slope.mT) / 2)
+        new = (vectors * values.clamp_min(0.0)) @ vectors.mT
+        t_new = (1 + (1 + 4 * t * t) ** 0.5) / 2
+        momentum = new + (t - 1) / t_new * (new - x)
+        moved = float((new - x).norm())
+        x, t = new, t_new
+        if moved <= tolerance * float(x.norm()):
+            break
+    return x
+
+
+def build(setup: Setup, *, every: int, substeps: int, eigenvalues: int, eigen_tolerance: float) -> CentralFlow:
+    lr = setup.gradient_descent_lr("central_flow")
+    return CentralFlow(lr=lr, every=every, substeps=substeps, eigenvalues=eigenvalues, eigen_tolerance=eigen_tolerance)

@@ -1,0 +1,94 @@
+"""Gradient flow from a run's own initialization, integrated beside it."""
+
+import numpy as np
+import torch
+from scipy.integrate import RK23
+from torch import Tensor
+
+from benchmarks.lab.measurements import Reading, Setup
+from benchmarks.lab.measurements.sharpness import top_eigenpairs
+from benchmarks.lab.problem import Problem
+
+
+class GradientFlow:
+    """dw/dt = -grad L(w), by an adaptive Runge-Kutta method of order three (scipy's RK23).
+
+    Metrics: ``flow_sharpness``, ``flow_loss``, ``flow_distance`` (Euclidean, from the run at the same time) and
+    ``flow_gradients`` (gradients spent so far). The local error of a step is held to ``tolerance`` relative to each
+    parameter, plus a hundredth of it absolute, in root mean square.
+
+    Args:
+        lr: time per step of the run.
+        steps: the run's step at which the flow ends; later there are no readings.
+        eigen_tolerance: estimated relative error of ``flow_sharpness``.
+    """
+
+    curvature = False
+
+    def __init__(self, *, lr: float, every: int, tolerance: float, steps: int, eigen_tolerance: float):
+        self.lr = lr
+        self.every = every
+        self.tolerance = tolerance
+        self.steps = steps
+        self.eigen_tolerance = eigen_tolerance
+        self._runs: list[dict] | None = None
+
+    def measure(self, reading: Reading) -> dict[str, Tensor]:
+        if reading.step > self.steps:
+            return {}
+        problem = reading.point.problem
+        if self._runs is None:
+            self._runs = [
+                {"time": 0.0, "params": row.double().clone(), "next": None, "gradients": 0, "warm": None}
+                for row in reading.point.params_RxP
+            ]
+        metrics: dict[str, list] = {"flow_sharpness": [], "flow_loss": [], "flow_distance": [], "flow_gradients": []}
+        for run, params_P in zip(self._runs, reading.point.params_RxP):
+            self._advance(run, problem, self.lr * reading.step, params_P.dtype)
+            row_1xP = run["params"].to(params_P)[None]
+            point = problem.at(row_1xP, curvature=True)
+            top, run["warm"] = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
+            metrics["flow_sharpness"].append(top.eigenvalues_RxK[0, 0])
+            metrics["flow_loss"].append(point.losses_R[0])
+            metrics["flow_distance"].append((params_P - row_1xP[0]).norm())
+            metrics["flow_gradients"].append(torch.tensor(float(run["gradients"])))
+        return {name: torch.stack(values) for name, values in metrics.items()}
+
+    def _advance(self, run: dict, problem: Problem, until: float, dtype: torch.dtype) -> None:
+        if until <= run["time"]:
+            return
+
+        def slope(_: float, params_P: np.ndarray) -> np.ndarray:
+            run["gradients"] += 1
+            return -problem.at(torch.from_numpy(params_P).to(dtype)[None]).grads_RxP[0].double().numpy()
+
+        left = until - run["time"]
+        first = None if run["next"] is None else min(run["next"], left)
+        solver = RK23(
+            slope,
+            run["time"],
+            run["params"].numpy(),
+            until,
+            rtol=self.tolerance,
+            atol=0.01 * self.tolerance,
+            first_step=first,
+        )
+        while solver.status == "running":
+            # The last step is cut to end at ``until``: what it would have been is the next call's first.
+            proposed = solver.h_abs
+            solver.step()
+            if solver.status == "failed":
+                raise ValueError(f"the gradient flow cannot be integrated beyond time {solver.t:g}: its steps vanish")
+        run |= {"time": until, "params": torch.from_numpy(solver.y), "next": float(max(proposed, solver.h_abs))}
+
+    def state_dict(self) -> dict:
+        return {"runs": self._runs}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._runs = state["runs"]
+
+
+def build(setup: Setup, *, every: int, tolerance: float, steps: int, eigen_tolerance: float) -> GradientFlow:
+    """Time is lr * step for any optimizer: with momentum that is not the flow's clock."""
+    lr = setup.optimizer["lr"]
+    return GradientFlow(lr=lr, every=every, tolerance=tolerance, steps=steps, eigen_tolerance=eigen_tolerance)

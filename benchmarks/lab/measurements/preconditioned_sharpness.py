@@ -1,0 +1,16 @@
+"""The sharpness that an optimizer with a diagonal preconditioner meets: the top eigenvalue of P^(-1) H."""
+
+from benchmarks.lab.measurements import Setup
+from benchmarks.lab.measurements.sharpness import Sharpness
+
+
+def build(setup: Setup, *, every: int, tolerance: float, cold_every: int, max_hvps: int) -> Sharpness:
+    """`Sharpness` of P^(-1/2) H P^(-1/2), P from the optimizer's state. Units: 1 / (units of the learning rate)."""
+    return Sharpness(
+        setup.seeds,
+        every=every,
+        tolerance=tolerance,
+        cold_every=cold_every,
+        max_hvps=max_hvps,
+        preconditioned=True,
+    )

@@ -1,0 +1,17 @@
+"""Sharpness-aware minimization over gradient descent (Foret et al. 2021); one norm for all parameters."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+IMPLEMENTATION = "pytorch_optimizer.SAM over torch.optim.SGD"
+SOURCE = "Foret et al. 2021"
+CLOSURES = True
+
+
+def build(parameters: Sequence[nn.Parameter], *, lr: float, rho: float) -> list[torch.optim.Optimizer]:
+    """w <- w - lr grad L(w + rho g / |g|) with g = grad L(w)."""
+    from pytorch_optimizer import SAM
+
+    return [SAM(parameters, torch.optim.SGD, rho=rho, lr=lr)]
