@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.evidence import claims as register
 from benchmarks.evidence.histories import load_stage
-from benchmarks.evidence.report import number
+from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
 from pipelines import doctor, parameters, rebuild, store
 from pipelines.sources import DataError
@@ -171,7 +171,7 @@ def explain(parsed: argparse.Namespace) -> int:
         low, high = check.limits
         print(f"\n{check_name} ({check.role}): {check.statement}")
         print(f"    estimator   {check.estimator.name}({arguments})")
-        print(f"    prediction  {number(check.predicted)}, band [{low:.10g}, {high:.10g}], {check.fidelity}")
+        print(f"    prediction  {number(check.predicted)}, band {span(low, high)}, {check.fidelity}")
         if check.regime:
             print(f"    regime      {check.regime.meaning}")
         rows = table[table["check"] == check_name]
@@ -183,7 +183,7 @@ def explain(parsed: argparse.Namespace) -> int:
         unit = f" {row.unit}" if isinstance(row.unit, str) else ""
         print(f"    measured    {row.measured:.10g}{unit}, n = {row.n}{interval}")
         print(f"    verdict     {row.verdict}: {row.reason}")
-    _print_runs(_configurations(claim))
+    _print_runs(claim)
     if not table.empty:
         verdict, why = register.claim_verdict(table[table["claim"] == name])
         print(f"\n{name}: {verdict} ({why})")
@@ -196,23 +196,18 @@ def push(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _print_runs(configurations: set[str]) -> None:
+def _print_runs(claim: register.Claim) -> None:
+    """The runs that a claim rests on, with the columns that its checks and regimes read."""
     path = TABLES / "progressive_sharpening.long.csv"
     if not path.is_file():
         return
-    runs = pd.read_csv(path)
+    runs, configurations = pd.read_csv(path), _configurations(claim)
     mine = runs[runs["configuration"].isin(configurations)]
     if mine.empty:
         return
-    columns = [
-        "configuration",
-        "seed",
-        "learning_rate",
-        "steps",
-        "late_sharpness",
-        "late_sharpness_ratio",
-        "edge_fraction",
-    ]
+    read = [check.estimator.model_extra.get("metric") for check in claim.checks.values()]
+    read += [check.regime.metric for check in claim.checks.values() if check.regime]
+    columns = ["configuration", "seed", "learning_rate", "steps", *dict.fromkeys(name for name in read if name)]
     print(f"\nruns (rows of {path}):")
     print(mine[columns].to_string(index=False, float_format="{:.5g}".format))
     cells = TABLES / "progressive_sharpening.csv"

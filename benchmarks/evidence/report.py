@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from benchmarks.evidence.claims import Claim, claim_verdict
@@ -105,9 +106,14 @@ def number(value: object) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """A range, with as many digits (four to ten) as it takes to tell its ends apart; a dash where there is none."""
+    """A range, with as many digits (four to ten) as it takes to tell its ends apart; a dash where there is none.
+
+    An infinite end is open.
+    """
     if pd.isna(low):
         return "–"
+    if np.isinf(low) or np.isinf(high):
+        return f"≤ {number(high)}" if np.isinf(low) else f"≥ {number(low)}"
     for digits in range(4, 11):
         ends = f"{low:.{digits}g}", f"{high:.{digits}g}"
         if ends[0] != ends[1]:

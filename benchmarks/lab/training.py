@@ -98,7 +98,11 @@ def train(
         }
 
     def preconditioners() -> Tensor | None:
-        rows = [preconditioner(mine) if preconditioner else None for mine in optimizers]
+        if preconditioner is None:
+            return None
+        rows = []
+        for r, (seed, mine) in enumerate(zip(seeds, optimizers)):
+            rows.append(torch.ones_like(params_RxP[r]) if seed in diverged else preconditioner(mine))
         return None if any(row is None for row in rows) else torch.stack(rows)
 
     while True:
@@ -125,8 +129,9 @@ def train(
             break
         if bool(lost_R.any()):
             full, batch = _points(problem, params_RxP, rows_RxB, bool(now), curvature)
+        reading = Reading(step, full, preconditioners, running_R)
         for measurement in now:
-            for metric, values_R in measurement.measure(Reading(step, full, preconditioners)).items():
+            for metric, values_R in measurement.measure(reading).items():
                 history.add(step, metric, values_R, running_R)
         if step == steps:
             break

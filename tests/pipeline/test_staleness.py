@@ -2,6 +2,7 @@
 
 TRAINING = "pipelines/progressive_sharpening/dvc.yaml"
 RUNS = {f"{TRAINING}:run@lr-low-1-2", f"{TRAINING}:run@lr-diverging-1-2"}
+COMPARISON = f"{TRAINING}:compare@adam-09"
 CONTROL = f"{TRAINING}:control@edge-lr-mid"
 THRESHOLDS = f"{TRAINING}:thresholds"
 
@@ -20,12 +21,19 @@ def test_a_comment_in_the_lab_retrains_nothing(workspace):
 
 def test_a_changed_constant_retrains_what_imports_it(workspace):
     workspace.edit("benchmarks/lab/measurements/eigensolvers.py", "_WIDEST_GAP = 0.25", "_WIDEST_GAP = 0.2")
-    assert stale_after_fingerprints(workspace) == {*RUNS, CONTROL}
+    assert stale_after_fingerprints(workspace) == {*RUNS, COMPARISON, CONTROL}
 
 
 def test_a_change_of_one_entry_leaves_the_others_alone(workspace):
     workspace.edit("benchmarks/lab/architectures/self_stabilization.py", "0.5 * self.y", "0.25 * 2 * self.y")
     assert stale_after_fingerprints(workspace) == {CONTROL}
+
+
+def test_a_change_of_a_measurement_retrains_what_measures_it(workspace):
+    workspace.edit(
+        "benchmarks/lab/measurements/preconditioned_sharpness.py", "preconditioned=True", "preconditioned=1 > 0"
+    )
+    assert stale_after_fingerprints(workspace) == {COMPARISON}
 
 
 def test_a_new_optimizer_a_figure_and_a_claim_retrain_nothing(workspace):
@@ -52,7 +60,7 @@ def test_a_new_configuration_on_a_machine_without_cache_trains_only_itself(clone
 
 def test_a_clone_restores_every_run_from_the_embedded_store(clone):
     assert clone.ran("--pull") == []
-    assert len(clone.bytes("runs/**/history.parquet")) == 3
+    assert len(clone.bytes("runs/**/history.parquet")) == 4
     # The data are not in the store: whoever trains on makes them again, to the same bytes.
     assert clone.ran() == ["prepare"]
     assert clone.stale() == set()

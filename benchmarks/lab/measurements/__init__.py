@@ -25,12 +25,18 @@ class Reading:
         step: updates made so far.
         point: the full-data problem at the runs' parameters.
         preconditioner: gives preconditioner_RxP, the positive diagonal P by which the optimizer divides its
-            (momentum-averaged) gradient, or None before the first update.
+            (momentum-averaged) gradient, or None before the first update; ones for a run that has diverged.
+        running_R: which runs have not diverged; the parameters of those that have are zeros. All if not given.
     """
 
     step: int
     point: Point
     preconditioner: Callable[[], Tensor | None]
+    running_R: Tensor | None = None
+
+    def runs(self, r: int) -> bool:
+        """Whether run r has not diverged."""
+        return self.running_R is None or bool(self.running_R[r])
 
 
 class Measurement(Protocol):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from benchmarks.lab.measurements import Reading, Setup
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
-from benchmarks.lab.problem import Problem
+from benchmarks.lab.problem import Point, Problem
 
 
 class CentralFlow:
@@ -30,6 +30,8 @@ class CentralFlow:
     curvature = False
     # Eigenvalues this close to 2/lr, relatively, enter the complementarity problem, which decides if they are held.
     MARGIN = 0.05
+    # The flow is lost, and no longer recorded, once its loss exceeds this multiple of its first.
+    DIVERGENCE = 1e6
 
     def __init__(self, *, lr: float, every: int, substeps: int, eigenvalues: int, eigen_tolerance: float):
         self.lr = lr
@@ -43,15 +45,28 @@ class CentralFlow:
         problem = reading.point.problem
         if self._runs is None:
             self._runs = [
-                {"step": 0, "params": row.clone(), "warm": None, "variance": 0.0, "modes": 0}
+                {
+                    "step": 0,
+                    "params": row.clone(),
+                    "warm": None,
+                    "variance": 0.0,
+                    "modes": 0,
+                    "bound": None,
+                    "lost": False,
+                }
                 for row in reading.point.params_RxP
             ]
         names = ("sharpness", "loss", "variance", "predicted_loss", "distance", "modes")
         metrics: dict[str, list] = {f"central_{name}": [] for name in names}
-        for run, params_P in zip(self._runs, reading.point.params_RxP):
+        for r, (run, params_P) in enumerate(zip(self._runs, reading.point.params_RxP)):
+            run["lost"] |= not reading.runs(r)
             for _ in range((reading.step - run["step"]) * self.substeps):
                 self._euler_step(run, problem)
             run["step"] = reading.step
+            if run["lost"]:
+                for values in metrics.values():
+                    values.append(float("nan"))
+                continue
             point = problem.at(run["params"][None], curvature=True)
             top, _ = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
             loss = float(point.losses_R[0])
@@ -68,31 +83,45 @@ class CentralFlow:
         return {name: torch.tensor(values, dtype=torch.float64) for name, values in metrics.items()}
 
     def _euler_step(self, run: dict, problem: Problem) -> None:
+        if run["lost"]:
+            return
         time = self.lr / self.substeps
         point = problem.at(run["params"][None], curvature=True)
+        loss, direction_P = float(point.losses_R[0].abs()), point.grads_RxP[0]
+        run["bound"] = run["bound"] or self.DIVERGENCE * max(loss, 1e-30)
+        run["lost"] = not (loss <= run["bound"] and bool(torch.isfinite(direction_P).all()))
+        if run["lost"]:
+            return
         top, run["warm"] = top_eigenpairs(point, run["warm"], self.eigenvalues, self.eigen_tolerance)
-        near = top.eigenvalues_RxK[0] > (1 - self.MARGIN) * 2 / self.lr
-        values_M, vectors_PxM = top.eigenvalues_RxK[0][near], top.vectors_RxPxB[0][:, : len(near)][:, near]
-        direction_P = point.grads_RxP[0]
-        covariance = torch.zeros(0, 0, dtype=torch.float64)
-        M = len(values_M)
-        if M:
-            pairs = [(i, j) for i in range(M) for j in range(i, M)]
-            slopes = {}
-            for i, j in pairs:
-                slope_P = point.curvature_gradient(vectors_PxM[:, i][None], vectors_PxM[:, j][None])[0]
-                slopes[i, j] = slopes[j, i] = slope_P
-            slopes_MxMxP = torch.stack([torch.stack([slopes[i, j] for j in range(M)]) for i in range(M)])
-            free_MxM = -(slopes_MxMxP @ direction_P).double()
-            room_MxM = torch.diag(2 / self.lr - values_M) / time - free_MxM
-            flat = slopes_MxMxP.reshape(M * M, -1).double()
-            covariance = complementary(room_MxM, 0.5 * flat @ flat.T)
-            pull_P = (covariance.to(direction_P)[:, :, None] * slopes_MxMxP).sum((0, 1))
+        values_K = top.eigenvalues_RxK[0]
+        near = values_K > (1 - self.MARGIN) * 2 / self.lr
+        run["variance"], run["modes"] = 0.0, 0
+        if bool(near.any()):
+            vectors_PxM = top.vectors_RxPxB[0][:, : len(near)][:, near]
+            covariance_MxM, pull_P = self._hold(point, values_K[near], vectors_PxM, time)
+            if not bool(torch.isfinite(pull_P).all()):
+                run["lost"] = True
+                return
             direction_P = direction_P + 0.5 * pull_P
+            variances_M = torch.linalg.eigvalsh(covariance_MxM)
+            run["variance"] = float(variances_M.sum())
+            run["modes"] = int((variances_M > 1e-6 * run["variance"]).sum())
         run["params"] = run["params"] - time * direction_P
-        run["variance"] = float(covariance.trace()) if M else 0.0
-        held = torch.linalg.eigvalsh(covariance) > 1e-6 * max(run["variance"], 1e-300) if M else near[:0]
-        run["modes"] = int(held.sum())
+
+    def _hold(self, point: Point, values_M: Tensor, vectors_PxM: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """The covariance on the eigenvectors at the edge, M x M, and grad tr(H C), P."""
+        M = len(values_M)
+        slopes: dict[tuple[int, int], Tensor] = {}
+        for i in range(M):
+            for j in range(i, M):
+                slope_1xP = point.curvature_gradient(vectors_PxM[:, i][None], vectors_PxM[:, j][None])
+                slopes[i, j] = slopes[j, i] = slope_1xP[0]
+        slopes_MxMxP = torch.stack([torch.stack([slopes[i, j] for j in range(M)]) for i in range(M)])
+        free_MxM = -(slopes_MxMxP @ point.grads_RxP[0]).double()
+        room_MxM = torch.diag(2 / self.lr - values_M) / time - free_MxM
+        flat = slopes_MxMxP.reshape(M * M, -1).double()
+        covariance_MxM = complementary(room_MxM, 0.5 * flat @ flat.T)
+        return covariance_MxM, (covariance_MxM.to(vectors_PxM)[:, :, None] * slopes_MxMxP).sum((0, 1))
 
     def state_dict(self) -> dict:
         return {"runs": self._runs}

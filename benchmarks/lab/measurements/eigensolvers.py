@@ -143,6 +143,7 @@ class _Model:
     REST = 0.3
     # A direction outside the basis shorter than this, relatively, is rounding.
     DEPENDENT = 1e-5
+    VANISHING = 1e-12
 
     def __init__(self, basis: Tensor, images: Tensor, ritz: Tensor, stale: Tensor, stale_values: Tensor):
         self._basis = basis
@@ -151,12 +152,14 @@ class _Model:
         inner_MxN = (basis.mT @ self._outer).double()
         gram_NxN = (self._outer.mT @ self._outer).double()
         outside_NxN = gram_NxN - inner_MxN.mT @ inner_MxN
-        scale_N = gram_NxN.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
-        lengths, mixes = torch.linalg.eigh(outside_NxN / (scale_N[:, :, None] * scale_N[:, None, :]))
+        norms_N = gram_NxN.diagonal(dim1=1, dim2=2).clamp_min(0.0).sqrt()
+        # An image that all but vanishes (an operator of low rank) spans nothing.
+        scale_N = torch.where(norms_N > self.VANISHING * norms_N.amax(1, keepdim=True), 1 / norms_N, 0.0)
+        lengths, mixes = torch.linalg.eigh(scale_N[:, :, None] * outside_NxN * scale_N[:, None, :])
         usable = lengths > self.DEPENDENT
         # Columns of zeros where a direction lies in the basis, so that all runs of a stack have as many.
         weights = torch.where(usable, lengths.clamp_min(self.DEPENDENT).rsqrt(), 0.0)
-        self._mix_NxC = (mixes / scale_N[:, :, None]) * weights[:, None, :]
+        self._mix_NxC = scale_N[:, :, None] * mixes * weights[:, None, :]
         self._inner_MxC = inner_MxN @ self._mix_NxC
         coupling_CxM = self._mix_NxC.mT @ outside_NxN[:, :, S:]
         overlap_SxC = outside_NxN[:, :S] @ self._mix_NxC

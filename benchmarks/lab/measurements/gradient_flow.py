@@ -43,7 +43,11 @@ class GradientFlow:
                 for row in reading.point.params_RxP
             ]
         metrics: dict[str, list] = {"flow_sharpness": [], "flow_loss": [], "flow_distance": [], "flow_gradients": []}
-        for run, params_P in zip(self._runs, reading.point.params_RxP):
+        for r, (run, params_P) in enumerate(zip(self._runs, reading.point.params_RxP)):
+            if not reading.runs(r):
+                for values in metrics.values():
+                    values.append(torch.tensor(torch.nan, dtype=torch.float64))
+                continue
             self._advance(run, problem, self.lr * reading.step, params_P.dtype)
             row_1xP = run["params"].to(params_P)[None]
             point = problem.at(row_1xP, curvature=True)
@@ -52,7 +56,7 @@ class GradientFlow:
             metrics["flow_loss"].append(point.losses_R[0])
             metrics["flow_distance"].append((params_P - row_1xP[0]).norm())
             metrics["flow_gradients"].append(torch.tensor(float(run["gradients"])))
-        return {name: torch.stack(values) for name, values in metrics.items()}
+        return {name: torch.stack([value.double() for value in values]) for name, values in metrics.items()}
 
     def _advance(self, run: dict, problem: Problem, until: float, dtype: torch.dtype) -> None:
         if until <= run["time"]:

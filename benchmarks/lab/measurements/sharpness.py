@@ -137,8 +137,7 @@ class Sharpness:
 def top_eigenpairs(
     point: Point, before: tuple[Tensor, Tensor] | None, eigenvalues: int, tolerance: float
 ) -> tuple[eigensolvers.EigenResult, tuple[Tensor, Tensor]]:
-    """The top of a point's Hessian, warm from what the last call returned beside it, else from a fixed random vector.
-    """
+    """The top of a point's Hessian, warm from what the last call returned beside it, else from a random vector."""
     if before is None:
         generator = torch.Generator().manual_seed(0)
         start_RxP = torch.randn(point.params_RxP.shape, generator=generator, dtype=torch.float64)
