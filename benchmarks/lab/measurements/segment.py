@@ -5,6 +5,10 @@ from torch import Tensor
 
 from benchmarks.lab.measurements import Reading, Setup, Stateless
 from benchmarks.lab.measurements.sharpness import Sharpness
+from benchmarks.lab.problem import Point
+
+# A loss from which float32 curvature may overflow.
+BOUND = 1e15
 
 
 class Segment(Stateless):
@@ -28,7 +32,7 @@ class Segment(Stateless):
 
     def measure(self, reading: Reading) -> dict[str, Tensor]:
         point = reading.point
-        step_RxP = -self.lr * point.grads_RxP
+        step_RxP, bounded_R = bounded_step(point, self.lr)
         tops = []
         for fraction in (0.0, 0.5, 1.0):
             along = (
@@ -38,11 +42,24 @@ class Segment(Stateless):
         rise_R = along.losses_R.double() - point.losses_R.double()
         squares_R = step_RxP.square().sum(1).double()
         slopes_R = (point.grads_RxP * step_RxP).sum(1).double()
-        return {
+        metrics = {
             "segment_sharpness": torch.stack(tops).amax(0),
             "segment_rise": rise_R,
             "segment_curvature": 2 * (rise_R - slopes_R) / squares_R,
         }
+        return {name: torch.where(bounded_R, values_R, torch.nan) for name, values_R in metrics.items()}
+
+
+def bounded_step(point: Point, lr: float) -> tuple[Tensor, Tensor]:
+    """The gradient-descent step -lr g, R x P, and which runs it leaves finite, R.
+
+    A step out of all bounds ends its run: it is zero here, lest it spoil the other runs' solves, and what is
+    read along it is to be left out.
+    """
+    step_RxP = -lr * point.grads_RxP
+    ends = point.problem.at(point.params_RxP + step_RxP)
+    bounded_R = torch.isfinite(ends.grads_RxP).all(1) & (ends.losses_R.abs() < BOUND)
+    return torch.where(bounded_R[:, None], step_RxP, 0.0), bounded_R
 
 
 def build(setup: Setup, *, every: int) -> Segment:

@@ -1,8 +1,10 @@
 """The third-order quantities behind self-stabilization (Damian, Nichani and Lee 2023; Cohen et al. 2025)."""
 
+import torch
 from torch import Tensor
 
 from benchmarks.lab.measurements import Reading, Setup, Stateless
+from benchmarks.lab.measurements.segment import bounded_step
 from benchmarks.lab.measurements.sharpness import Sharpness
 
 
@@ -32,20 +34,22 @@ class SelfStabilization(Stateless):
 
     def measure(self, reading: Reading) -> dict[str, Tensor]:
         point = reading.point
-        middle = point.problem.at(point.params_RxP - 0.5 * self.lr * point.grads_RxP, curvature=True)
+        step_RxP, bounded_R = bounded_step(point, self.lr)
+        middle = point.problem.at(point.params_RxP + 0.5 * step_RxP, curvature=True)
         top = self.sharpness.solve(middle.hvp, 2)
         u_RxP = top.vectors_RxPxB[:, :, 0]
         rise_RxP = middle.curvature_gradient(u_RxP, u_RxP).double()
         fall_RxP = -middle.grads_RxP.double()
         pull_R, squares_R = (fall_RxP * rise_RxP).sum(1), rise_RxP.square().sum(1)
         norms_R = fall_RxP.norm(dim=1) * squares_R.sqrt()
-        return {
+        metrics = {
             "sharpness_pull": pull_R,
             "sharpness_alignment": pull_R / norms_R,
             "predicted_variance": 2 * pull_R / squares_R,
             "midpoint_sharpness": top.eigenvalues_RxK[:, 0],
             "midpoint_sharpness_2": top.eigenvalues_RxK[:, 1],
         }
+        return {name: torch.where(bounded_R, values_R, torch.nan) for name, values_R in metrics.items()}
 
 
 def build(setup: Setup, *, every: int) -> SelfStabilization:
