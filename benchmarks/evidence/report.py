@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.evidence.claims import Claim, claim_verdict
 from benchmarks.evidence.runs import COLUMNS
 
-# What the run table shows of the long table's columns.
+# What the table of all runs shows of the long table's columns; a claim's own table shows the first and what it judges.
 RUN_COLUMNS = [
     "configuration",
     "seed",
@@ -26,27 +26,75 @@ RUN_COLUMNS = [
     "late_loss_increases",
     "hvps_per_reading",
 ]
-# figure: what a reader should see in it, and the claim it belongs to; in the order of the page
-CAPTIONS: dict[str, tuple[str, str | None]] = {
+CLAIM_COLUMNS = RUN_COLUMNS[:5]
+# figure: what a reader should see in it, and the claims it shows; it stands at the first of them.
+CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stability_thresholds": (
+        "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
+        "the edge of stability is measured against.",
+        ("C5",),
+    ),
     "progressive_sharpening": (
         "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds "
         "it there while the loss goes on falling, no longer monotonically.",
-        "E1",
+        ("E1",),
     ),
     "settled_sharpness": (
         "Settled sharpness in units of its predicted value: circles are seeds, bars 95 % intervals, grey the "
         "registered band; linear regression, whose Hessian cannot move, stays outside.",
-        "E1",
+        ("E1", "E1-systems"),
     ),
-    "stability_thresholds": (
-        "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
-        "the edge of stability is measured against.",
-        "C5",
+    "edges": (
+        "Every optimizer sharpens the loss up to a threshold of its own (dashed) and stays there: 2/lr for gradient "
+        "descent, further up or down with momentum, 38/lr of the preconditioned Hessian for Adam. Lines are means, "
+        "bands the range over seeds.",
+        ("E3", "E4", "E7", "E8", "E9"),
+    ),
+    "descent_lemma": (
+        "A step raises the loss exactly where its mean curvature exceeds 2/lr, which takes a sharpness above 2/lr "
+        "along it: never before the edge, nearly every other step at it, and never in linear regression. Circles are "
+        "seeds, bars 95 % intervals, grey the registered band.",
+        ("C6",),
+    ),
+    "gradient_flow": (
+        "Gradient descent follows gradient flow (black, the same for every learning rate) until the flow reaches 2/lr "
+        "(dots, dotted lines), and leaves it soon after: the sharpness stays, the distance jumps.",
+        ("E2",),
+    ),
+    "oscillation_variance": (
+        "At the edge the variance of the oscillation along the top eigenvector is the one at which it cancels "
+        "progressive sharpening (orange), and the one that the central flow holds (green). Right: second half of each "
+        "run, circles are seeds, bars 95 % intervals, grey the registered band.",
+        ("E5", "E6"),
+    ),
+    "central_flow": (
+        "The central flow holds its sharpness at 2/lr, foretells the running mean of the loss, and stays beside "
+        "gradient descent where gradient flow leaves it.",
+        ("E6",),
+    ),
+    "batch_sharpness": (
+        "How far stochastic gradient descent takes its batch sharpness towards 2/lr, and the sharpness of the full "
+        "loss, at three batch sizes. Left: medians of the second half of a run, symbols are seeds, bars 95 % "
+        "intervals, grey the registered band; right: along training.",
+        ("E8",),
+    ),
+    "catapult": (
+        "A two-layer linear network loses its monotone descent at lr times initial curvature 2 and its convergence at "
+        "4; between, it lands where the curvature is below 2/lr (right). A one-layer network has no such room, and for "
+        "ReLU the second boundary is no sharp one. A symbol is a seed.",
+        ("E10",),
+    ),
+    "sharpening_modifiers": (
+        "How far the sharpness rises above its initial mean where nothing stops it: at two widths, on few and on many "
+        "images, and under cross-entropy, where it falls again once the examples are fitted. Means and ranges over "
+        "seeds.",
+        ("E11",),
     ),
     "eigensolvers": (
-        "Cost of the top Hessian eigenvalue at the edge of stability, each solver at its cheapest setting that meets "
-        "the target error; warm is one reading along a run, cold starts from a random vector.",
-        None,
+        "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
+        "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "
+        "before, cold from a random vector.",
+        (),
     ),
 }
 
@@ -74,17 +122,17 @@ def render(
     checks = tables["claims"]
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
     long = tables[f"{study}.long"]
-    shown = [c for c in RUN_COLUMNS if c in long]
+    figures = []
+    for name, (caption, shows) in CAPTIONS.items():
+        shows = [claim for claim in shows if claim in claims]
+        figures.append({"name": name, "caption": caption, "claims": shows, "svg": inline_svg(svgs[name], name)})
     return environment.get_template("report.html.j2").render(
         claims=claims,
         verdicts=verdicts,
         checks={name: _records(checks[checks["claim"] == name]) for name in claims},
-        figures=[
-            {"name": name, "caption": caption, "claim": claim, "svg": inline_svg(svgs[name], name)}
-            for name, (caption, claim) in CAPTIONS.items()
-        ],
-        runs=_records(long[shown]),
-        run_columns=[(c, COLUMNS[c][1], COLUMNS[c][0]) for c in shown],
+        figures=figures,
+        runs=_columns_and_rows(long, RUN_COLUMNS),
+        runs_of={name: claim_runs(claim, long) for name, claim in claims.items()},
         timings={
             name.rpartition("/")[2]: {"columns": list(table.columns), "rows": _records(table)}
             for name, table in tables.items()
@@ -92,6 +140,17 @@ def render(
         },
         provenance=provenance,
     )
+
+
+def claim_runs(claim: Claim, long: pd.DataFrame) -> dict:
+    """The runs that a claim's checks rest on, with the columns that they judge or whose regime they ask for."""
+    configurations, metrics = set(), set()
+    for check in claim.checks.values():
+        given = check.estimator.model_extra
+        configurations |= {given.get("configuration"), *given.get("configurations", ())}
+        metrics |= {given.get("metric"), check.regime and check.regime.metric}
+    columns = CLAIM_COLUMNS + [column for column in COLUMNS if column in metrics and column not in CLAIM_COLUMNS]
+    return _columns_and_rows(long[long["configuration"].isin(configurations)], columns)
 
 
 def number(value: object) -> str:
@@ -129,6 +188,12 @@ def inline_svg(svg: str, name: str) -> str:
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     return re.sub(r'xlink:href="#', f'xlink:href="#{name}-', body)
+
+
+def _columns_and_rows(runs: pd.DataFrame, columns: list[str]) -> dict:
+    """Columns (name, what, unit) that the table has, and its rows."""
+    shown = [column for column in columns if column in runs]
+    return {"columns": [(c, COLUMNS[c][1], COLUMNS[c][0]) for c in shown], "rows": _records(runs[shown])}
 
 
 def _records(table: pd.DataFrame) -> list[dict]:

@@ -4,6 +4,9 @@ The long table has one row a run (`benchmarks.evidence.runs`); the cell table on
 the interval over seeds; the curves what a figure needs.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -23,6 +26,49 @@ CELL_COLUMNS = [
     "ci95_high",
 ]
 MAX_POINTS = 400
+WINDOW = 51  # steps
+
+
+@dataclass(frozen=True)
+class Average:
+    """A curve that is, in each seed, a centred running mean over `WINDOW` steps, where the run has all of them.
+
+    Attributes:
+        source: the metric that is averaged.
+        beside: only where this metric was measured too.
+        of: what is taken of the source before.
+    """
+
+    source: str
+    beside: str
+    of: Callable[[pd.Series], pd.Series] = lambda values: values
+
+
+AVERAGES = {
+    "loss_average": Average("loss", beside="central_loss"),
+    "loss_rises": Average("loss", beside="segment_sharpness", of=lambda loss: (loss.diff().dropna() > 0).astype(float)),
+    "oscillation_squared": Average("oscillation", beside="predicted_variance", of=np.square),
+    "predicted_variance_average": Average("predicted_variance", beside="predicted_variance"),
+}
+# What the figures draw.
+CURVES = (
+    "loss",
+    "gradient_norm",
+    "sharpness",
+    "preconditioned_sharpness",
+    "batch_sharpness",
+    "flow_sharpness",
+    "flow_loss",
+    "flow_distance",
+    "central_sharpness",
+    "central_loss",
+    "central_predicted_loss",
+    "central_distance",
+    "central_variance",
+    "segment_sharpness",
+    "segment_curvature",
+    *AVERAGES,
+)
 
 
 def cells(long: pd.DataFrame) -> pd.DataFrame:
@@ -52,24 +98,39 @@ def cells(long: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CELL_COLUMNS)
 
 
-def curves(histories: dict[str, pd.DataFrame], metrics: tuple[str, ...] = ("loss", "sharpness")) -> pd.DataFrame:
+def curves(histories: dict[str, pd.DataFrame], metrics: tuple[str, ...] = CURVES) -> pd.DataFrame:
     """Mean and range over seeds at each step, at most 400 steps a curve: configuration, metric, step, mean, low, high,
-    n.
+    n. A metric that a configuration lacks has no rows.
 
     Args:
         histories: by configuration; columns seed, step, metric, value.
+        metrics: of the histories, or keys of `AVERAGES`.
     """
     parts = []
     for configuration, history in histories.items():
         for metric in metrics:
-            mine = history[history["metric"] == metric]
+            mine = _average(history, AVERAGES[metric]) if metric in AVERAGES else history[history["metric"] == metric]
             steps = thin(np.sort(mine["step"].unique()))
             grouped = mine[mine["step"].isin(steps)].groupby("step")["value"]
             part = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
             part.insert(0, "metric", metric)
             part.insert(0, "configuration", configuration)
             parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    compact = {"step": "int32", "mean": "float32", "low": "float32", "high": "float32", "n": "int16"}
+    return table.astype(compact)
+
+
+def _average(history: pd.DataFrame, average: Average) -> pd.DataFrame:
+    """Columns step and value, the rows of every seed; none where a metric is lacking."""
+    if not {average.source, average.beside} <= set(history["metric"]):
+        return history.iloc[:0]
+    parts = []
+    for _, mine in history[history["metric"] == average.source].groupby("seed"):
+        values = average.of(mine.set_index("step")["value"].sort_index())
+        every = int(np.diff(values.index).max(initial=1))
+        parts.append(values.rolling(2 * (WINDOW // 2 // every) + 1, center=True).mean().dropna().reset_index())
+    return pd.concat(parts)
 
 
 def thin(steps: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from benchmarks.lab import architectures, datasets, losses, optimizers
+from benchmarks.lab import datasets, losses, optimizers
+from benchmarks.lab.problem import Problem
 from benchmarks.lab.training import train
 from benchmarks.studies.progressive_sharpening import build_problem
 
@@ -22,19 +25,13 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
         columns what, threads, seconds, ratio (to the bare pass), repeats.
     """
     problem, params_RxP, _ = build_problem(settings, data, seeds[:1], compute)
-    subset = datasets.subset(data, settings["images"])
-    targets = losses.encode_targets(subset.train_labels, settings["loss"], data.classes, subset.train_inputs.dtype)
-    (network,) = architectures.build_stack(
-        input_shape=tuple(subset.train_inputs.shape[1:]),
-        outputs=data.classes,
-        seeds=seeds[:1],
-        **settings["architecture"],
-    )
+    network, inputs, targets = plain_network(problem)
+    set_parameters(network, problem, params_RxP)
 
     def bare() -> None:
         for _ in range(STEPS):
             network.zero_grad()
-            loss = losses.LOSSES[settings["loss"]](network(subset.train_inputs), targets).mean()
+            loss = losses.LOSSES[settings["loss"]](network(inputs), targets).mean()
             loss.backward()
 
     def stepped() -> None:
@@ -60,3 +57,16 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
         (name, torch.get_num_threads(), value, value / reference, timings["repeats"]) for name, value in medians.items()
     ]
     return pd.DataFrame(rows, columns=["what", "threads", "seconds", "ratio", "repeats"])
+
+
+def plain_network(problem: Problem) -> tuple[nn.Module, Tensor, Tensor]:
+    """A problem as others see it: an ordinary module of its own, all inputs and all targets."""
+    inputs, targets = (torch.cat(parts) for parts in zip(*problem.chunks()))
+    return deepcopy(problem.module), inputs, targets
+
+
+def set_parameters(module: nn.Module, problem: Problem, params_RxP: Tensor) -> None:
+    """Put an ordinary module at the first run's point of parameter space."""
+    with torch.no_grad():
+        for parameter, view in zip(module.parameters(), problem.views(params_RxP, 0)):
+            parameter.copy_(view)

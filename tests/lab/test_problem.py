@@ -189,3 +189,138 @@ def test_refusals_name_what_is_wrong():
         problem.at(flatten_parameters(module))
     with pytest.raises(RuntimeError, match="curvature=True"):
         problem.at(flatten_parameters(module)[None]).hvp(torch.zeros(1, 21))
+
+
+def curvature_differences(problem, params_P, u_P, v_P, h=3e-5):
+    """Central differences of u'H(w)v in every parameter, all of them as one stack."""
+    shifts_PxP = h * torch.eye(len(params_P), dtype=params_P.dtype)
+
+    def curvatures(stack_PxP):
+        products = problem.at(stack_PxP, curvature=True).hvp(v_P.expand_as(stack_PxP).contiguous())
+        return products @ u_P
+
+    return (curvatures(params_P + shifts_PxP) - curvatures(params_P - shifts_PxP)) / (2 * h)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 7])
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("network", sorted(set(NETWORKS) - {"batch norm"}))
+def test_the_gradient_of_a_curvature_matches_its_central_differences(network, runs, chunk_size):
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS[network], runs)
+    problem = Problem(modules[0], inputs, labels, "cross_entropy", chunk_size)
+    u_RxP, v_RxP = torch.randn(
+        2, *params_RxP.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+    ).unbind()
+    point = problem.at(params_RxP, curvature=True)
+    first, again = (point.curvature_gradient(u_RxP, v_RxP) for _ in range(2))
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    for r in range(runs):
+        expected = curvature_differences(problem, params_RxP[r], u_RxP[r], v_RxP[r])
+        assert float(expected.norm()) > 0.1
+        torch.testing.assert_close(first[r], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(point.hvp(u_RxP), problem.at(params_RxP, curvature=True).hvp(u_RxP))
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("loss", ["mse", "objective"])
+def test_a_quadratic_loss_has_no_gradient_of_curvature(loss, runs):
+    inputs, labels = data()
+    outputs = C if loss == "mse" else 1
+    modules, params_RxP = stack(lambda: architectures.build("deep_linear", (D,), outputs), runs)
+    targets = F.one_hot(labels, C).double() if loss == "mse" else torch.zeros(N)
+    point = Problem(modules[0], inputs, targets, loss).at(params_RxP, curvature=True)
+    vecs_RxP = torch.ones_like(params_RxP)
+    gradient_RxP = point.curvature_gradient(vecs_RxP, vecs_RxP)
+    assert gradient_RxP.shape == params_RxP.shape
+    assert not gradient_RxP.any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_norm_has_no_gradient_of_curvature_to_trust(training):
+    inputs, labels = data()
+    module = nn.Sequential(nn.Linear(D, C), nn.LayerNorm(C)).double().train(training)
+    point = Problem(module, inputs, labels, "cross_entropy").at(flatten_parameters(module)[None], curvature=True)
+    with pytest.raises(ValueError, match="LayerNorm '1'"):
+        point.curvature_gradient(point.params_RxP, point.params_RxP)
+
+
+def test_a_batch_norm_has_a_gradient_of_curvature_only_out_of_training():
+    inputs, labels = data()
+    coupled, plain = (
+        nn.Sequential(nn.Linear(D, C), nn.BatchNorm1d(C, track_running_stats=track), nn.Tanh()).double()
+        for track in (False, True)
+    )
+    point = Problem(coupled, inputs, labels, "cross_entropy").at(flatten_parameters(coupled)[None], curvature=True)
+    with pytest.raises(ValueError, match="BatchNorm1d '1'"):
+        point.curvature_gradient(point.params_RxP, point.params_RxP)
+    problem, params_P = Problem(plain.eval(), inputs, labels, "cross_entropy"), flatten_parameters(plain)
+    found = problem.at(params_P[None], curvature=True).curvature_gradient(params_P[None], params_P[None])
+    expected = curvature_differences(problem, params_P, params_P, params_P)
+    torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_norm_without_running_statistics_couples_the_examples_in_evaluation_too():
+    inputs, labels = data()
+    module = nn.Sequential(nn.Linear(D, C), nn.BatchNorm1d(C, track_running_stats=False)).double().eval()
+    params_1xP = flatten_parameters(module)[None]
+    with pytest.raises(ValueError, match="couples the examples"):
+        Problem(module, inputs, labels, "cross_entropy", chunk_size=5)
+    point = Problem(module, inputs, labels, "cross_entropy").at(params_1xP, curvature=True)
+    with pytest.raises(ValueError, match="BatchNorm1d '1'"):
+        point.curvature_gradient(params_1xP, params_1xP)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 7])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_minibatch_is_the_mean_over_its_rows(runs, loss, chunk_size):
+    inputs, labels = data()
+    targets = targets_for(loss, labels)
+    modules, params_RxP = stack(NETWORKS["fc-tanh"], runs)
+    rows_RxB = torch.tensor([[3, 0, 7, 7, 11], [20, 21, 22, 23, 1], [5, 6, 2, 9, 14]])[:runs]
+    point = Problem(modules[0], inputs, targets, loss, chunk_size).at(params_RxP, curvature=True, rows_RxB=rows_RxB)
+    vecs_RxP = torch.randn(params_RxP.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    products_RxP = point.hvp(vecs_RxP)
+    for r, (module, rows_B) in enumerate(zip(modules, rows_RxB)):
+        outputs = module(inputs[rows_B])
+        if loss == "mse":
+            mean = 0.5 * (outputs - targets[rows_B]).square().sum() / 5
+        else:
+            mean = F.cross_entropy(outputs, labels[rows_B])
+        gradients = torch.autograd.grad(mean, list(module.parameters()), create_graph=True)
+        flat_P = torch.cat([g.reshape(-1) for g in gradients])
+        product = torch.autograd.grad(flat_P @ vecs_RxP[r], list(module.parameters()), materialize_grads=True)
+        torch.testing.assert_close(point.losses_R[r], mean.detach())
+        torch.testing.assert_close(point.grads_RxP[r], flat_P.detach())
+        torch.testing.assert_close(products_RxP[r], torch.cat([p.reshape(-1) for p in product]))
+        torch.testing.assert_close(point.outputs_RxNxC[r], outputs.detach())
+
+
+def test_every_run_needs_a_minibatch():
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS["fc-tanh"], 3)
+    problem = Problem(modules[0], inputs, labels, "cross_entropy")
+    with pytest.raises(ValueError, match="3 runs but minibatches for 2"):
+        problem.at(params_RxP, rows_RxB=torch.zeros(2, 5, dtype=torch.long))
+
+
+@pytest.mark.parametrize("chunk_size", [None, 7])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_the_losses_alone_are_those_of_the_point(runs, chunk_size):
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS["fc-gelu"], runs)
+    problem = Problem(modules[0], inputs, labels, "cross_entropy", chunk_size)
+    losses_R = problem.losses(params_RxP)
+    torch.testing.assert_close(losses_R, problem.at(params_RxP).losses_R, rtol=1e-14, atol=0)
+    for r, module in enumerate(modules):
+        torch.testing.assert_close(losses_R[r], F.cross_entropy(module(inputs), labels).detach())
+    assert not losses_R.requires_grad
+
+
+def test_a_gradient_of_curvature_needs_curvature():
+    inputs, labels = data()
+    modules, params_RxP = stack(NETWORKS["fc-tanh"], 1)
+    point = Problem(modules[0], inputs, labels, "cross_entropy").at(params_RxP)
+    with pytest.raises(RuntimeError, match="curvature=True"):
+        point.curvature_gradient(params_RxP, params_RxP)

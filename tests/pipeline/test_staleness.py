@@ -39,7 +39,7 @@ def test_a_change_of_a_measurement_retrains_what_measures_it(workspace):
 def test_a_new_optimizer_a_figure_and_a_claim_retrain_nothing(workspace):
     text = (workspace.path / "benchmarks/lab/optimizers/sgd.py").read_text()
     (workspace.path / "benchmarks/lab/optimizers/another.py").write_text(text)
-    workspace.edit("benchmarks/evidence/figures.py", "gradient descent steps", "steps of gradient descent")
+    workspace.edit("benchmarks/evidence/figures/levels.py", "gradient descent steps", "steps of gradient descent")
     workspace.edit("claims.yaml", "title: Sharpness settles at 2/lr", "title: Sharpness settles")
     assert stale_after_fingerprints(workspace) == set()
     ran = workspace.ran()

@@ -1,0 +1,50 @@
+"""The figures, drawn from tables and curves alone. What each shows is said in `benchmarks.evidence.report`.
+
+A figure is a function (tables by file name, curves) -> Figure in the file of its claims, and has its place in
+`FIGURES`. A configuration that is absent or diverged is left out; with none left the figure is a sentence that says so.
+Colours are seaborn's colour-blind palette; SVGs are the same bytes for the same data.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from benchmarks.evidence.figures import comparisons, flows, levels, thresholds, timings
+from benchmarks.evidence.figures.drawing import Tables
+
+Draw = Callable[[Tables, pd.DataFrame], Figure]
+
+FIGURES: dict[str, Draw] = {
+    draw.__name__: draw
+    for draw in (
+        levels.progressive_sharpening,
+        levels.settled_sharpness,
+        levels.edges,
+        thresholds.stability_thresholds,
+        thresholds.descent_lemma,
+        thresholds.catapult,
+        flows.gradient_flow,
+        flows.oscillation_variance,
+        flows.central_flow,
+        comparisons.batch_sharpness,
+        comparisons.sharpening_modifiers,
+        timings.eigensolvers,
+    )
+}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """As SVG without a date, so that equal data give equal bytes.
+
+    The layout solver's last bits vary from call to call, and clip paths are named by a hash of them: axes stay where it
+    has put them, rounded.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(end, 6) for end in axes.get_position().bounds])
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,199 @@
+"""Figures and the page that shows them, from synthetic tables and curves: what is absent or diverged is left out."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.evidence import claims, figures, report
+from benchmarks.evidence.figures import flows, levels
+from benchmarks.evidence.runs import COLUMNS, METRICS
+from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
+from pipelines import parameters
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
+CONFIGURATIONS = {**SETTINGS.configurations, **SETTINGS.comparisons, **SETTINGS.controls}
+TRAINED = sorted(set(figures.FIGURES) - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
+
+
+def long(diverged=0):
+    rows = []
+    for name in CONFIGURATIONS:
+        settings = SETTINGS.settings(name)
+        for seed in (1, 2, 3):
+            row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(METRICS, 1 + 0.01 * seed)
+            row |= {"configuration": name, "seed": seed, "learning_rate": settings["optimizer"]["lr"], "steps": 120}
+            row |= {"images": settings["images"]}
+            rows.append(row | {"batch_size": settings["batch_size"], "diverged": diverged, "stability_threshold": 1.5})
+    return pd.DataFrame(rows)
+
+
+@cache
+def drawn_curves():
+    steps = np.arange(0, 121, 5)
+    part = pd.DataFrame({"step": steps, "mean": 1 + steps / 100, "low": 0.9, "high": 2.5, "n": 3})
+    parts = [part.assign(configuration=name, metric=metric) for name in CONFIGURATIONS for metric in CURVES]
+    return pd.concat(parts, ignore_index=True)
+
+
+def eigensolvers():
+    rows = [
+        ("ours", "this project", 1, "warm", "error 0.001", 7.2, 9.5, 1e-4, 10),
+        ("theirs", "1.0", 1, "cold", "tol 0.01", 20.0, 40.0, 2e-4, 10),
+        ("theirs", "1.0", 3, "cold", "met by none", np.nan, np.nan, np.nan, 0),
+        ("ours", "this project", 3, "warm", "error 0.001", 20.0, 30.0, 1e-4, 10),
+    ]
+    columns = ("solver", "version", "k", "start", "setting", "products", "gradient_times", "worst_error", "solves")
+    return pd.DataFrame(rows, columns=columns)
+
+
+@cache
+def tables():
+    systems = ("linear", "relu", "recursion", "one-layer")
+    catapult = {"system": systems, "monotone_boundary": 2.0, "convergence_boundary": 4.0}
+    known = {
+        "progressive_sharpening.long": long(),
+        "catapult": pd.DataFrame(catapult | {"final_curvature_times_lr_at_3": [0.2, 0.5, 0.2, np.nan]}),
+        "stability_thresholds": pd.DataFrame(
+            {"optimizer": ["gd"], "stability_threshold": 200.0, "learning_rate": 0.01}
+        ),
+        "timings/eigensolvers": eigensolvers(),
+    }
+    return known | {"claims": claims.judge(claims.load(ROOT / "claims.yaml"), known, "cifar10")}
+
+
+def text(tmp_path, name, *arguments):
+    path = tmp_path / f"{name}.svg"
+    figures.save(figures.FIGURES[name](*arguments), path)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_a_figure_draws_what_there_is_and_equal_data_give_equal_bytes(tmp_path, name):
+    first = text(tmp_path, name, tables(), drawn_curves())
+    assert "No run of" not in first and first.count("<path") > 10
+    assert text(tmp_path, name, tables(), drawn_curves()) == first
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("kept", [slice(0, None, 2), slice(1, None, 2)])
+def test_an_absent_configuration_is_left_out(tmp_path, name, kept):
+    names = list(CONFIGURATIONS)[kept]
+    runs, lines = long(), drawn_curves()
+    some = tables() | {"progressive_sharpening.long": runs[runs["configuration"].isin(names)]}
+    text(tmp_path, name, some, lines[lines["configuration"].isin(names)])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_without_runs_a_figure_is_a_sentence(tmp_path, name):
+    nothing = tables() | {"progressive_sharpening.long": long().iloc[:0]}
+    assert "No run of claim" in text(tmp_path, name, nothing, drawn_curves().iloc[:0])
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "progressive_sharpening"])
+def test_a_diverged_configuration_is_left_out(tmp_path, name):
+    diverged = tables() | {"progressive_sharpening.long": long(diverged=1)}
+    assert "No run of claim" in text(tmp_path, name, diverged, drawn_curves())
+
+
+def test_the_loss_of_a_diverged_run_of_the_main_claim_is_drawn(tmp_path):
+    diverged = tables() | {"progressive_sharpening.long": long(diverged=1)}
+    assert "diverged by step 120" in text(tmp_path, "progressive_sharpening", diverged, drawn_curves())
+
+
+def test_without_a_catapult_its_figure_is_a_sentence(tmp_path):
+    given = {name: table for name, table in tables().items() if name != "catapult"}
+    assert "No run of claim E10" in text(tmp_path, "catapult", given, drawn_curves())
+
+
+@pytest.mark.parametrize("profile", ["params.yaml", "params.quick.yaml"])
+def test_the_edge_of_sam_is_drawn_for_the_radius_that_was_trained(profile):
+    (panel,) = [edge for edge in levels.EDGES if edge.radius is not None]
+    study = parameters.load(ROOT / profile).progressive_sharpening
+    assert all(study.settings(name)["optimizer"]["rho"] == panel.radius for name in panel.configurations)
+
+
+def test_every_configuration_that_a_figure_names_is_trained():
+    named = {name for edge in levels.EDGES for name in edge.configurations} | {*flows.SMALL, *levels.MAIN}
+    assert named <= set(CONFIGURATIONS)
+
+
+def history(metrics, steps=300, seeds=(1, 2)):
+    rows = [
+        (seed, int(step), metric, float(value))
+        for metric, (every, of) in metrics.items()
+        for seed in seeds
+        for step in range(0, steps + 1, every)
+        for value in [of(step, seed)]
+    ]
+    return pd.DataFrame(rows, columns=["seed", "step", "metric", "value"])
+
+
+def test_curves_are_averages_where_what_they_stand_beside_was_measured():
+    made = {
+        "loss": (1, lambda step, seed: seed + step % 2),  # rises at every other step
+        "oscillation": (1, lambda step, seed: seed * (-1) ** step),
+        "predicted_variance": (5, lambda step, seed: step),
+        "segment_sharpness": (5, lambda step, seed: 1.0),
+    }
+    table = curves({"all": history(made), "loss": history({"loss": made["loss"]})})
+    assert set(table.loc[table["configuration"] == "loss", "metric"]) == {"loss"}
+    lines = {
+        metric: line.set_index("step") for metric, line in table[table["configuration"] == "all"].groupby("metric")
+    }
+    assert set(lines) == {*made, "loss_rises", "oscillation_squared", "predicted_variance_average"} - {
+        "oscillation",
+        "predicted_variance",
+    }
+    squared = lines["oscillation_squared"]
+    assert np.allclose(squared[["low", "mean", "high"]], [1.0, 2.5, 4.0])
+    assert lines["loss_rises"]["mean"].between(25 / WINDOW - 1e-6, 26 / WINDOW + 1e-6).all()
+    average = lines["predicted_variance_average"]["mean"]
+    assert np.allclose(average, average.index), "a centred mean of a straight line is the line"
+    for metric in AVERAGES.keys() & lines.keys():
+        assert lines[metric].index.min() >= WINDOW // 2, "only where the run has the whole window"
+
+
+def test_a_long_curve_is_thinned():
+    table = curves({"all": history({"loss": (1, lambda step, seed: 1.0)}, steps=3000, seeds=(1,))})
+    assert len(table) <= 400 and (table["step"].iloc[0], table["step"].iloc[-1]) == (0, 3000)
+
+
+@pytest.fixture(scope="module")
+def page():
+    drawn = {name: f'<svg id="{name}" width="1pt" height="1pt"></svg>' for name in figures.FIGURES}
+    names = ("profile", "source", "sha256", "commits", "versions", "hardware", "runs", "stages", "minutes")
+    provenance = dict(zip(names, ("reference", "cifar10", {}, [], {}, [], 1, 1, 1.0)))
+    register = claims.load(ROOT / "claims.yaml")
+    return report.render(register, tables(), drawn, provenance, "progressive_sharpening")
+
+
+def test_every_figure_stands_at_its_first_claim_and_the_others_point_to_it(page):
+    for name, (caption, shown) in report.CAPTIONS.items():
+        place = page.index(f'id="figure-{name}"')
+        assert caption.split("'")[0].split(";")[0] in page
+        if shown:
+            own = page.index(f'<article id="{shown[0]}">')
+            assert own < place < page.index("</article>", own)
+        for claim in shown[1:]:
+            start = page.index(f'<article id="{claim}">')
+            assert f'href="#figure-{name}"' in page[start : page.index("</article>", start)]
+
+
+def test_a_claim_lists_its_runs_and_what_it_judges_in_them(page):
+    start = page.index('<article id="E9">')
+    section = page[start : page.index("</article>", start)]
+    assert "The 9 runs" in section
+    headers = re.findall(r"<th[^>]*title[^>]*>([^<]+)</th>", section)
+    assert headers[:2] == ["configuration", "seed"] and {"late sam ratio", "edge fraction"} <= set(headers)
+    assert f"All {3 * len(CONFIGURATIONS)} runs" in page
+    assert "<details" not in page[(own := page.index('<article id="C5">')) : page.index("</article>", own)]
+
+
+def test_nothing_is_left_open():
+    assert not matplotlib.pyplot.get_fignums()
