@@ -230,9 +230,9 @@ def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: 
             if configuration in wanted:
                 parts.append(run_rows(*load_stage(Path("runs") / study / configuration / stack)))
     tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
-    for name in ("stability_thresholds", "catapult"):
-        if (TABLES / f"{name}.csv").is_file():
-            tables[name] = pd.read_csv(TABLES / f"{name}.csv")
+    for table in ("stability_thresholds", "catapult"):
+        if (TABLES / f"{table}.csv").is_file():
+            tables[table] = pd.read_csv(TABLES / f"{table}.csv")
     checks = register.judge({name: claims[name]}, tables, checked.data.source)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")
