@@ -200,6 +200,8 @@ def claim_verdict(checks: pd.DataFrame) -> tuple[str, str]:
     doubt and nothing is judged. Then one falsified check falsifies, and all must be verified to verify.
     """
     main = checks[checks["role"] == "main"]
+    if main.empty:
+        return "not-run", "no row in claims.csv: `bench repro` makes it"
     for missing in ("not-run", "toy"):
         hit = main[main["verdict"] == missing]
         if len(hit):

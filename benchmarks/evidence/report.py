@@ -45,9 +45,9 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("E1", "E1-systems"),
     ),
     "edges": (
-        "Every optimizer sharpens the loss up to a threshold of its own (dashed) and stays there: 2/lr for gradient "
-        "descent, further up or down with momentum, 38/lr of the preconditioned Hessian for Adam. Lines are means, "
-        "bands the range over seeds.",
+        "Every optimizer has a threshold of its own (dashed; dotted: 2/lr) for the sharpness that it meets: 2/lr for "
+        "gradient descent, above or below that with momentum, 38/lr of the preconditioned Hessian for Adam, one that "
+        "moves with the gradient norm for SAM. Lines are means, bands the range over seeds.",
         ("E3", "E4", "E7", "E8", "E9"),
     ),
     "descent_lemma": (
@@ -75,13 +75,13 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "batch_sharpness": (
         "How far stochastic gradient descent takes its batch sharpness towards 2/lr, and the sharpness of the full "
         "loss, at three batch sizes. Left: medians of the second half of a run, symbols are seeds, bars 95 % "
-        "intervals, grey the registered band; right: along training.",
+        "intervals, grey the registered band; right: along training, in the colours of the left.",
         ("E8",),
     ),
     "catapult": (
-        "A two-layer linear network loses its monotone descent at lr times initial curvature 2 and its convergence at "
-        "4; between, it lands where the curvature is below 2/lr (right). A one-layer network has no such room, and for "
-        "ReLU the second boundary is no sharp one. A symbol is a seed.",
+        "A two-layer linear network loses its monotone descent where lr times initial curvature is 2 and its "
+        "convergence at 4; between, it lands where the curvature is below 2/lr (right). A one-layer network has no "
+        "such room, and ReLU no sharp second boundary. A symbol is a seed.",
         ("E10",),
     ),
     "sharpening_modifiers": (

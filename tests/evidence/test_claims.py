@@ -214,3 +214,9 @@ def test_a_fault_in_the_register_is_named_by_its_path(tmp_path, old, new, messag
     path.write_text(CLAIM.replace(old, new))
     with pytest.raises(register.ClaimsError, match=message.replace(".", r"\.")):
         register.load(path)
+
+
+def test_a_claim_without_rows_is_not_run(claim):
+    checks = register.judge(claim, tables(), "cifar10")
+    verdict, why = register.claim_verdict(checks[checks["claim"] == "another"])
+    assert verdict == "not-run" and "bench repro" in why

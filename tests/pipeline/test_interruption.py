@@ -55,7 +55,7 @@ def test_a_killed_run_continues_and_ends_with_the_identical_history(workspace, t
 
 def test_the_same_configuration_twice_is_the_same_bytes(workspace):
     before = workspace.bytes("runs/**/*.parquet")
-    assert len(before) == 3
+    assert len(before) == 4
     group = "pipelines/progressive_sharpening/dvc.yaml"
     workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", f"{group}:run", f"{group}:control")
     assert workspace.bytes("runs/**/*.parquet") == before

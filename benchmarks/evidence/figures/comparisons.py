@@ -19,12 +19,13 @@ from benchmarks.evidence.figures.drawing import (
 )
 from benchmarks.evidence.statistics import t_interval
 
-BATCHES = ("sgd-b8", "sgd-b32", "sgd-b128")
+BATCHES = {"sgd-b8": ":", "sgd-b32": "--", "sgd-b128": "-"}  # configuration: line style
+BATCH, RATIOS, FULL = PALETTE[4], PALETTE[1], PALETTE[0]
 
 
 def batch_sharpness(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Settled batch sharpness and sharpness in units of 2/lr against the batch size, and both along training."""
-    runs = drawable(tables, curves, BATCHES, "batch_sharpness")
+    runs = drawable(tables, curves, tuple(BATCHES), "batch_sharpness")
     if not runs:
         return empty("No run of claim E8.")
     sizes = {name: row["batch_size"] for name, row in runs.items()}
@@ -35,9 +36,9 @@ def batch_sharpness(tables: Tables, curves: pd.DataFrame) -> Figure:
     for axes in (left, right):
         axes.axhline(1, color=INK, ls="--", lw=1)
     for shift, label, metric, colour, marker in (
-        (0.93, "batch sharpness, E[g'Hg] / E[g'g]", "late_batch_sharpness_ratio", PALETTE[4], "o"),
-        (1.0, "mean of the ratios, E[g'Hg / g'g]", "late_batch_mean_ratio", PALETTE[1], "s"),
-        (1.07, "sharpness of the full loss", "late_sharpness_ratio", PALETTE[0], "D"),
+        (0.93, "batch sharpness, E[g'Hg] / E[g'g]", "late_batch_sharpness_ratio", BATCH, "o"),
+        (1.0, "mean of the ratios, E[g'Hg / g'g]", "late_batch_mean_ratio", RATIOS, "s"),
+        (1.07, "sharpness of the full loss", "late_sharpness_ratio", FULL, "D"),
     ):
         for name, size in sizes.items():
             values = seeds_of(tables, name, metric)
@@ -51,14 +52,12 @@ def batch_sharpness(tables: Tables, curves: pd.DataFrame) -> Figure:
     left.set_xlim(min(sizes.values()) / 1.5, max(sizes.values()) * 1.5)
     plain_ticks(left.xaxis, sorted(sizes.values()))
     left.minorticks_off()
-    for colour, (name, row) in zip((PALETTE[0], PALETTE[1], PALETTE[2]), runs.items()):
-        scale = 1 / row["stability_threshold"]
-        label = f"batch {row['batch_size']:g}"
-        draw_curve(right, curve_of(curves, name, "batch_sharpness"), y=scale, color=colour, label=label)
-        draw_curve(right, curve_of(curves, name, "sharpness"), y=scale, color=colour, ls=":")
-    right.plot([], [], color=INK, label="batch sharpness")
-    right.plot([], [], color=INK, ls=":", label="sharpness")
-    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    for name, row in runs.items():
+        for metric, colour in (("batch_sharpness", BATCH), ("sharpness", FULL)):
+            curve = curve_of(curves, name, metric)
+            draw_curve(right, curve, y=1 / row["stability_threshold"], color=colour, ls=BATCHES[name])
+        right.plot([], [], color=INK, ls=BATCHES[name], label=f"batch {row['batch_size']:g}")
+    right.legend(loc="lower left", bbox_to_anchor=(0, 1))
     right.set(xlabel="steps", ylim=(0, None))
     right.tick_params(axis="y", left=False)
     right.set_xlim(left=0)

@@ -84,7 +84,7 @@ def central_flow(tables: Tables, curves: pd.DataFrame) -> Figure:
         draw_curve(axes, mine[mine["metric"] == metric], color=color, label=label, **line)
 
     raw = mine[mine["metric"] == "loss"]
-    loss.plot(raw["step"], raw["mean"], color=run, lw=0.5, alpha=0.45)
+    loss.plot(raw["step"], raw["mean"], color=run, lw=0.5, alpha=0.45, label="gradient descent")
     draw(loss, "loss_average", run, f"gradient descent, mean over {WINDOW} steps")
     draw(loss, "central_predicted_loss", PALETTE[2], "central flow's prediction of that mean", ls=(0, (4, 2)))
     draw(loss, "central_loss", central, "central flow")

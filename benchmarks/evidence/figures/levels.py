@@ -150,7 +150,7 @@ def edges(tables: Tables, curves: pd.DataFrame) -> Figure:
         late = met["high"].iloc[len(met) // 2 :].max()
         axes.set_title(edge.title.format_map(row), loc="left", fontsize="medium", fontweight="bold")
         axes.yaxis.set_major_formatter("{x:,.9g}")
-        axes.set(xlim=(0, met["step"].max()), ylim=(0, max(1.55 * top, 1.3 * late)))
+        axes.set(xlim=(0, met["step"].max()), ylim=(0, max(1.75 * top, 1.3 * late)))
     handles = {handle.get_label(): handle for axes in grid.flat for handle in axes.lines}
     known = [name for name in (*(name for name, _ in MET.values()), "threshold", "2/lr") if name in handles]
     figure.legend([handles[name] for name in known], known, loc="outside upper center", ncols=len(known))

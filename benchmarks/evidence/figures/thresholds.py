@@ -79,14 +79,14 @@ def descent_lemma(tables: Tables, curves: pd.DataFrame) -> Figure:
             curvature,
             curve_of(curves, shown, "segment_sharpness"),
             y=scale,
-            color=PALETTE[0],
+            color="black",
             label="largest sharpness along a step",
         )
         draw_curve(
             curvature,
             curve_of(curves, shown, "segment_curvature"),
             y=scale,
-            color=PALETTE[1],
+            color=PALETTE[5],
             lw=0.8,
             label="mean curvature along it",
         )
