@@ -62,6 +62,21 @@ class Twins(nn.Module):
         return (0.5 * self.y * self.x**2 - self.drifts * self.y).sum().expand(len(inputs_NxD), 1)
 
 
+class Valley(nn.Module):
+    """x'Yx / 2 - tr(DY) for a symmetric 2 x 2 matrix Y: both of its eigenvalues rise, while its eigenvectors turn."""
+
+    DRIFT = ((0.4, 0.25), (0.25, 0.3))
+
+    def __init__(self):
+        super().__init__()
+        self.x, self.y = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, inputs_NxD):
+        matrix = self.y[torch.tensor([[0, 1], [1, 2]])]
+        loss = 0.5 * self.x @ matrix @ self.x - (torch.tensor(self.DRIFT).to(matrix) * matrix).sum()
+        return loss.expand(len(inputs_NxD), 1)
+
+
 def reading(problem, params_RxP, step, running_R=None):
     return Reading(step, problem.at(params_RxP), lambda: None, running_R)
 
@@ -213,6 +228,19 @@ def test_two_eigenvalues_at_the_edge_are_held_each_by_its_own_variance(drifts):
     assert float(held["central_variance"]) == pytest.approx(2 * sum(drifts), rel=1e-3)
     assert float(held["central_modes"]) == 2
     assert float(held["central_loss"]) == pytest.approx(-sum(drifts) * 2 / lr, rel=1e-5)
+
+
+def test_eigenvalues_that_turn_at_the_edge_are_held_by_a_covariance_of_twice_the_drift():
+    lr = 0.03
+    problem = Problem(Valley(), torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1), "objective")
+    params_RxP = torch.tensor([[1e-6, 1e-6, 1.998 / lr, -0.001 / lr, 1.999 / lr]], dtype=torch.float64)
+    flow = central_flow(lr, eigenvalues=3)
+    for steps in ((0, 60), (70, 80)):
+        held = follow(flow, problem, params_RxP, steps)
+        assert float(held["central_sharpness"]) == pytest.approx(2 / lr, rel=1e-6)
+        assert float(held["central_variance"]) == pytest.approx(2 * (0.4 + 0.3), rel=1e-4)
+        assert float(held["central_loss"]) == pytest.approx(-(0.4 + 0.3) * 2 / lr, rel=1e-6)
+        assert float(held["central_modes"]) == 2
 
 
 def test_the_central_flow_of_a_network_keeps_its_sharpness_at_the_edge():

@@ -117,18 +117,24 @@ def test_the_eigenvalues_below_the_sharpness_have_their_rank_as_a_name(eigenvalu
 
 
 def test_the_tracked_vector_keeps_its_sign_so_that_an_oscillation_alternates():
-    quadratic, params_RxP = problem([1], "deep_linear")
+    quadratic, params_RxP = problem([1, 2, 3], "deep_linear")
     lr = 1.99 / float(tops(quadratic, params_RxP)[0])
-    sharpness = Sharpness([1], **SHARPNESS)
+    curved, curved_RxP = problem([1, 2, 3])
+    sharpness, other = (Sharpness([1, 2, 3], **{**SHARPNESS, "tolerance": 1e-6}) for _ in range(2))
     path = Path(sharpness)
-    signs = []
+    oscillations, vectors = [], []
     for step in range(12):
-        reading = read(quadratic, params_RxP, step)
+        reading, elsewhere = read(quadratic, params_RxP, step), read(curved, curved_RxP, step)
         sharpness.measure(reading)
-        oscillation = path.measure(reading).get("oscillation")
-        signs += [] if oscillation is None else [float(oscillation.sign())]
+        oscillations.append(path.measure(reading).get("oscillation"))
+        other.measure(elsewhere)
+        vectors.append(other.vector_RxP.clone())
         params_RxP = params_RxP - lr * reading.point.grads_RxP
-    assert signs in ([1.0, -1.0] * 5 + [1.0], [-1.0, 1.0] * 5 + [-1.0])
+        curved_RxP = curved_RxP - 0.2 * elsewhere.point.grads_RxP
+    for before, after in zip(oscillations[1:], oscillations[2:]):
+        assert bool((before * after < 0).all())
+    for before, after in zip(vectors, vectors[1:]):
+        assert bool((dots(before, after) > 0.5).all())
 
 
 def test_the_path_of_a_quadratic_is_exact():

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.lab import architectures, measurements, optimizers
+from benchmarks.lab.measurements import Stateless
 from benchmarks.lab.measurements.fit import Fit
 from benchmarks.lab.measurements.sharpness import Sharpness
 from benchmarks.lab.minibatches import Minibatches
@@ -295,6 +296,21 @@ def test_a_run_that_diverges_under_every_measurement_leaves_the_others_as_if_alo
         assert set(alone.metric) >= {"sharpness_cold", "segment_rise", "central_modes", "batch_sharpness"}
         # A vector is known to the root of the eigenvalues' tolerance: steps of 0.05 project on it to 1e-5.
         assert_as_if_alone(frame, alone, seed, rtol=1e-4, atol=1e-5)
+
+
+def test_a_reading_tells_which_runs_have_not_diverged():
+    class Spy(Stateless):
+        every, curvature, seen = 1, False, []
+
+        def measure(self, reading):
+            self.seen.append([reading.runs(r) for r in range(2)])
+            return {}
+
+    networks, _, _, problem = setup(SEEDS[:2], activation="identity")
+    params_RxP = stack_parameters(networks) * torch.tensor([[1.0], [10.0]])
+    spec = dict(name="sgd", lr=0.2)
+    train(problem, params_RxP, builder(spec), seeds=SEEDS[:2], steps=2, divergence=10, measurements=[Spy()])
+    assert Spy.seen == [[True, True], [True, False], [True, False]]
 
 
 @pytest.mark.parametrize("lr", [1e4, 1e200])

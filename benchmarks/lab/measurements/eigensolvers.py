@@ -254,7 +254,15 @@ def _finite(products_RxP: Tensor) -> Tensor:
 
 
 def _orthonormal_columns(vectors_RxPxK: Tensor, basis_RxPxM: Tensor) -> Tensor:
-    """Orthonormal columns spanning ``vectors`` orthogonally to ``basis``: twice is enough (Parlett 1980)."""
+    """Orthonormal columns spanning ``vectors`` orthogonally to ``basis``: twice is enough (Parlett 1980).
+
+    A column that vanishes is replaced by a random one: QR would make it a unit vector, which may lie in the basis.
+    """
+    vanished_Rx1xK = vectors_RxPxK.norm(dim=1, keepdim=True) <= 1e-30
+    if bool(vanished_Rx1xK.any()):
+        generator = torch.Generator().manual_seed(basis_RxPxM.shape[2])
+        random = torch.randn(vectors_RxPxK.shape, generator=generator, dtype=torch.float64).to(vectors_RxPxK)
+        vectors_RxPxK = torch.where(vanished_Rx1xK, random, vectors_RxPxK)
     for _ in range(2):
         # Scaled first, or the rounding of a small residual against a unit basis is all that QR sees.
         vectors_RxPxK = vectors_RxPxK / vectors_RxPxK.norm(dim=1, keepdim=True).clamp_min(1e-30)
