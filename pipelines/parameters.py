@@ -24,6 +24,9 @@ Count = Annotated[int, Field(ge=1)]
 # Ranges of options that any optimizer may take, by name.
 _OPTIMIZER_RANGES = {"momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}
 
+# Options of measurements that are relative errors.
+_RELATIVE = ("tolerance", "eigen_tolerance")
+
 
 class ParametersError(ValueError):
     """params.yaml is wrong; the message has one line per fault, each with its path."""
@@ -113,6 +116,8 @@ class Settings(_Strict):
             for option, value in options.items():
                 if isinstance(value, float) and value <= 0:
                     raise ValueError(f"{option} of {name!r} must be positive, got {value!r}")
+                if option in _RELATIVE and value >= 1:
+                    raise ValueError(f"{option} of {name!r} must be less than 1, got {value!r}")
         return measure
 
     @model_validator(mode="after")

@@ -49,6 +49,8 @@ STUDY = "progressive_sharpening"
             f"{STUDY}.defaults.measure",
             "tolerance of 'sharpness' must be positive",
         ),
+        ("tolerance: 3.0e-4 #", "tolerance: 3 #", f"{STUDY}.defaults.measure", "must be less than 1"),
+        ("eigen_tolerance: 1.0e-4}", "eigen_tolerance: 2.0}", "edge-balanced.measure", "must be less than 1"),
         ("max_hvps: 200 #", "max_hvps: 20.5 #", f"{STUDY}.defaults.measure", "must be int, got 20.5"),
         ("      path: {}", "      paht: {}", f"{STUDY}.defaults.measure", "did you mean 'path'?"),
         (
