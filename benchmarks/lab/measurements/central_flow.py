@@ -4,12 +4,13 @@ flows", section 3), integrated beside a run from its own initialization."""
 import torch
 from torch import Tensor
 
-from benchmarks.lab.measurements import Reading, Setup
+from benchmarks.lab.measurements import Setup
+from benchmarks.lab.measurements.flow import Flow
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.problem import Point, Problem
 
 
-class CentralFlow:
+class CentralFlow(Flow):
     """dw/dt = -[grad L(w) + grad tr(H(w) C) / 2], what the oscillating run does on average.
 
     C is the covariance of the oscillation: the least one, C = U X U' with X positive semidefinite on the eigenvectors U
@@ -21,66 +22,50 @@ class CentralFlow:
     from the run; ``central_modes``, how many eigenvalues are held.
 
     Args:
-        lr: of the run; time lr is a step of it.
         substeps: Euler steps per step of the run. Two eigenvalues at the edge need at least two of them to be stable.
         eigenvalues: the most that can be held at once.
-        eigen_tolerance: estimated relative error of the eigenvalues.
+        lr, eigen_tolerance: see `Flow`.
     """
 
-    curvature = False
+    metrics = (
+        "central_sharpness",
+        "central_loss",
+        "central_variance",
+        "central_predicted_loss",
+        "central_distance",
+        "central_modes",
+    )
     # Eigenvalues this close to 2/lr, relatively, enter the complementarity problem, which decides if they are held.
     MARGIN = 0.05
     # The flow is lost, and no longer recorded, once its loss exceeds this multiple of its first.
     DIVERGENCE = 1e6
 
     def __init__(self, *, lr: float, every: int, substeps: int, eigenvalues: int, eigen_tolerance: float):
-        self.lr = lr
-        self.every = every
+        super().__init__(lr=lr, every=every, eigen_tolerance=eigen_tolerance)
         self.substeps = substeps
         self.eigenvalues = eigenvalues
-        self.eigen_tolerance = eigen_tolerance
-        self._runs: list[dict] | None = None
 
-    def measure(self, reading: Reading) -> dict[str, Tensor]:
-        problem = reading.point.problem
-        if self._runs is None:
-            self._runs = [
-                {
-                    "step": 0,
-                    "params": row.clone(),
-                    "warm": None,
-                    "variance": 0.0,
-                    "modes": 0,
-                    "bound": None,
-                    "lost": False,
-                }
-                for row in reading.point.params_RxP
-            ]
-        names = ("sharpness", "loss", "variance", "predicted_loss", "distance", "modes")
-        metrics: dict[str, list] = {f"central_{name}": [] for name in names}
-        for r, (run, params_P) in enumerate(zip(self._runs, reading.point.params_RxP)):
-            run["lost"] |= not reading.runs(r)
-            for _ in range((reading.step - run["step"]) * self.substeps):
-                self._euler_step(run, problem)
-            run["step"] = reading.step
-            if run["lost"]:
-                for values in metrics.values():
-                    values.append(float("nan"))
-                continue
-            point = problem.at(run["params"][None], curvature=True)
-            top, _ = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
-            loss = float(point.losses_R[0])
-            values = (
-                float(top.eigenvalues_RxK[0, 0]),
-                loss,
-                run["variance"],
-                loss + run["variance"] / self.lr,
-                float((params_P - run["params"]).norm()),
-                float(run["modes"]),
-            )
-            for name, value in zip(names, values):
-                metrics[f"central_{name}"].append(value)
-        return {name: torch.tensor(values, dtype=torch.float64) for name, values in metrics.items()}
+    def start(self, params_P: Tensor) -> dict:
+        state = {"variance": 0.0, "modes": 0, "bound": None, "lost": False}
+        return {"step": 0, "params": params_P.clone(), "warm": None, **state}
+
+    def follow(self, run: dict, problem: Problem, step: int, params_P: Tensor) -> tuple[float, ...] | None:
+        for _ in range((step - run["step"]) * self.substeps):
+            self._euler_step(run, problem)
+        run["step"] = step
+        if run["lost"]:
+            return None
+        point = problem.at(run["params"][None], curvature=True)
+        top, _ = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
+        loss = float(point.losses_R[0])
+        return (
+            float(top.eigenvalues_RxK[0, 0]),
+            loss,
+            run["variance"],
+            loss + run["variance"] / self.lr,
+            float((params_P - run["params"]).norm()),
+            float(run["modes"]),
+        )
 
     def _euler_step(self, run: dict, problem: Problem) -> None:
         if run["lost"]:
@@ -122,12 +107,6 @@ class CentralFlow:
         flat = slopes_MxMxP.reshape(M * M, -1).double()
         covariance_MxM = complementary(room_MxM, 0.5 * flat @ flat.T)
         return covariance_MxM, (covariance_MxM.to(vectors_PxM)[:, :, None] * slopes_MxMxP).sum((0, 1))
-
-    def state_dict(self) -> dict:
-        return {"runs": self._runs}
-
-    def load_state_dict(self, state: dict) -> None:
-        self._runs = state["runs"]
 
 
 def complementary(room_MxM: Tensor, response: Tensor, *, tolerance: float = 1e-9, iterations: int = 5000) -> Tensor:

@@ -6,11 +6,12 @@ from scipy.integrate import RK23
 from torch import Tensor
 
 from benchmarks.lab.measurements import Reading, Setup
+from benchmarks.lab.measurements.flow import Flow
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.problem import Problem
 
 
-class GradientFlow:
+class GradientFlow(Flow):
     """dw/dt = -grad L(w), by an adaptive Runge-Kutta method of order three (scipy's RK23).
 
     Metrics: ``flow_sharpness``, ``flow_loss``, ``flow_distance`` (Euclidean, from the run at the same time) and
@@ -18,45 +19,34 @@ class GradientFlow:
     parameter, plus a hundredth of it absolute, in root mean square.
 
     Args:
-        lr: time per step of the run.
         steps: the run's step at which the flow ends; later there are no readings.
-        eigen_tolerance: estimated relative error of ``flow_sharpness``.
+        lr, eigen_tolerance: see `Flow`.
     """
 
-    curvature = False
+    metrics = ("flow_sharpness", "flow_loss", "flow_distance", "flow_gradients")
 
     def __init__(self, *, lr: float, every: int, tolerance: float, steps: int, eigen_tolerance: float):
-        self.lr = lr
-        self.every = every
+        super().__init__(lr=lr, every=every, eigen_tolerance=eigen_tolerance)
         self.tolerance = tolerance
         self.steps = steps
-        self.eigen_tolerance = eigen_tolerance
-        self._runs: list[dict] | None = None
 
     def measure(self, reading: Reading) -> dict[str, Tensor]:
-        if reading.step > self.steps:
-            return {}
-        problem = reading.point.problem
-        if self._runs is None:
-            self._runs = [
-                {"time": 0.0, "params": row.double().clone(), "next": None, "gradients": 0, "warm": None}
-                for row in reading.point.params_RxP
-            ]
-        metrics: dict[str, list] = {"flow_sharpness": [], "flow_loss": [], "flow_distance": [], "flow_gradients": []}
-        for r, (run, params_P) in enumerate(zip(self._runs, reading.point.params_RxP)):
-            if not reading.runs(r):
-                for values in metrics.values():
-                    values.append(torch.tensor(torch.nan, dtype=torch.float64))
-                continue
-            self._advance(run, problem, self.lr * reading.step, params_P.dtype)
-            row_1xP = run["params"].to(params_P)[None]
-            point = problem.at(row_1xP, curvature=True)
-            top, run["warm"] = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
-            metrics["flow_sharpness"].append(top.eigenvalues_RxK[0, 0])
-            metrics["flow_loss"].append(point.losses_R[0])
-            metrics["flow_distance"].append((params_P - row_1xP[0]).norm())
-            metrics["flow_gradients"].append(torch.tensor(float(run["gradients"])))
-        return {name: torch.stack([value.double() for value in values]) for name, values in metrics.items()}
+        return super().measure(reading) if reading.step <= self.steps else {}
+
+    def start(self, params_P: Tensor) -> dict:
+        return {"time": 0.0, "params": params_P.double().clone(), "next": None, "gradients": 0, "warm": None}
+
+    def follow(self, run: dict, problem: Problem, step: int, params_P: Tensor) -> tuple[float, ...]:
+        self._advance(run, problem, self.lr * step, params_P.dtype)
+        row_1xP = run["params"].to(params_P)[None]
+        point = problem.at(row_1xP, curvature=True)
+        top, run["warm"] = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
+        return (
+            float(top.eigenvalues_RxK[0, 0]),
+            float(point.losses_R[0]),
+            float((params_P - row_1xP[0]).norm()),
+            float(run["gradients"]),
+        )
 
     def _advance(self, run: dict, problem: Problem, until: float, dtype: torch.dtype) -> None:
         if until <= run["time"]:
@@ -84,12 +74,6 @@ class GradientFlow:
             if solver.status == "failed":
                 raise ValueError(f"the gradient flow cannot be integrated beyond time {solver.t:g}: its steps vanish")
         run |= {"time": until, "params": torch.from_numpy(solver.y), "next": float(max(proposed, solver.h_abs))}
-
-    def state_dict(self) -> dict:
-        return {"runs": self._runs}
-
-    def load_state_dict(self, state: dict) -> None:
-        self._runs = state["runs"]
 
 
 def build(setup: Setup, *, every: int, tolerance: float, steps: int, eigen_tolerance: float) -> GradientFlow:
