@@ -84,7 +84,7 @@ def repro(parsed: argparse.Namespace) -> int:
         stages, then = [], ["pipelines/timings/dvc.yaml"]
     elif parsed.target is not None:
         claim = _named_claim(claims, parsed.target)
-        stages = [stage for stage in stages if stage.configuration in _configurations(claims[claim])]
+        stages = [stage for stage in stages if stage.configuration in _stages(claims[claim])]
         then = None
     done = rebuild.rebuild(stages, parsed.jobs, then)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
@@ -201,17 +201,15 @@ def _print_runs(claim: register.Claim) -> None:
     path = TABLES / "progressive_sharpening.long.csv"
     if not path.is_file():
         return
-    runs, configurations = pd.read_csv(path), _configurations(claim)
-    mine = runs[runs["configuration"].isin(configurations)]
+    runs = pd.read_csv(path)
+    mine = runs[runs["configuration"].isin(claim.configurations)]
     if mine.empty:
         return
-    read = [check.estimator.model_extra.get("metric") for check in claim.checks.values()]
-    read += [check.regime.metric for check in claim.checks.values() if check.regime]
-    columns = ["configuration", "seed", "learning_rate", "steps", *dict.fromkeys(name for name in read if name)]
+    columns = ["configuration", "seed", "learning_rate", "steps", *claim.metrics]
     print(f"\nruns (rows of {path}):")
     print(mine[columns].to_string(index=False, float_format="{:.5g}".format))
     cells = TABLES / "progressive_sharpening.csv"
-    print(f"cells: {int(pd.read_csv(cells)['configuration'].isin(configurations).sum())} rows of {cells}")
+    print(f"cells: {int(pd.read_csv(cells)['configuration'].isin(claim.configurations).sum())} rows of {cells}")
 
 
 def _print_verdicts(claims: dict[str, register.Claim]) -> None:
@@ -224,7 +222,7 @@ def _print_verdicts(claims: dict[str, register.Claim]) -> None:
 
 def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: parameters.Parameters) -> None:
     """The verdict of one claim from the runs there are, without touching a table."""
-    wanted, parts = _configurations(claims[name]), []
+    wanted, parts = claims[name].configurations, []
     for study, settings in checked.studies.items():
         for configuration, stack, _ in settings.runs():
             if configuration in wanted:
@@ -257,15 +255,11 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     return by_lower[name.lower()]
 
 
-def _configurations(claim: register.Claim) -> set[str]:
-    """The configurations, or the thresholds stage, that a claim's checks rest on."""
-    names: set[str] = set()
-    for check in claim.checks.values():
-        arguments = check.estimator.model_extra
-        names |= {arguments["configuration"]} if "configuration" in arguments else set()
-        names |= set(arguments.get("configurations", ()))
-        names |= {"threshold": {"thresholds"}, "catapult": {"catapult"}}.get(check.estimator.name, set())
-    return names
+def _stages(claim: register.Claim) -> set[str]:
+    """The configurations that a claim's checks rest on, and the stages apart from training."""
+    estimators = {check.estimator.name for check in claim.checks.values()}
+    apart = {"threshold": "thresholds", "catapult": "catapult"}
+    return claim.configurations | {apart[name] for name in estimators & set(apart)}
 
 
 def _go_to_root() -> None:

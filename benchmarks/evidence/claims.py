@@ -151,6 +151,20 @@ class Claim(_Strict):
     amendments: list[Amendment] = []
     checks: Annotated[dict[str, Check], Field(min_length=1)]
 
+    @property
+    def configurations(self) -> set[str]:
+        """The configurations whose runs its checks rest on."""
+        given = [check.estimator.model_extra for check in self.checks.values()]
+        single = {arguments["configuration"] for arguments in given if "configuration" in arguments}
+        return single.union(*(arguments.get("configurations", ()) for arguments in given))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The columns of the long table that its checks judge, then those that their regimes ask for."""
+        judged = [check.estimator.model_extra.get("metric") for check in self.checks.values()]
+        asked = [check.regime.metric for check in self.checks.values() if check.regime]
+        return list(dict.fromkeys(name for name in judged + asked if name))
+
 
 def load(path: Path | str) -> dict[str, Claim]:
     """The register. What a claim says of its checks (band, regime, protocol, fidelity) is handed down to them.

@@ -144,13 +144,8 @@ def render(
 
 def claim_runs(claim: Claim, long: pd.DataFrame) -> dict:
     """The runs that a claim's checks rest on, with the columns that they judge or whose regime they ask for."""
-    configurations, metrics = set(), set()
-    for check in claim.checks.values():
-        given = check.estimator.model_extra
-        configurations |= {given.get("configuration"), *given.get("configurations", ())}
-        metrics |= {given.get("metric"), check.regime and check.regime.metric}
-    columns = CLAIM_COLUMNS + [column for column in COLUMNS if column in metrics and column not in CLAIM_COLUMNS]
-    return _columns_and_rows(long[long["configuration"].isin(configurations)], columns)
+    columns = CLAIM_COLUMNS + [name for name in COLUMNS if name in claim.metrics and name not in CLAIM_COLUMNS]
+    return _columns_and_rows(long[long["configuration"].isin(claim.configurations)], columns)
 
 
 def number(value: object) -> str:
