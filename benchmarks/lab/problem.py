@@ -172,10 +172,10 @@ class Point:
             RuntimeError: if the point was made without ``curvature=True``.
         """
         columns = [vecs] if vecs.ndim == 2 else list(vecs.unbind(-1))
-        products = [torch.zeros_like(column) for column in columns]
+        products: list[Tensor] = []
         for graph, kept in self._gradient_graphs():
-            for k, column in enumerate(columns):
-                products[k] = products[k] + self._backward(graph, column, retain=kept or k + 1 < len(columns))
+            shares = [self._backward(graph, v, retain=kept or k < len(columns)) for k, v in enumerate(columns, 1)]
+            products = [total + share for total, share in zip(products, shares)] if products else shares
         return products[0] if vecs.ndim == 2 else torch.stack(products, dim=-1)
 
     def curvature_gradient(self, u_RxP: Tensor, v_RxP: Tensor) -> Tensor:

@@ -121,6 +121,16 @@ def test_products_are_counted_as_applied():
     assert lanczos(apply, start(1)[:, :, 0], 1, tolerance=1e-6).products == calls
 
 
+def test_a_warm_solve_beyond_the_rank_stays_below_the_largest_eigenvalue():
+    apply = matrices([torch.tensor([2.0, 2.0] + [0.0] * (P - 2), dtype=torch.float64)], seed=4)
+    result = block_rayleigh_ritz(apply, start(1), 3, tolerance=1e-3, max_products=60)
+    for _ in range(4):
+        result = block_rayleigh_ritz(
+            apply, result.vectors_RxPxB, 3, tolerance=1e-3, max_products=60, spectrum_RxB=result.spectrum_RxB
+        )
+    assert result.eigenvalues_RxK[0].tolist() == pytest.approx([2.0, 2.0, 0.0], abs=1e-9)
+
+
 def test_non_finite_curvature_is_refused():
     for solve in (
         lambda f: block_rayleigh_ritz(f, start(1), 1, tolerance=1e-3),

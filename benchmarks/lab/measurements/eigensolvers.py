@@ -103,8 +103,8 @@ def block_rayleigh_ritz(
         ritz, coefficients = torch.linalg.eigh((projected + projected.mT) / 2)
         ritz, coefficients = ritz.flip(-1), coefficients.flip(-1).to(basis.dtype)
         K = min(k, M)
-        vectors = basis @ coefficients[:, :, : max(K, min(keep, M))]
-        residual_vectors = images @ coefficients[:, :, :K] - vectors[:, :, :K] * ritz[:, None, :K].to(basis.dtype)
+        vectors = basis @ coefficients[:, :, :K]
+        residual_vectors = images @ coefficients[:, :, :K] - vectors * ritz[:, None, :K].to(basis.dtype)
         residuals = _relative(residual_vectors, ritz[:, :K])
         errors = eigenvalue_errors(ritz, residuals)
         if spectrum_RxB is not None and M < P:
@@ -121,11 +121,13 @@ def block_rayleigh_ritz(
         basis = torch.cat([basis, fresh], dim=-1)
     # With the whole space spanned, rounding is all that is left of the residual.
     complete = M == P
-    spectrum = ritz[:, : vectors.shape[2]]
     if model is not None and not complete:
-        beyond, spectrum = model.continuation(keep)
         # The leading ones without the model's guesses: what has been measured is not mixed with what has not.
-        vectors = torch.cat([vectors[:, :, :K], beyond[:, :, K:]], dim=-1)
+        beyond, spectrum = model.continuation(keep)
+        vectors = torch.cat([vectors, beyond[:, :, K:]], dim=-1)
+    else:
+        kept = max(K, min(keep, M))
+        vectors, spectrum = basis @ coefficients[:, :, :kept], ritz[:, :kept]
     return EigenResult(ritz[:, :K], vectors, spectrum, residuals, errors, converged.all(-1) | complete, products=M)
 
 
