@@ -17,9 +17,6 @@ from torch.func import functional_call
 
 from benchmarks.lab.losses import LOSSES, Loss
 
-# Their derivatives are right up to the second order and silently wrong at the third (docs/curvature.md).
-_NO_THIRD_DERIVATIVE = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
-
 
 def flatten_parameters(module: nn.Module) -> Tensor:
     """The parameters of a module as one detached vector, in the order of ``module.parameters()``: params_P."""
@@ -46,9 +43,9 @@ class Problem:
             chunk by chunk; results change by rounding only, and curvature costs a forward pass more a product.
 
     Raises:
-        ValueError: for a module whose loss is not a function of its parameters alone (dropout, BatchNorm
-            that updates running statistics), for BatchNorm in training mode with several chunks, for data of unequal
-            length, or for an unknown loss.
+        ValueError: for a module whose loss is not a function of its parameters alone (dropout, BatchNorm or
+            InstanceNorm that updates running statistics), for BatchNorm over the batch with several chunks, for data
+            of unequal length, or for an unknown loss.
     """
 
     def __init__(
@@ -183,14 +180,16 @@ class Point:
 
         Raises:
             RuntimeError: if the point was made without ``curvature=True``.
-            ValueError: for a network with a native LayerNorm or a BatchNorm in training mode: PyTorch's third
-                derivatives of them are wrong.
+            ValueError: for a network with a native LayerNorm, whose third derivative PyTorch gets wrong, or a BatchNorm
+                or InstanceNorm by statistics of its input, of which it has none (docs/curvature.md).
         """
         for name, child in self.problem.module.named_modules():
-            if isinstance(child, _NO_THIRD_DERIVATIVE) and (child.training or isinstance(child, nn.LayerNorm)):
+            wrong = isinstance(child, nn.LayerNorm)
+            if wrong or _normalizes_by_its_input(child):
                 raise ValueError(
-                    f"{type(child).__name__} {name!r}: PyTorch's third derivative of it is wrong, and the gradient of "
-                    "a curvature is a third derivative; write the normalization out, or use GroupNorm"
+                    f"{type(child).__name__} {name!r}: the gradient of a curvature is a third derivative, and "
+                    f"PyTorch's of this layer is {'wrong' if wrong else 'missing'}; "
+                    "write the normalization out, or use GroupNorm"
                 )
         total = torch.zeros_like(self.params_RxP)
         for graph, kept in self._gradient_graphs():
@@ -233,22 +232,24 @@ class Point:
         return product
 
 
+def _normalizes_by_its_input(module: nn.Module) -> bool:
+    """Whether this is a BatchNorm or InstanceNorm that normalizes by statistics of its input, not by running ones."""
+    return isinstance(module, nn.modules.batchnorm._NormBase) and (module.training or module.running_mean is None)
+
+
 def _assert_deterministic(module: nn.Module, chunked: bool) -> None:
     for name, child in module.named_modules():
         kind = type(child).__name__
-        if not child.training:
-            continue
-        if isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
+        if isinstance(child, nn.modules.dropout._DropoutNd) and child.training and child.p > 0:
             raise ValueError(
                 f"{kind} {name!r} is random, so the loss is no function of the parameters: call .eval() or set p=0"
             )
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            if child.track_running_stats:
-                raise ValueError(
-                    f"{kind} {name!r} changes its running statistics as it is measured: "
-                    "build it with track_running_stats=False or call .eval()"
-                )
-            if chunked:
-                raise ValueError(
-                    f"{kind} {name!r} couples the examples of a batch: it needs a chunk_size of all of them"
-                )
+        if not _normalizes_by_its_input(child):
+            continue
+        if child.running_mean is not None:
+            raise ValueError(
+                f"{kind} {name!r} changes its running statistics as it is measured: "
+                "build it with track_running_stats=False or call .eval()"
+            )
+        if chunked and isinstance(child, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(f"{kind} {name!r} couples the examples of a batch: it needs a chunk_size of all of them")

@@ -59,10 +59,11 @@ def train(
         minibatches: from the step to the rows_RxB of each run's batch; all the data if not given.
         closures: the optimizers evaluate a gradient again within their step (SAM), through a closure.
         resume: a checkpoint that ``observe`` was given, from a run with the same arguments.
-        observe: called after each step with the number of updates made and a function that makes a checkpoint.
+        observe: called after each step with the number of updates made and a function that makes a checkpoint, whose
+            tensors the next step changes: save it at once.
 
     Raises:
-        ValueError: if the number of seeds is not R.
+        ValueError: if the number of seeds is not R, or from a measurement, with the step.
     """
     R = len(params_RxP)
     if len(seeds) != R:
@@ -131,7 +132,11 @@ def train(
             full, batch = _points(problem, params_RxP, rows_RxB, bool(now), curvature)
         reading = Reading(step, full, preconditioners, running_R)
         for measurement in now:
-            for metric, values_R in measurement.measure(reading).items():
+            try:
+                metrics = measurement.measure(reading)
+            except ValueError as error:
+                raise ValueError(f"step {step}: {error}") from error
+            for metric, values_R in metrics.items():
                 history.add(step, metric, values_R, running_R)
         if step == steps:
             break

@@ -46,7 +46,8 @@ def sam_edge(lr: float, rho: float, gradient_norm):
     Args:
         gradient_norm: |g| at the iterate, a number or an array of them.
     """
-    return gradient_norm / (2 * rho) * (np.sqrt(1 + 8 * rho / (lr * gradient_norm)) - 1)
+    # The quotient, not the difference above: it stays accurate as rho / (lr |g|) vanishes.
+    return 4 / (lr * (1 + np.sqrt(1 + 8 * rho / (lr * gradient_norm))))
 
 
 FORMULAS = {

@@ -260,7 +260,6 @@ def test_a_batch_norm_has_a_gradient_of_curvature_only_out_of_training():
     torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="known: in evaluation mode it is taken to be independent of the batch")
 def test_a_batch_norm_without_running_statistics_couples_the_examples_in_evaluation_too():
     inputs, labels = data()
     module = nn.Sequential(nn.Linear(D, C), nn.BatchNorm1d(C, track_running_stats=False)).double().eval()
@@ -270,6 +269,27 @@ def test_a_batch_norm_without_running_statistics_couples_the_examples_in_evaluat
     point = Problem(module, inputs, labels, "cross_entropy").at(params_1xP, curvature=True)
     with pytest.raises(ValueError, match="BatchNorm1d '1'"):
         point.curvature_gradient(params_1xP, params_1xP)
+
+
+def test_an_instance_norm_couples_no_examples_but_has_no_gradient_of_curvature():
+    inputs, labels = data()
+
+    def network(track):
+        return nn.Sequential(
+            nn.Linear(D, 8), nn.Unflatten(1, (2, 4)), nn.InstanceNorm1d(2, track_running_stats=track), nn.Flatten(),
+            nn.Linear(8, C),
+        ).double()  # fmt: skip
+
+    with pytest.raises(ValueError, match="InstanceNorm1d '2' changes its running statistics"):
+        Problem(network(True), inputs, labels, "cross_entropy")
+    module = network(False)
+    params_1xP = flatten_parameters(module)[None]
+    whole, chunked = (
+        Problem(module, inputs, labels, "cross_entropy", size).at(params_1xP, curvature=True) for size in (None, 5)
+    )
+    torch.testing.assert_close(whole.hvp(params_1xP), chunked.hvp(params_1xP))
+    with pytest.raises(ValueError, match=r"InstanceNorm1d .2.: .* missing"):
+        whole.curvature_gradient(params_1xP, params_1xP)
 
 
 @pytest.mark.parametrize("chunk_size", [None, 7])

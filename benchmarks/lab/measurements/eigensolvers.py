@@ -251,7 +251,10 @@ def _relative(residual_vectors_RxPxK: Tensor, ritz_RxK: Tensor) -> Tensor:
 
 def _finite(products_RxP: Tensor) -> Tensor:
     if not bool(torch.isfinite(products_RxP).all()):
-        raise ValueError("non-finite curvature: a Hessian-vector product holds inf or nan")
+        raise ValueError(
+            "non-finite curvature: a Hessian-vector product holds inf or nan; with a lower `divergence` a run that is "
+            "about to diverge ends before it is measured"
+        )
     return products_RxP
 
 

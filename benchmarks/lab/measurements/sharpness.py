@@ -96,10 +96,9 @@ class Sharpness:
             metrics |= {f"{self.name}_cold": cold_R, f"{self.name}_warm": top}
             top = torch.maximum(top, cold_R)
         self._readings += 1
-        if self._warm_RxPxB is not None:  # keep its sign, so that projections on it can be followed
-            kept_RxP, new_RxP = self._warm_RxPxB[:, :, 0], vectors[:, :, 0]
-            flips_R = torch.where((kept_RxP * new_RxP).sum(1) < 0, -1.0, 1.0).to(vectors)
-            vectors = torch.cat([(flips_R[:, None] * new_RxP)[:, :, None], vectors[:, :, 1:]], dim=-1)
+        # Keep its sign, so that projections on it can be followed, and are those of the run alone.
+        flips_R = torch.where((start[:, :, 0] * vectors[:, :, 0]).sum(1) < 0, -1.0, 1.0).to(vectors)
+        vectors = torch.cat([(flips_R[:, None] * vectors[:, :, 0])[:, :, None], vectors[:, :, 1:]], dim=-1)
         self._warm_RxPxB, self._spectrum_RxB = vectors, warm.spectrum_RxB
         return {self.name: top, **metrics}
 

@@ -11,7 +11,7 @@ CLOSURES = True
 
 
 def build(parameters: Sequence[nn.Parameter], *, lr: float, rho: float) -> list[torch.optim.Optimizer]:
-    """w <- w - lr grad L(w + rho g / |g|) with g = grad L(w)."""
+    """w <- w - lr grad L(w + rho g / |g|) with g = grad L(w); the library takes |g| in float32."""
     from pytorch_optimizer import SAM
 
     return [SAM(parameters, torch.optim.SGD, rho=rho, lr=lr)]
