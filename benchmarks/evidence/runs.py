@@ -43,6 +43,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "the smaller over the larger of the median readings of the third and the last quarter",
     ),
     "late_preconditioned_ratio": ("thresholds", "late median of the preconditioned sharpness over the threshold"),
+    "late_preconditioned_settled": ("fraction", "as late_sharpness_settled, of the preconditioned sharpness"),
     "late_sam_ratio": ("thresholds", "late median of the sharpness over the SAM edge of its own gradient norm"),
     "late_batch_sharpness_ratio": ("thresholds", "late median of E[g'Hg]/E[g'g] over minibatches, over the threshold"),
     "late_batch_mean_ratio": ("thresholds", "the same with the mean of the ratios, E[g'Hg / g'g]"),
@@ -153,10 +154,10 @@ def _late_columns(series: dict[str, pd.Series], settings: dict, threshold: float
     sharpness = series.get("sharpness")
     if sharpness is None:
         return {}
-    late = _late(sharpness, steps)
-    columns = {"late_sharpness": late.median()}
-    quarters = late[late.index < 0.75 * steps].median(), late[late.index >= 0.75 * steps].median()
-    columns["late_sharpness_settled"] = min(quarters) / max(quarters)
+    columns = {
+        "late_sharpness": _late(sharpness, steps).median(),
+        "late_sharpness_settled": _settled(sharpness, steps),
+    }
     met = sharpness  # in units of the threshold that the optimizer meets
     if settings["optimizer"]["name"] == "sam":
         rho, lr = settings["optimizer"]["rho"], settings["optimizer"]["lr"]
@@ -170,6 +171,7 @@ def _late_columns(series: dict[str, pd.Series], settings: dict, threshold: float
         columns["late_sharpness_ratio"] = columns["late_sharpness"] / threshold
     if "preconditioned_sharpness" in series:
         columns["late_preconditioned_ratio"] = _late(met, steps).median()
+        columns["late_preconditioned_settled"] = _settled(met, steps)
     edge = _edge_step(met)
     if edge is not None:
         columns["edge_step"] = edge
@@ -237,6 +239,12 @@ def _central_columns(series: dict[str, pd.Series], steps: int) -> dict:
 
 def _late(values: pd.Series, steps: int) -> pd.Series:
     return values[values.index >= steps / 2]
+
+
+def _settled(values: pd.Series, steps: int) -> float:
+    late = _late(values, steps)
+    quarters = late[late.index < 0.75 * steps].median(), late[late.index >= 0.75 * steps].median()
+    return min(quarters) / max(quarters)
 
 
 def _late_square(series: dict[str, pd.Series], steps: int) -> float:

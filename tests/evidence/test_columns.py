@@ -139,6 +139,13 @@ def test_a_settled_sharpness_is_told_from_one_that_moves():
     assert row({"sharpness": [1.0, 1.0, 20.0, 10.0, 10.0]}).late_sharpness_settled == 0.5
 
 
+def test_a_preconditioned_sharpness_that_starts_above_its_threshold_can_have_settled():
+    series = {"sharpness": [9.0, 1.0, 20.0, 10.0, 10.0], "preconditioned_sharpness": [90.0, 50.0, 40.0, 30.0, 30.0]}
+    mine = row(series)
+    assert pd.isna(mine.edge_step)
+    assert mine.late_preconditioned_settled == 0.75
+
+
 def long(**by_configuration):
     rows = [
         {"configuration": name, "seed": seed, "sharpening": value}
