@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,11 @@ class Workspace:
 
     def start(self, *command, stderr=subprocess.DEVNULL, **environment) -> subprocess.Popen:
         env = self.environment(**environment)
-        return subprocess.Popen(command, cwd=self.path, env=env, stdout=subprocess.DEVNULL, stderr=stderr)
+        # A test run in the background ignores interrupts, and so would what it starts.
+        hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(
+            command, cwd=self.path, env=env, stdout=subprocess.DEVNULL, stderr=stderr, preexec_fn=hears
+        )
 
     def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess:
         env = self.environment(**environment)

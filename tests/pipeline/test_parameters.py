@@ -66,8 +66,8 @@ STUDY = "progressive_sharpening"
             "must be float",
         ),
         (
-            "batch_size: 8, steps: 16000",
-            "batch_size: 2000, steps: 16000",
+            "batch_size: 8, steps: 48000",
+            "batch_size: 2000, steps: 48000",
             f"{STUDY}.comparisons.sgd-b8",
             "exceeds the 1000",
         ),
