@@ -89,7 +89,7 @@ print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks
 
 
 @pytest.mark.parametrize(
-    "configuration", ["lr-low", "adam-09", "sam-01", "small-lr-mid", "sgd-b8", "edge-balanced", "muon"]
+    "configuration", ["lr-high", "adam-09", "sam-01", "small-lr-mid", "sgd-b8", "edge-balanced", "muon"]
 )
 def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
     import numpy as np
@@ -99,7 +99,7 @@ def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
     pixels = rng.integers(0, 16, (32, 1, 4, 4)).astype(np.uint8)
     np.savez(tmp_path / "images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
     study = parameters.load(ROOT / "params.quick.yaml").progressive_sharpening
-    name = configuration if configuration in study.named else "lr-low"
+    name = configuration if configuration in study.named else "lr-high"
     settings = study.settings(name)
     if configuration != name:
         settings["optimizer"] = {"name": configuration, "lr": 0.01}

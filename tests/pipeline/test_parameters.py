@@ -127,8 +127,7 @@ def test_an_exponent_without_a_dot_is_a_number_here_and_in_dvc(tmp_path):
 def test_the_shipped_profiles_are_valid_and_alike_in_structure(profile):
     study = parameters.load(ROOT / profile).progressive_sharpening
     reference = parameters.load(ROOT / "params.yaml").progressive_sharpening
-    assert set(study.configurations) == set(reference.configurations)
-    # The quick profile runs a few of the others.
+    # The quick profile runs a few of the reference's.
     assert set(study.named) <= set(reference.named)
     assert len(study.seeds) >= 3
 
