@@ -15,6 +15,7 @@ from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
 from pipelines import doctor, parameters, rebuild, store
 from pipelines.sources import DataError
+from pipelines.stages.judge import computed_tables
 
 CLAIMS = Path("claims.yaml")
 TABLES = Path("results/tables")
@@ -77,7 +78,7 @@ def repro(parsed: argparse.Namespace) -> int:
     claims = register.load(CLAIMS)
     stages = rebuild.training_stages(checked)
     claim, then = None, []  # after the training stages: everything
-    if parsed.target in checked.studies:
+    if parsed.target in {stage.study for stage in stages}:
         stages = [stage for stage in stages if stage.study == parsed.target]
         then = [f"pipelines/{parsed.target}/dvc.yaml", "draw"]
     elif parsed.target == "timings":
@@ -228,9 +229,7 @@ def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: 
             if configuration in wanted:
                 parts.append(run_rows(*load_stage(Path("runs") / study / configuration / stack)))
     tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
-    for table in ("stability_thresholds", "catapult"):
-        if (TABLES / f"{table}.csv").is_file():
-            tables[table] = pd.read_csv(TABLES / f"{table}.csv")
+    tables |= computed_tables(TABLES)
     checks = register.judge({name: claims[name]}, tables, checked.data.source)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")
@@ -250,7 +249,7 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     if name.lower() not in by_lower:
         raise register.ClaimsError(
             f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; "
-            "studies are progressive_sharpening, timings"
+            "studies are progressive_sharpening, deep_linear, timings"
         )
     return by_lower[name.lower()]
 
@@ -259,7 +258,8 @@ def _stages(claim: register.Claim) -> set[str]:
     """The configurations that a claim's checks rest on, and the stages apart from training."""
     estimators = {check.estimator.name for check in claim.checks.values()}
     apart = {"threshold": "thresholds", "catapult": "catapult"}
-    return claim.configurations | {apart[name] for name in estimators & set(apart)}
+    experiments = {check.estimator.model_extra.get("experiment") for check in claim.checks.values()} - {None}
+    return claim.configurations | experiments | {apart[name] for name in estimators & set(apart)}
 
 
 def _go_to_root() -> None:

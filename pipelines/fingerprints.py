@@ -42,6 +42,13 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
         *(_entry("architectures", name) for name in ("two_layer", "deep_linear")),
         _entry("optimizers", "sgd"),
     ]
+    for name, settings in parameters.deep_linear.experiments.items():
+        students = [student["optimizer"]["name"] for student in settings.get("systems", {}).values()]
+        roots["deep_linear", name] = [
+            f"{PACKAGE}.studies.deep_linear.{name}",
+            *(_entry("architectures", entry) for entry in ("deep_linear", "bias_free_mlp")),
+            *(_entry("optimizers", entry) for entry in sorted({"sgd", "muon", *students})),
+        ]
     timed = roots["progressive_sharpening", parameters.timings.configuration]
     for name in ("eigensolvers", "training_step"):
         roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]

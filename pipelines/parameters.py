@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -139,6 +139,93 @@ class Catapult(_Strict):
     resolution: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Solutions(_Strict):
+    lr: Positive
+    time: Positive
+    u0: Positive
+    scale: Positive
+    growth_lr: Positive
+    escape_u0: Annotated[list[Positive], Field(min_length=2)]
+    escape_lr: Positive
+
+
+class Conservation(_Strict):
+    lrs: Annotated[list[Positive], Field(min_length=2)]
+    time: Positive
+    scale: Positive
+    parsimony_lr: Positive
+    parsimony_steps: Count
+
+
+class Student(_Strict):
+    activation: Name | None
+    scale: Positive
+    optimizer: Optimizer
+    steps: Count
+
+
+class Muon(_Strict):
+    lr: Positive
+    scale: Positive
+    steps: Count
+
+
+class Waypoints(_Strict):
+    systems: Annotated[dict[Name, Student], Field(min_length=1)]
+    rising: list[Name]
+    muon: Muon
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in self.rising:
+            registry.require(name, list(self.systems), "system")
+        return self
+
+
+class Completion(_Strict):
+    size: Count
+    rank: Count
+    observed: Count
+    init: Positive
+    lr: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    steps: Count
+
+    @model_validator(mode="after")
+    def _incomplete(self):
+        if not (self.rank <= self.size and self.observed < self.size**2):
+            raise ValueError(
+                f"a {self.size} x {self.size} matrix cannot have rank {self.rank} and {self.observed} entries observed"
+            )
+        return self
+
+
+class Kernels(_Strict):
+    lr: Positive
+    time: Positive
+    product: Positive
+    alignment_lr: Positive
+    alignment_steps: Count
+    scale: Positive
+    large_scale: Positive
+    colour: Positive
+
+
+class DeepLinear(_Strict):
+    """One field an experiment, a stage each."""
+
+    seeds: Annotated[list[int], Field(min_length=1)]
+    solutions: Solutions
+    conservation: Conservation
+    waypoints: Waypoints
+    completion: Completion
+    kernels: Kernels
+
+    @property
+    def experiments(self) -> dict[str, dict]:
+        """The settings of each experiment, as plain data."""
+        return self.model_dump(exclude={"seeds"})
+
+
 class ProgressiveSharpening(_Strict):
     stacks: Annotated[list[int | str], Field(min_length=1)]
     defaults: dict[str, Any]
@@ -202,6 +289,7 @@ class Parameters(_Strict):
     data: Data
     compute: Compute
     progressive_sharpening: ProgressiveSharpening
+    deep_linear: DeepLinear
     timings: Timings
 
     @property
@@ -291,8 +379,14 @@ def _explain(model, fault: dict) -> str:
 
 
 def _fields(model, location) -> list[str]:
+    annotation = model
     for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        else:
+            annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if get_origin(annotation) is dict:
+            continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -75,6 +75,10 @@ def training_stages(parameters: Parameters) -> list[TrainingStage]:
                 name = f"{'compare' if configuration in settings.comparisons else 'control'}@{configuration}"
             stages.append(TrainingStage(f"{pipeline}:{name}", study, configuration, stack, weight))
         stages += [TrainingStage(f"{pipeline}:{name}", study, name, "", 1.0) for name in ("thresholds", "catapult")]
+    stages += [
+        TrainingStage(f"pipelines/deep_linear/dvc.yaml:compute@{name}", "deep_linear", name, "", 1.0)
+        for name in parameters.deep_linear.experiments
+    ]
     return sorted(stages, key=lambda stage: -stage.weight)
 
 

@@ -256,6 +256,8 @@ def _judge_check(check: Check, tables: Tables, source: str) -> dict:
     shortfall = _shortfall(check.protocol, estimate.runs, source)
     if shortfall:
         outcome, reason = "toy", shortfall
+    elif estimate.exact and not len(values):
+        outcome, reason = "inconclusive", "the computation gave no value"
     elif not estimate.exact and len(values) < FEWEST_SEEDS:
         outcome, reason = "inconclusive", f"{len(values)} seeds gave a value, {FEWEST_SEEDS} needed"
     elif not regime_met:
@@ -268,7 +270,7 @@ def _judge_check(check: Check, tables: Tables, source: str) -> dict:
 
 def _intervals(estimate: Estimate, values: np.ndarray) -> tuple[Interval | None, Interval | None]:
     if estimate.exact:
-        point = Interval(values[0], values[0])
+        point = Interval(values[0], values[0]) if len(values) else None
         return point, point
     return t_interval(values, 0.90), t_interval(values, 0.95)
 

@@ -70,6 +70,15 @@ def catapult(tables: Tables, *, system: str, column: str) -> Estimate:
     return Estimate(rows[column].to_numpy(float), "")
 
 
+def computed(tables: Tables, *, experiment: str, system: str, quantity: str) -> Estimate:
+    """A quantity of one system of an experiment on deep linear networks, seed by seed; exact where it has no seed."""
+    table = _table(tables, f"deep_linear/{experiment}")
+    rows = table[(table["system"] == system) & (table["quantity"] == quantity)]
+    if rows.empty:
+        raise NotRun(f"no {quantity!r} of {system!r} in deep_linear/{experiment}.csv")
+    return Estimate(rows["value"].to_numpy(float), "", exact=bool(rows["seed"].isna().all()))
+
+
 def threshold(tables: Tables, *, optimizer: str) -> Estimate:
     """The measured stability threshold of an optimizer on a quadratic."""
     table = _table(tables, "stability_thresholds")
@@ -84,6 +93,7 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
     "exponent": exponent,
     "log_ratio": log_ratio,
     "catapult": catapult,
+    "computed": computed,
     "threshold": threshold,
 }
 

@@ -90,6 +90,13 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         "seeds.",
         ("E11",),
     ),
+    "deep_linear": (
+        "Deep linear networks and their nearest relatives. Smaller weights make the path greedier, whatever the "
+        "activation; gradient descent learns strong modes first, Muon weak ones; depth sets the power by which a mode "
+        "grows and the time it takes to leave the origin; and depth completes a matrix of low rank. Symbols are seeds, "
+        "bars 95 % intervals, lines the closed forms (top left: means).",
+        ("D6", "D3", "D4", "D7", "D11"),
+    ),
     "eigensolvers": (
         "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
         "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "

@@ -10,7 +10,14 @@ from pipelines import parameters
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
-TABLES = ("catapult", "progressive_sharpening.long", "stability_thresholds")
+RUNS = "progressive_sharpening.long"
+COMPUTED = ("catapult", "stability_thresholds", "deep_linear/*")
+
+
+def computed_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables that no training run is behind, by file name without ``.csv``; those there are."""
+    paths = sorted(path for pattern in COMPUTED for path in folder.glob(f"{pattern}.csv"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
 
 
 @stage
@@ -21,7 +28,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     arguments = parser.parse_args()
     register = claims.load(arguments.claims)
-    tables = {name: pd.read_csv(arguments.tables / f"{name}.csv") for name in TABLES}
+    tables = {RUNS: pd.read_csv(arguments.tables / f"{RUNS}.csv"), **computed_tables(arguments.tables)}
     checks = claims.judge(register, tables, parameters.load().data.source)
     write_csv(arguments.tables / "claims.csv", checks)
     metrics = {}

@@ -196,6 +196,9 @@ def test_an_exact_check_has_no_interval(tmp_path):
         checks = register.judge(claim, {"stability_thresholds": table}, "digits")
         assert checks.verdict.item() == word
         assert (checks.n.item(), pd.isna(checks.ci95_low.item())) == (1, True)
+    table = pd.DataFrame({"optimizer": ["gd"], "stability_threshold": [np.nan]})
+    checks = register.judge(claim, {"stability_thresholds": table}, "digits")
+    assert (checks.verdict.item(), checks.reason.item()) == ("inconclusive", "the computation gave no value")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence.estimators import NotRun, catapult, log_ratio
+from benchmarks.evidence.estimators import NotRun, catapult, computed, log_ratio
 from benchmarks.evidence.runs import run_rows
 from benchmarks.theory import stability
 
@@ -168,3 +168,16 @@ def test_the_catapults_boundaries_are_read_by_system():
     assert list(catapult({"catapult": table}, system="linear", column="monotone_boundary").values) == [2.0, 2.1]
     with pytest.raises(NotRun, match="quadratic"):
         catapult({"catapult": table}, system="quadratic", column="monotone_boundary")
+
+
+def test_a_computed_quantity_is_exact_where_it_has_no_seed():
+    rows = [("drawn", 1, "error", 0.1), ("drawn", 2, "error", 0.2), ("known", None, "error", 0.3)]
+    tables = {"deep_linear/solutions": pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"])}
+    drawn = computed(tables, experiment="solutions", system="drawn", quantity="error")
+    assert (list(drawn.values), drawn.exact) == ([0.1, 0.2], False)
+    known = computed(tables, experiment="solutions", system="known", quantity="error")
+    assert (list(known.values), known.exact) == ([0.3], True)
+    with pytest.raises(NotRun, match="'slope' of 'drawn'"):
+        computed(tables, experiment="solutions", system="drawn", quantity="slope")
+    with pytest.raises(NotRun, match="kernels"):
+        computed(tables, experiment="kernels", system="drawn", quantity="error")

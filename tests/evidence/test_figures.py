@@ -18,7 +18,9 @@ from pipelines import parameters
 ROOT = Path(__file__).parents[2]
 SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
 CONFIGURATIONS = {**SETTINGS.configurations, **SETTINGS.comparisons, **SETTINGS.controls}
-TRAINED = sorted(set(figures.FIGURES) - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
+TRAINED = sorted(
+    set(figures.FIGURES) - {"stability_thresholds", "catapult", "deep_linear", "eigensolvers"}
+)  # from runs
 
 
 def long(diverged=0):
@@ -52,6 +54,21 @@ def eigensolvers():
     return pd.DataFrame(rows, columns=columns)
 
 
+def deep_linear():
+    quantities = {
+        "waypoints": [("linear-1e-3", "waypoint_score"), ("linear-1e-3", "scale"), ("muon-depth-2", "timing_slope")],
+        "solutions": [("depth-2", "growth_exponent"), ("depth-3", "escape_slope")],
+        "completion": [("depth-2", "error"), ("nuclear", "error")],
+    }
+    return {
+        f"deep_linear/{name}": pd.DataFrame(
+            [(system, seed, quantity, 0.1 * seed) for system, quantity in rows for seed in (1, 2, 3)],
+            columns=["system", "seed", "quantity", "value"],
+        )
+        for name, rows in quantities.items()
+    }
+
+
 @cache
 def tables():
     systems = ("linear", "relu", "recursion", "one-layer")
@@ -63,6 +80,7 @@ def tables():
             {"optimizer": ["gd"], "stability_threshold": 200.0, "learning_rate": 0.01}
         ),
         "timings/eigensolvers": eigensolvers(),
+        **deep_linear(),
     }
     return known | {"claims": claims.judge(claims.load(ROOT / "claims.yaml"), known, "cifar10")}
 
@@ -197,3 +215,8 @@ def test_a_claim_lists_its_runs_and_what_it_judges_in_them(page):
 
 def test_nothing_is_left_open():
     assert not matplotlib.pyplot.get_fignums()
+
+
+def test_without_deep_linear_networks_their_figure_is_a_sentence(tmp_path):
+    given = {name: table for name, table in tables().items() if not name.startswith("deep_linear")}
+    assert "No run of claims D1 to D11" in text(tmp_path, "deep_linear", given, drawn_curves())

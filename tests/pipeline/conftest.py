@@ -58,6 +58,19 @@ progressive_sharpening:
   thresholds:
     gd: {name: sgd, lr: 0.01}
   catapult: {width: 64, steps: 120, resolution: 0.1}
+deep_linear:
+  seeds: [1, 2, 3]
+  solutions: {lr: 0.01, time: 1.0, u0: 0.1, scale: 0.3, growth_lr: 0.02, escape_u0: [1e-2, 1e-1], escape_lr: 0.2}
+  conservation: {lrs: [0.02, 0.01], time: 0.1, scale: 0.5, parsimony_lr: 0.02, parsimony_steps: 5}
+  waypoints:
+    systems:
+      one-layer: {activation: none, scale: 1e-3, optimizer: {name: sgd, lr: 0.05}, steps: 100}
+    rising: []
+    muon: {lr: 0.05, scale: 1e-3, steps: 20}
+  completion: {size: 8, rank: 1, observed: 30, init: 1e-2, lr: [1.0, 0.5, 0.2], steps: 20}
+  kernels:
+    {lr: 0.01, time: 0.2, product: 0.1, scale: 0.1, large_scale: 1.0, colour: 2.0, alignment_lr: 0.05,
+     alignment_steps: 50}
 timings: {threads: 1, configuration: lr-low, seed: 1, warmup: 2, refreshes: 1, repeats: 1, target: 1e-3}
 """
 

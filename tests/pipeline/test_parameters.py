@@ -39,8 +39,13 @@ STUDY = "progressive_sharpening"
         ("lr: 0.03}, steps: 800", "lr: 0.03, momentum: 1}, steps: 800", "lr-mid.optimizer", "must be in [0, 1)"),
         ("name: sgd}\n", "name: sdg}\n", f"{STUDY}.defaults.optimizer", "did you mean 'sgd'?"),
         ("name: mlp", "name: mpl", f"{STUDY}.defaults.architecture", "did you mean 'mlp'?"),
-        ("activation: tanh", "activatoin: tanh", f"{STUDY}.defaults.architecture", "did you mean 'activation'?"),
-        (", activation: tanh", "", f"{STUDY}.defaults.architecture", "needs the option 'activation'"),
+        (
+            "200], activation: tanh",
+            "200], activatoin: tanh",
+            f"{STUDY}.defaults.architecture",
+            "did you mean 'activation'?",
+        ),
+        ("200], activation: tanh", "200]", f"{STUDY}.defaults.architecture", "needs the option 'activation'"),
         ("hidden: [200, 200]", "hidden: [200, 0]", f"{STUDY}.defaults.architecture", "hidden must be at least 1"),
         ("loss: mse", "loss: mae", f"{STUDY}.defaults.loss", "'mae'"),
         (

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.figures import comparisons, flows, levels, thresholds, timings
+from benchmarks.evidence.figures import comparisons, flows, levels, modes, thresholds, timings
 from benchmarks.evidence.figures.drawing import Tables
 
 Draw = Callable[[Tables, pd.DataFrame], Figure]
@@ -31,6 +31,7 @@ FIGURES: dict[str, Draw] = {
         flows.central_flow,
         comparisons.batch_sharpness,
         comparisons.sharpening_modifiers,
+        modes.deep_linear,
         timings.eigensolvers,
     )
 }

@@ -1,0 +1,102 @@
+"""Matrix completion: depth against the nuclear norm (D7). Protocol of Arora et al. 2019, their sizes, synthetic
+matrices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.lab import architectures
+from benchmarks.lab.problem import Problem
+from benchmarks.studies.deep_linear import COLUMNS
+from benchmarks.studies.deep_linear.simulation import descend, flat, gaussian_factors
+
+
+def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
+    """Quantities: ``error`` (|W - M|_F / |M|_F), ``effective_rank`` (exp of the entropy of the singular values'
+    shares) and ``misfit`` (the same norm on the observed entries) of ``nuclear``, ``depth-1``, ``depth-2`` and
+    ``depth-3``; ``log_error_ratio`` and ``log_rank_ratio`` of ``depth-2/depth-3`` and ``nuclear/depth-2``.
+
+    Args:
+        settings: ``size`` and ``rank`` of the square matrix, ``observed`` entries, ``init`` (the factors have
+        singular values near init^(1 / depth)),
+            ``lr`` by depth and ``steps``.
+    """
+    rows: list[tuple] = []
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        size, rank = settings["size"], settings["rank"]
+        whole = generator.standard_normal((size, rank)) @ generator.standard_normal((rank, size)) / rank**0.5
+        noise = generator.standard_normal((size, size))
+        seen = (generator.permutation(size * size) < settings["observed"]).reshape(size, size)
+        found = {"nuclear": nuclear_norm_minimizer(whole, seen)}
+        for depth in (1, 2, 3):
+            found[f"depth-{depth}"] = descended(whole, seen, depth, seed, settings)
+        for system, matrix in found.items():
+            rows += [
+                (system, seed, "error", np.linalg.norm(matrix - whole) / np.linalg.norm(whole)),
+                (system, seed, "effective_rank", effective_rank(matrix)),
+                (system, seed, "misfit", np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])),
+            ]
+        for worse, better in (("depth-2", "depth-3"), ("nuclear", "depth-2"), ("depth-1", "depth-2")):
+            errors = [np.linalg.norm(found[name] - whole) for name in (worse, better)]
+            ranks = [effective_rank(found[name]) for name in (worse, better)]
+            pair = f"{worse}/{better}"
+            rows.append((pair, seed, "log_error_ratio", np.log(errors[0] / errors[1])))
+            rows.append((pair, seed, "log_rank_ratio", np.log(ranks[0] / ranks[1])))
+        errors = [np.linalg.norm(descended(noise, seen, depth, seed, settings) - noise) for depth in (2, 3)]
+        rows.append(("noise", seed, "log_error_ratio", np.log(errors[0] / errors[1])))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def masked(outputs_NxC: Tensor, targets_Nx2C: Tensor) -> Tensor:
+    """Half the squared error over observed entries; the targets are values and, beside them, which are observed."""
+    values, seen = targets_Nx2C.chunk(2, dim=-1)
+    return 0.5 * (seen * (outputs_NxC - values)).square().sum(-1)
+
+
+def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settings: dict) -> np.ndarray:
+    """The product that gradient descent on the observed entries ends at."""
+    size = len(whole)
+    inputs = torch.eye(size, dtype=torch.float64)
+    targets = torch.from_numpy(np.concatenate([whole.T, seen.T], axis=1))
+    module = architectures.build("deep_linear", (size,), size, hidden=[size] * (depth - 1)).double()
+    start = gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))
+    path = descend(
+        Problem(module, inputs, targets, masked),
+        flat(start)[None],
+        steps=settings["steps"],
+        every=10**9,
+        optimizer={"name": "sgd", "lr": settings["lr"][depth - 1]},
+    )
+    if path.diverged:
+        return np.full((size, size), np.nan)
+    return size * path.maps_RxTxCxD[0, -1]
+
+
+def nuclear_norm_minimizer(whole: np.ndarray, seen: np.ndarray, iterations: int = 3000) -> np.ndarray:
+    """The matrix of least nuclear norm with the observed entries of ``whole``, by the alternating direction method.
+
+    Its threshold is the mean singular value of what is observed, which sets the speed and not the limit.
+    """
+    threshold = np.linalg.svd(np.where(seen, whole, 0), compute_uv=False).mean()
+    feasible, dual = np.where(seen, whole, 0.0), np.zeros_like(whole)
+    for _ in range(iterations):
+        left, s, right = np.linalg.svd(feasible - dual, full_matrices=False)
+        low_rank = (left * np.maximum(s - threshold, 0)) @ right
+        before, feasible = feasible, np.where(seen, whole, low_rank + dual)
+        dual += low_rank - feasible
+        if max(np.linalg.norm(feasible - before), np.linalg.norm(low_rank - feasible)) < 1e-7 * np.linalg.norm(whole):
+            break
+    return feasible
+
+
+def effective_rank(matrix: np.ndarray) -> float:
+    """exp(-sum p ln p) of the singular values' shares p (Roy and Vetterli 2007)."""
+    if not np.isfinite(matrix).all():
+        return np.nan
+    shares = np.linalg.svd(matrix, compute_uv=False)
+    shares = shares / shares.sum()
+    return float(np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum()))

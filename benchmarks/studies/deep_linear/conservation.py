@@ -1,0 +1,101 @@
+"""What gradient flow conserves, and where it moves: balancedness (D5) and the invariant subspace (D10)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.studies.deep_linear import COLUMNS
+from benchmarks.studies.deep_linear.simulation import (
+    descend,
+    flat,
+    gaussian_factors,
+    identity_design,
+    orthogonal,
+    problem,
+    target,
+    whitened_design,
+)
+
+SIZE, SPECTRUM = 10, (3.0, 2.0, 1.0)
+PARSIMONY_SIZE, DEPTH = 30, 3
+
+
+def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
+    """Quantities a system:
+
+        drift_exponent   slope of ln |(W_2' W_2 - W_1 W_1') at a fixed time - at the start| on ln lr; of its diagonal
+                         alone in "relu-diagonal"
+        moved            singular values of a layer that differ from its bulk (the median) by more than 1e-6 of it; the
+                         largest over the layers
+
+    Args:
+        settings: ``lrs`` and ``time`` of the drift; ``scale`` of its Gaussian initialization; ``parsimony_lr``,
+            ``parsimony_steps``.
+    """
+    rows: list[tuple] = []
+    goal = torch.from_numpy(target(0, SPECTRUM, SIZE))
+    inputs = whitened_design(0, 64, SIZE)
+    starts = torch.stack([flat(gaussian_factors(s, [SIZE, SIZE, SIZE], settings["scale"])) for s in seeds])
+    for system, activation, inside in (
+        ("linear", None, torch.ones(SIZE, SIZE)),
+        ("relu", "relu", 1 - torch.eye(SIZE)),
+        ("relu-diagonal", "relu", torch.eye(SIZE)),
+    ):
+        drifts = []
+        for lr in settings["lrs"]:
+            path = descend(
+                problem(inputs, inputs @ goal.T, [SIZE], activation),
+                starts,
+                steps=round(settings["time"] / lr),
+                every=10**9,
+                optimizer={"name": "sgd", "lr": lr},
+            )
+            change = imbalance(path.params_RxP) - imbalance(starts)
+            drifts.append((change * inside).flatten(1).norm(dim=1).numpy())
+        slopes = np.polyfit(np.log(settings["lrs"]), np.log(drifts), 1)[0]
+        rows += [(system, seed, "drift_exponent", slope) for seed, slope in zip(seeds, slopes)]
+
+    size = PARSIMONY_SIZE
+    inputs = identity_design(size)
+    whole = problem(inputs, inputs @ torch.from_numpy(target(0, SPECTRUM, size)).T, [size] * (DEPTH - 1))
+    for system, factors in (
+        ("orthogonal", lambda s: _orthogonal_factors(s, size, 1.0)),
+        ("orthogonal-small", lambda s: _orthogonal_factors(s, size, 0.1)),
+        ("gaussian", lambda s: gaussian_factors(s, [size] * (DEPTH + 1), 1.0)),
+    ):
+        path = descend(
+            whole,
+            torch.stack([flat(factors(seed)) for seed in seeds]),
+            steps=settings["parsimony_steps"],
+            every=10**9,
+            optimizer={"name": "sgd", "lr": settings["parsimony_lr"]},
+        )
+        for seed, params_P in zip(seeds, path.params_RxP):
+            layers = params_P.reshape(DEPTH, size, size)
+            rows.append((system, seed, "moved", max(moved(layer.numpy()) for layer in layers)))
+    # An orthogonal matrix plus one of this rank: twice as many of its singular values move.
+    rows += [
+        ("constructed", s, "moved", moved(_orthogonal_factors(s, size, 1.0)[0] + target(s, SPECTRUM, size)))
+        for s in seeds
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def imbalance(params_RxP: torch.Tensor) -> torch.Tensor:
+    """W_2' W_2 - W_1 W_1' of square two-layer networks: R x SIZE x SIZE."""
+    first, second = params_RxP.reshape(len(params_RxP), 2, SIZE, SIZE).unbind(1)
+    return second.mT @ second - first @ first.mT
+
+
+def moved(layer: np.ndarray) -> int:
+    """How many singular values differ from the median by more than 1e-6 of it."""
+    values = np.linalg.svd(layer, compute_uv=False)
+    bulk = np.median(values)
+    return int((np.abs(values - bulk) > 1e-6 * bulk).sum())
+
+
+def _orthogonal_factors(seed: int, size: int, scale: float) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return [scale * orthogonal(generator, size, size) for _ in range(DEPTH)]

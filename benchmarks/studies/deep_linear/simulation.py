@@ -1,0 +1,139 @@
+"""What the experiments on deep linear networks share: targets, initializations, and training that keeps the path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.measurements import Reading, Stateless
+from benchmarks.lab.problem import Problem
+from benchmarks.lab.training import train
+
+
+@dataclass(frozen=True)
+class Path:
+    """A stack's way.
+
+    Attributes:
+        steps_T: the updates made at each reading.
+        maps_RxTxCxD: the outputs' linear part, F' X / N, which for a linear network is its end-to-end matrix.
+        losses_RxT: on all data.
+        params_RxP: at the end.
+        diverged: the rows that left all bounds.
+    """
+
+    steps_T: np.ndarray
+    maps_RxTxCxD: np.ndarray
+    losses_RxT: np.ndarray
+    params_RxP: Tensor
+    diverged: tuple[int, ...]
+
+
+class LinearPart(Stateless):
+    """Keeps F' X / N of every reading; it records nothing."""
+
+    curvature = False
+
+    def __init__(self, inputs_NxD: Tensor, every: int):
+        self.inputs_NxD = inputs_NxD
+        self.every = every
+        self.steps: list[int] = []
+        self.maps: list[Tensor] = []
+        self.losses: list[Tensor] = []
+
+    def measure(self, reading: Reading) -> dict[str, Tensor]:
+        outputs_RxNxC = reading.point.outputs_RxNxC
+        self.steps.append(reading.step)
+        self.maps.append(outputs_RxNxC.mT @ self.inputs_NxD / len(self.inputs_NxD))
+        self.losses.append(reading.point.losses_R)
+        return {}
+
+
+def orthogonal(generator: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """A matrix with orthonormal columns (rows >= columns) or rows, uniformly distributed."""
+    if rows < columns:
+        return orthogonal(generator, columns, rows).T
+    q, r = np.linalg.qr(generator.standard_normal((rows, columns)))
+    return q * np.sign(np.diag(r))
+
+
+def target(seed: int, spectrum: Sequence[float], size: int) -> np.ndarray:
+    """A size x size matrix with these singular values and random singular vectors."""
+    generator = np.random.default_rng(seed)
+    rank = len(spectrum)
+    return (orthogonal(generator, size, rank) * np.array(spectrum)) @ orthogonal(generator, size, rank).T
+
+
+def identity_design(size: int) -> Tensor:
+    """As many examples as inputs, with covariance exactly the identity: sqrt(size) times the unit vectors."""
+    return size**0.5 * torch.eye(size, dtype=torch.float64)
+
+
+def whitened_design(seed: int, examples: int, size: int) -> Tensor:
+    """Gaussian inputs, then centred, with covariance made exactly the identity: examples x size."""
+    inputs = np.random.default_rng(seed).standard_normal((examples, size))
+    left, _, right = np.linalg.svd(inputs - inputs.mean(0), full_matrices=False)
+    return torch.from_numpy(examples**0.5 * left @ right)
+
+
+def aligned_factors(seed: int, target_CxC: np.ndarray, rank: int, u0: float, depth: int) -> list[np.ndarray]:
+    """Square balanced factors whose product is u0 on each of the target's leading modes and zero elsewhere.
+
+    Their inner bases are random.
+    """
+    left, _, right = np.linalg.svd(target_CxC)
+    generator = np.random.default_rng(seed)
+    size = len(target_CxC)
+    bases = [right[:rank].T, *(orthogonal(generator, size, rank) for _ in range(depth - 1)), left[:, :rank]]
+    return [u0 ** (1 / depth) * after @ before.T for before, after in zip(bases, bases[1:])]
+
+
+def gaussian_factors(seed: int, widths: Sequence[int], scale: float) -> list[np.ndarray]:
+    """Factors with entries N(0, scale^2 / fan-in), input side first."""
+    generator = np.random.default_rng(seed)
+    return [
+        scale * generator.standard_normal((fan_out, fan_in)) / fan_in**0.5
+        for fan_in, fan_out in zip(widths, widths[1:])
+    ]
+
+
+def flat(factors: Sequence[np.ndarray]) -> Tensor:
+    """Factors as one run's parameters: P."""
+    return torch.from_numpy(np.concatenate([factor.ravel() for factor in factors]))
+
+
+def problem(inputs_NxD: Tensor, targets_NxC: Tensor, hidden: Sequence[int], activation: str | None = None) -> Problem:
+    """The squared error of a bias-free network; a linear one without an ``activation``."""
+    options = {"name": "deep_linear", "hidden": hidden}
+    if activation is not None:
+        options = {"name": "bias_free_mlp", "hidden": hidden, "activation": activation}
+    module = architectures.build(input_shape=(inputs_NxD.shape[1],), outputs=targets_NxC.shape[1], **options).double()
+    return Problem(module, inputs_NxD, targets_NxC, "mse")
+
+
+def descend(
+    problem: Problem, params_RxP: Tensor, *, steps: int, every: int = 1, optimizer: dict, divergence: float = 1e6
+) -> Path:
+    """Train a stack and keep its path."""
+    (chunk,) = problem.chunks()
+    kept = LinearPart(chunk[0], every)
+    outcome = train(
+        problem,
+        params_RxP,
+        partial(optimizers.build, **optimizer),
+        seeds=range(len(params_RxP)),
+        steps=steps,
+        divergence=divergence,
+        measurements=[kept],
+    )
+    return Path(
+        np.array(kept.steps),
+        torch.stack(kept.maps, dim=1).numpy(),
+        torch.stack(kept.losses, dim=1).numpy(),
+        outcome.params_RxP,
+        tuple(outcome.diverged),
+    )

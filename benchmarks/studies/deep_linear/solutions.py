@@ -1,0 +1,143 @@
+"""Closed forms against gradient descent: sigmoid (D1), half times (D2), growth with depth (D3), escape (D4).
+
+All on one target; a seed draws a random initialization. An aligned one has nothing to draw but the bases between its
+factors, on which nothing depends: its quantities are computations, without a seed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.studies.deep_linear import COLUMNS
+from benchmarks.studies.deep_linear.simulation import (
+    Path,
+    aligned_factors,
+    descend,
+    flat,
+    gaussian_factors,
+    identity_design,
+    problem,
+    target,
+)
+from benchmarks.theory import deep_linear
+from benchmarks.theory.modes import Modes, growth_exponents, half_times
+
+SPECTRUM = (5.0, 3.0, 2.0, 1.0)
+SIZE = 10
+# A mode counts as aligned once it holds this share of its final strength.
+ALIGNED = 0.01
+
+
+def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
+    """Quantities a system:
+
+        sigmoid_error    sup over time and modes of |a_k - sigmoid| / s_k, from the initialization ("aligned") or from
+                         the reading at which the mode first holds 1 % of s_k ("random", "relu", ...)
+        half_time_ratio  median over modes of the half time over the closed form's, u0 read at the same reading
+        half_time_slope  the slope of ln t_k on ln s_k
+        growth_exponent  median over modes of `growth_exponents`
+        escape_slope     depth 2: slope of 2 s t on ln(1 / u0); deeper: slope of ln t on ln u0
+
+    Args:
+        settings: ``lr`` and ``time`` (of the flow) of the two-layer runs, ``u0`` of the aligned ones, ``scale`` of the
+            random ones, ``growth_lr``; ``escape_u0``, ``escape_lr``.
+    """
+    rows: list[tuple] = []
+    goal = target(0, SPECTRUM, SIZE)
+    modes = Modes.of(goal, len(SPECTRUM))
+    inputs = identity_design(SIZE)
+    targets = inputs @ torch.from_numpy(goal).T
+    lr, steps = settings["lr"], round(settings["time"] / settings["lr"])
+    scale = settings["scale"]
+
+    def compare(system: str, path: Path, drawn: Sequence[int | None]) -> None:
+        for seed, maps in zip(drawn, path.maps_RxTxCxD):
+            times, amplitudes = path.steps_T * lr, modes.amplitudes(maps)
+            error, ratio = against_sigmoid(times, amplitudes, modes.s_K, from_start=seed is None)
+            found = half_times(times, amplitudes, modes.s_K)
+            slope = np.polyfit(np.log(modes.s_K), np.log(found), 1)[0] if np.isfinite(found).all() else np.nan
+            rows.extend(
+                [
+                    (system, seed, "sigmoid_error", error),
+                    (system, seed, "half_time_ratio", ratio),
+                    (system, seed, "half_time_slope", slope),
+                ]
+            )
+
+    def aligned(depth: int, u0: float) -> torch.Tensor:
+        return flat(aligned_factors(0, goal, len(SPECTRUM), u0, depth))[None]
+
+    two_layers = {"steps": steps, "every": 5, "optimizer": {"name": "sgd", "lr": lr}}
+    compare("aligned", descend(problem(inputs, targets, [SIZE]), aligned(2, settings["u0"]), **two_layers), [None])
+    wide = problem(inputs, targets, [40])
+    starts = torch.stack([flat(gaussian_factors(s, [SIZE, 40, SIZE], scale)) for s in seeds])
+    compare("random", descend(wide, starts, **two_layers), seeds)
+    compare("random-large", descend(wide, starts / scale, **two_layers), seeds)
+    starts = torch.stack([flat(gaussian_factors(s, [SIZE, SIZE], scale)) for s in seeds])
+    compare("one-layer", descend(problem(inputs, targets, []), starts, **two_layers), seeds)
+
+    for depth in (1, 2, 3, 4):
+        growth_lr, u0 = settings["growth_lr"], settings["u0"]
+        # Until the weakest mode passes half.
+        longest = deep_linear.growth_time(depth, SPECTRUM[-1], u0, 0.5 * SPECTRUM[-1])
+        path = descend(
+            problem(inputs, targets, [SIZE] * (depth - 1)),
+            aligned(depth, u0),
+            steps=round(longest / growth_lr),
+            every=5,
+            optimizer={"name": "sgd", "lr": growth_lr},
+        )
+        powers = growth_exponents(path.steps_T * growth_lr, modes.amplitudes(path.maps_RxTxCxD[0]), modes.s_K)
+        rows.append((f"depth-{depth}", None, "growth_exponent", np.median(powers)))
+    rows += [(f"depth-{depth}", None, "escape_slope", escape_slope(depth, settings)) for depth in (2, 3, 4)]
+    u0s = settings["escape_u0"]
+    exact = [deep_linear.growth_time(3, 1.0, u0, 0.5) for u0 in u0s]
+    rows.append(("quadrature-3", None, "escape_slope", np.polyfit(np.log(u0s), np.log(exact), 1)[0]))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def against_sigmoid(
+    times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.ndarray, *, from_start: bool
+) -> tuple[float, float]:
+    """The largest error over s, and the median half-time ratio, of amplitudes against the sigmoid through one reading.
+
+    That reading is the first, or the mode's first at `ALIGNED` of s or more; inf and nan where a mode never gets there.
+    """
+    errors, ratios = [], []
+    for a_T, s in zip(amplitudes_TxK.T, s_K):
+        reached = np.flatnonzero(a_T >= ALIGNED * s)
+        first = 0 if from_start else (reached[0] if len(reached) else None)
+        if first is None or not 0 < a_T[first] < s:
+            return np.inf, np.nan
+        late_T = times_T[first:] - times_T[first]
+        errors.append(np.abs(a_T[first:] - deep_linear.sigmoid(late_T, s, a_T[first])).max() / s)
+        passed = np.flatnonzero(a_T[first:] >= s / 2)
+        predicted = deep_linear.half_time(s, a_T[first])
+        # The time of alignment is in both, as in the law for the whole.
+        crossed = np.interp(s / 2, a_T[first:][: passed[0] + 1], late_T[: passed[0] + 1]) if len(passed) else np.nan
+        ratios.append((times_T[first] + crossed) / (times_T[first] + predicted))
+    return float(max(errors)), float(np.median(ratios))
+
+
+def escape_slope(depth: int, settings: dict) -> float:
+    """How the half time of a single mode s = 1 depends on its initial amplitude."""
+    size, lr, u0s = 5, settings["escape_lr"], settings["escape_u0"]
+    goal = target(0, (1.0,), size)
+    inputs = identity_design(size)
+    path = descend(
+        problem(inputs, inputs @ torch.from_numpy(goal).T, [size] * (depth - 1)),
+        torch.stack([flat(aligned_factors(0, goal, 1, u0, depth)) for u0 in u0s]),
+        steps=round(deep_linear.growth_time(depth, 1.0, min(u0s), 0.9) / lr),
+        optimizer={"name": "sgd", "lr": lr},
+    )
+    modes = Modes.of(goal, 1)
+    times = []
+    for maps in path.maps_RxTxCxD:
+        a_T = modes.amplitudes(maps)[:, 0]
+        last = int(np.argmax(a_T >= 0.5)) + 1
+        times.append(np.interp(0.5, a_T[:last], path.steps_T[:last] * lr))
+    if depth == 2:
+        return float(np.polyfit(-np.log(u0s), 2 * np.array(times), 1)[0])
+    return float(np.polyfit(np.log(u0s), np.log(times), 1)[0])
