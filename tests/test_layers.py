@@ -123,3 +123,27 @@ def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
     checking = {"benchmarks.studies.settings"}
     imported = set(json.loads(done.stdout.splitlines()[-1])) - checking
     assert imported == set(fingerprints.fingerprint(roots, ROOT)["modules"]) - checking
+
+
+COMPUTE = """
+import json, sys
+from importlib import import_module
+from pipelines import parameters
+experiment, profile = sys.argv[1:]
+settings = parameters.load(profile).deep_linear.experiments[experiment]
+import_module(f"benchmarks.studies.deep_linear.{experiment}").run(settings, [1])
+print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
+"""
+
+
+@pytest.mark.parametrize("experiment", ["conservation", "waypoints"])
+def test_a_fingerprint_names_what_an_experiment_imports(experiment):
+    profile = str(ROOT / "params.quick.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", COMPUTE, experiment, profile], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    roots = fingerprints.configurations(parameters.load(profile))["deep_linear", experiment]
+    checking = {"benchmarks.studies.settings"}
+    imported = set(json.loads(done.stdout.splitlines()[-1])) - checking
+    assert imported <= set(fingerprints.fingerprint(roots, ROOT)["modules"])

@@ -48,10 +48,10 @@ def _greed(axes: Axes, table: pd.DataFrame) -> None:
             axes.plot(np.full(len(scores), scale), scores, marker, mec=color, **MARKER)
         axes.plot([], [], marker, mec=color, label=label, **MARKER)
     axes.text(1.0, 1.02, "through every saddle", ha="right", va="bottom", color=INK, fontsize="small")
-    axes.text(1.0, -0.02, "straight line, and a single layer", ha="right", va="top", color=INK, fontsize="small")
+    axes.text(7e-4, -0.02, "straight line, and a single layer", ha="left", va="top", color=INK, fontsize="small")
     axes.set_xscale("log")
     axes.set(xlabel="scale of the initial weights", ylabel="waypoint score C", ylim=(-0.25, 1.15))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.16))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.2))
 
 
 def _order(axes: Axes, table: pd.DataFrame) -> None:
@@ -71,7 +71,7 @@ def _order(axes: Axes, table: pd.DataFrame) -> None:
     axes.annotate(
         "s$^{1/2}$", (theory.muon_exponent(2), 0.6), xytext=(3, -3), textcoords="offset points", va="top", color=INK
     )
-    axes.set(xlabel="slope of ln(half time) on ln(strength), depth 2", xlim=(-1.1, 1.1))
+    axes.set(xlabel="slope of ln(half time)\non ln(strength), depth 2", xlim=(-1.1, 1.1))
 
 
 def _depth(axes: Axes, table: pd.DataFrame) -> None:
@@ -82,18 +82,20 @@ def _depth(axes: Axes, table: pd.DataFrame) -> None:
     growth = {depth: values(table, f"depth-{depth}", "growth_exponent") for depth in depths}
     escape = {depth: -values(table, f"depth-{depth}", "escape_slope") for depth in depths if depth > 2}
     for found, color, marker, label in (
-        (growth, PALETTE[0], "o", "growth, du/dt ∝ u$^p$ (s − u); dashed: 2 − 2/L"),
-        (escape, PALETTE[1], "s", "escape, t ∝ u$_0^{-p}$; dotted: 1 − 2/L"),
+        (growth, PALETTE[0], "o", "growth, u$^p$ (s − u)"),
+        (escape, PALETTE[1], "s", "escape time, u$_0^{-p}$"),
     ):
         for depth, powers in found.items():
             axes.plot(np.full(len(powers), depth), powers, marker, mec=color, **MARKER)
         axes.plot([], [], marker, mec=color, label=label, **MARKER)
+    axes.annotate("2 − 2/L", (3.1, theory.growth_exponent(3.1)), xytext=(0, -12), textcoords="offset points", color=INK)
+    axes.annotate("1 − 2/L", (3.1, 1 - 2 / 3.1), xytext=(0, -14), textcoords="offset points", color=INK)
     axes.set(xlabel="depth L", ylabel="power p", xticks=depths, ylim=(-0.15, 2.3))
     axes.legend(loc="upper left", fontsize="small")
 
 
 def _completion(axes: Axes, table: pd.DataFrame) -> None:
-    systems = {"depth-1": "depth 1", "nuclear": "least nuclear\nnorm", "depth-2": "depth 2", "depth-3": "depth 3"}
+    systems = {"depth-1": "depth 1", "nuclear": "nuclear\nnorm", "depth-2": "depth 2", "depth-3": "depth 3"}
     for place, system in enumerate(systems):
         errors = values(table, system, "error")
         axes.plot(np.full(len(errors), place), errors, "o", mec=PALETTE[0], **MARKER)
