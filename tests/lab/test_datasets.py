@@ -127,7 +127,14 @@ def test_inputs_too_small_for_the_poolings_are_refused(shape):
 
 
 def test_the_entries_of_a_package_are_its_files_that_build():
-    assert registry.entries(ARCHITECTURES) == ["bias_free_mlp", "cnn", "deep_linear", "mlp", "self_stabilization", "two_layer"]
+    assert registry.entries(ARCHITECTURES) == [
+        "bias_free_mlp",
+        "cnn",
+        "deep_linear",
+        "mlp",
+        "self_stabilization",
+        "two_layer",
+    ]
     measured = registry.entries(MEASUREMENTS)
     assert {"sharpness", "path", "central_flow", "batch_sharpness"} <= set(measured)
     assert not {"eigensolvers", "peers", "linear_stability", "__init__"} & set(measured)
