@@ -14,8 +14,8 @@ from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
 from pipelines import doctor, parameters, rebuild, store
+from pipelines.files import read_tables
 from pipelines.sources import DataError
-from pipelines.stages.judge import computed_tables
 
 CLAIMS = Path("claims.yaml")
 TABLES = Path("results/tables")
@@ -229,7 +229,7 @@ def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: 
             if configuration in wanted:
                 parts.append(run_rows(*load_stage(Path("runs") / study / configuration / stack)))
     tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
-    tables |= computed_tables(TABLES)
+    tables |= read_tables(TABLES, *register.COMPUTED)
     checks = register.judge({name: claims[name]}, tables, checked.data.source)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")

@@ -43,6 +43,12 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
 
 
+def read_tables(folder: Path, *patterns: str) -> dict[str, pd.DataFrame]:
+    """The CSV files below a folder that match a glob pattern, by their path in it without ``.csv``."""
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
+
+
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Zstandard parquet; equal tables give equal bytes with one version of pyarrow."""
     with replacing(path) as temporary:

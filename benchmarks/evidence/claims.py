@@ -17,6 +17,8 @@ from benchmarks.evidence.statistics import Interval, seeds_needed, t_interval, v
 from benchmarks.theory.stability import FORMULAS
 
 FEWEST_SEEDS = 3
+# The tables that checks rest on beside that of the runs.
+COMPUTED = ("catapult.csv", "stability_thresholds.csv", "deep_linear/*.csv")
 CHECK_COLUMNS = [
     "claim",
     "check",

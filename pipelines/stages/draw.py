@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.evidence import figures
-from pipelines.files import replacing
+from pipelines.files import read_tables, replacing
 from pipelines.stages import stage
 
 
@@ -18,8 +18,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=Path("results/curves/progressive_sharpening.parquet"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    paths = sorted(arguments.tables.rglob("*.csv"))
-    tables = {path.relative_to(arguments.tables).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
+    tables = read_tables(arguments.tables, "**/*.csv")
     curves = pd.read_parquet(arguments.curves)
     for name in arguments.figure:
         with replacing(arguments.out / f"{name}.svg") as temporary:

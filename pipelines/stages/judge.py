@@ -7,17 +7,10 @@ import pandas as pd
 
 from benchmarks.evidence import claims
 from pipelines import parameters
-from pipelines.files import write_csv, write_json
+from pipelines.files import read_tables, write_csv, write_json
 from pipelines.stages import stage
 
 RUNS = "progressive_sharpening.long"
-COMPUTED = ("catapult", "stability_thresholds", "deep_linear/*")
-
-
-def computed_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables that no training run is behind, by file name without ``.csv``; those there are."""
-    paths = sorted(path for pattern in COMPUTED for path in folder.glob(f"{pattern}.csv"))
-    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
 
 
 @stage
@@ -28,7 +21,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     arguments = parser.parse_args()
     register = claims.load(arguments.claims)
-    tables = {RUNS: pd.read_csv(arguments.tables / f"{RUNS}.csv"), **computed_tables(arguments.tables)}
+    tables = {RUNS: pd.read_csv(arguments.tables / f"{RUNS}.csv"), **read_tables(arguments.tables, *claims.COMPUTED)}
     checks = claims.judge(register, tables, parameters.load().data.source)
     write_csv(arguments.tables / "claims.csv", checks)
     metrics = {}

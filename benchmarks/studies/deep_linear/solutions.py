@@ -34,7 +34,7 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
     """Quantities a system:
 
         sigmoid_error    sup over time and modes of |a_k - sigmoid| / s_k, from the initialization ("aligned") or from
-                         the reading at which the mode first holds 1 % of s_k ("random", "relu", ...)
+                         the reading at which the mode first holds 1 % of s_k (the others)
         half_time_ratio  median over modes of the half time over the closed form's, u0 read at the same reading
         half_time_slope  the slope of ln t_k on ln s_k
         growth_exponent  median over modes of `growth_exponents`
