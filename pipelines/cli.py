@@ -13,6 +13,7 @@ from benchmarks.evidence import claims as register
 from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
+from benchmarks.lab import registry
 from pipelines import doctor, parameters, rebuild, store
 from pipelines.files import read_tables
 from pipelines.sources import DataError
@@ -20,6 +21,7 @@ from pipelines.sources import DataError
 CLAIMS = Path("claims.yaml")
 TABLES = Path("results/tables")
 REPORT = Path("results/report.html")
+IMAGES = Path("data/images.npz")
 QUICK = Path(".quick")
 # What the quick workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
 QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore")
@@ -64,6 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("explain", help="a claim: prediction, estimator, runs, cells, verdict")
     command.add_argument("claim")
     command.set_defaults(run=explain)
+
+    command = commands.add_parser(
+        "carry-over", help="where a network of your own stands on the ladder, beside its twin"
+    )
+    command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
+    command.add_argument("--seeds", type=_positive, default=3)
+    command.add_argument("--steps", type=_positive, default=None, help="at most; the rung's own if not given")
+    command.add_argument("--inputs", choices=("whitened", "raw", "images"), default="whitened")
+    command.set_defaults(run=carry_over)
 
     command = commands.add_parser("push", help="put the runs into the embedded store, pruned of superseded ones")
     command.set_defaults(run=push)
@@ -191,6 +202,49 @@ def explain(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def carry_over(parsed: argparse.Namespace) -> int:
+    import numpy as np
+    import torch
+
+    from benchmarks.evidence.carry_over import RECIPES, answer
+    from benchmarks.lab import datasets
+    from benchmarks.studies.low_rank_progression import rung
+    from benchmarks.studies.settings import resolve
+
+    checked = parameters.load()
+    if not IMAGES.is_file():
+        raise FileNotFoundError(f"{IMAGES} is missing: `dvc repro prepare` makes it")
+    sys.path.insert(0, os.environ.get("BENCH_FROM", "."))
+    dtype = getattr(torch, checked.compute.dtype)
+    torch.set_num_threads(checked.compute.threads)
+    with np.load(IMAGES) as arrays:
+        images = datasets.images(**arrays, dtype=dtype)
+    ladder = checked.low_rank_progression
+    asked: dict = {"architecture": {"name": parsed.factory}, "data": {"inputs": parsed.inputs}, "seeds": parsed.seeds}
+    if parsed.steps:
+        asked["steps"] = parsed.steps
+    for recipe, base in RECIPES.items():
+        registry.require(base, list(ladder.rungs), "rung")
+        settings = resolve(ladder.settings(base), asked)
+        scores, _ = rung.run(settings, images, range(1, parsed.seeds + 1), dtype)
+        row = answer(scores.assign(rung=recipe), {recipe: settings}).iloc[0]
+        print(f"{recipe} (as the rung {base}): {row.verdict}")
+        for label, name in (
+            ("waypoint score (P1)", "waypoint_score"),
+            ("sequentiality", "sequentiality"),
+            ("its twin's P1", "twin_waypoint_score"),
+            ("its twin's sequentiality", "twin_sequentiality"),
+            ("tracks its twin (P5)", "tracking"),
+        ):
+            print(
+                f"    {label:<26}{number(row[name]):>8}   95 % interval {span(row[f'{name}_low'], row[f'{name}_high'])}"
+            )
+        word = row.carry_over_waypoint_score_word
+        print(f"    {'carry-over of P1':<26}{number(row.carry_over_waypoint_score):>8}   {word}")
+        print(f"    {'visible share':<26}{number(row.visible_share):>8}   n = {row.n}, {row.censored} censored")
+    return 0
+
+
 def push(parsed: argparse.Namespace) -> int:
     dropped, megabytes = store.push()
     print(f"{store.STORE}: {megabytes:.1f} MB; {dropped} superseded entries dropped. Commit it with the results.")
@@ -249,7 +303,7 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     if name.lower() not in by_lower:
         raise register.ClaimsError(
             f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; "
-            "studies are progressive_sharpening, deep_linear, timings"
+            "studies are progressive_sharpening, deep_linear, low_rank_progression, timings"
         )
     return by_lower[name.lower()]
 
@@ -259,7 +313,8 @@ def _stages(claim: register.Claim) -> set[str]:
     estimators = {check.estimator.name for check in claim.checks.values()}
     apart = {"threshold": "thresholds", "catapult": "catapult"}
     experiments = {check.estimator.model_extra.get("experiment") for check in claim.checks.values()} - {None}
-    return claim.configurations | experiments | {apart[name] for name in estimators & set(apart)}
+    rungs = {rung for check in claim.checks.values() for rung in check.estimator.rungs}
+    return claim.configurations | experiments | rungs | {apart[name] for name in estimators & set(apart)}
 
 
 def _go_to_root() -> None:

@@ -49,6 +49,20 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
             *(_entry("architectures", entry) for entry in ("deep_linear", "bias_free_mlp")),
             *(_entry("optimizers", entry) for entry in sorted({"sgd", "muon", *students})),
         ]
+    roots["low_rank_progression", "output_scale"] = [
+        f"{PACKAGE}.studies.low_rank_progression.output_scale",
+        _entry("architectures", "bias_free_mlp"),
+        _entry("optimizers", "sgd"),
+    ]
+    for name in parameters.low_rank_progression.rungs:
+        rung = parameters.low_rank_progression.settings(name)
+        # Pilots are plain gradient descent.
+        used = {rung["optimizer"]["name"], *(["sgd"] if rung["edge"] is not None else [])}
+        roots["low_rank_progression", name] = [
+            f"{PACKAGE}.studies.low_rank_progression.rung",
+            _entry("architectures", rung["architecture"]["name"]),
+            *(_entry("optimizers", entry) for entry in sorted(used)),
+        ]
     timed = roots["progressive_sharpening", parameters.timings.configuration]
     for name in ("eigensolvers", "training_step"):
         roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]

@@ -226,6 +226,115 @@ class DeepLinear(_Strict):
         return self.model_dump(exclude={"seeds"})
 
 
+class ImagesData(_Strict):
+    """A rung's data from images."""
+
+    name: Literal["images"]
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    components: Annotated[int, Field(ge=2)]
+    inputs: Literal["whitened", "raw", "images"]
+    rotate: bool
+    labels: Literal["linear", "real", "residual", "random"]
+    spectrum: Literal["natural", "flat"]
+    swap: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
+    modes: Annotated[int, Field(ge=2)] | None
+    merge: Annotated[float, Field(gt=0, lt=1)]
+
+
+class PlantedData(_Strict):
+    """Gaussian inputs, and labels that are functions of single directions of them."""
+
+    name: Literal["planted"]
+    examples: Count
+    components: Count
+    spectrum: Annotated[list[Positive], Field(min_length=2)]
+    functions: list[Literal["he1", "he2"]]
+
+    @model_validator(mode="after")
+    def _matched(self):
+        if not len(self.functions) == len(self.spectrum) <= self.components:
+            raise ValueError(
+                f"{len(self.spectrum)} strengths need as many functions and no fewer components, "
+                f"got {len(self.functions)} and {self.components}"
+            )
+        return self
+
+
+class RungOptimizer(_Spec):
+    """An optimizer whose learning rate may be left to pilots."""
+
+    lr: Positive | None = None
+
+
+class Rung(_Strict):
+    """One resolved rung of the ladder."""
+
+    seeds: Annotated[int, Field(ge=2)]
+    data: Annotated[ImagesData | PlantedData, Field(discriminator="name")]
+    architecture: Architecture
+    linearized: bool
+    loss: Literal["mse", "cross_entropy"]
+    init: Positive | None
+    optimizer: RungOptimizer
+    edge: Annotated[float, Field(gt=0, le=1)] | None
+    follows_scale: bool
+    batch_size: Count | None
+    steps: Count
+    basis: Literal["data", "kernel"]
+    twin: bool
+    depth: Count | None
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if (self.edge is None) == (self.optimizer.lr is None):
+            raise ValueError("give the optimizer's lr, or an edge from which pilots find it, and not both")
+        # Checked with the learning rate that pilots would find.
+        Optimizer.model_validate({"lr": 1.0, **self.optimizer.model_dump(exclude_none=True)})
+        if self.linearized and self.twin:
+            raise ValueError("a linearized network has no twin here: set twin to false")
+        examples = self.data.images if self.data.name == "images" else self.data.examples
+        if self.batch_size and self.batch_size > examples:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {examples} examples")
+        return self
+
+
+class OutputScale(_Strict):
+    """The largest stable learning rate against an output multiplier."""
+
+    seeds: Annotated[int, Field(ge=2)]
+    images: Count
+    components: Count
+    width: Count
+    depths: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+    scales: list[Positive]
+    steps: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _both_regimes(self):
+        if min(sum(scale < 1 for scale in self.scales), sum(scale > 1 for scale in self.scales)) < 2:
+            raise ValueError("scales needs at least two below and two above 1, for a slope in each regime")
+        return self
+
+
+class LowRankProgression(_Strict):
+    """The ladder from textbook to practice, a rung a stage; and one experiment beside it."""
+
+    defaults: dict[str, Any]
+    rungs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    output_scale: OutputScale
+
+    @property
+    def experiments(self) -> dict[str, dict]:
+        """The settings of each experiment apart from the ladder, as plain data."""
+        return {"output_scale": self.output_scale.model_dump()}
+
+    def settings(self, name: str) -> dict:
+        """A rung, resolved, as plain data."""
+        return resolve(self.defaults, self.rungs[name])
+
+
 class ProgressiveSharpening(_Strict):
     stacks: Annotated[list[int | str], Field(min_length=1)]
     defaults: dict[str, Any]
@@ -290,6 +399,7 @@ class Parameters(_Strict):
     compute: Compute
     progressive_sharpening: ProgressiveSharpening
     deep_linear: DeepLinear
+    low_rank_progression: LowRankProgression
     timings: Timings
 
     @property
@@ -333,6 +443,10 @@ def load(path: Path | str = "params.yaml") -> Parameters:
             for name, overrides in getattr(study, group).items():
                 places = (("progressive_sharpening", group, name), ("progressive_sharpening", "defaults"))
                 _validated(Settings, resolve(study.defaults, overrides), places[0], faults, overrides, places[1])
+        ladder = parameters.low_rank_progression
+        for name, overrides in ladder.rungs.items():
+            places = ("low_rank_progression", "rungs", name), ("low_rank_progression", "defaults")
+            _validated(Rung, ladder.settings(name), places[0], faults, overrides, places[1])
         if parameters.timings.configuration not in study.configurations:
             fault = _unknown("configuration", parameters.timings.configuration, study.configurations)
             faults.append(f"timings.configuration: {fault}")
@@ -348,7 +462,7 @@ def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
         return model.model_validate(raw)
     except ValidationError as error:
         for fault in error.errors():
-            location = [str(part) for part in fault["loc"] if part != "[key]"]
+            location = _place(fault["loc"])
             # An unknown entry is found in its mapping, but the fault is in that mapping's name.
             key = [*location, "name"] if "unknown entry" in fault["msg"] else location
             inherited = overrides is not None and fault["type"] != "missing" and not _contains(overrides, key)
@@ -356,6 +470,15 @@ def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
                 f"{'.'.join([*(defaults_place if inherited else place), *location])}: {_explain(model, fault)}"
             )
         return None
+
+
+def _place(loc: tuple) -> list[str]:
+    """A fault's path in the file: without pydantic's own marks, one of which says which kind of data it was."""
+    return [
+        str(part)
+        for i, part in enumerate(loc)
+        if part != "[key]" and not (i and loc[i - 1] == "data" and part in ("images", "planted"))
+    ]
 
 
 def _contains(mapping: Any, location: list[str]) -> bool:
@@ -381,6 +504,11 @@ def _explain(model, fault: dict) -> str:
 def _fields(model, location) -> list[str]:
     annotation = model
     for part in location:
+        if len(get_args(annotation)) > 1 and get_origin(annotation) is not dict:
+            # One of several kinds of data, which the next part names.
+            kinds = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(annotation)}
+            annotation = model = kinds[part]
+            continue
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]
         else:

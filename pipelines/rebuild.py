@@ -79,6 +79,14 @@ def training_stages(parameters: Parameters) -> list[TrainingStage]:
         TrainingStage(f"pipelines/deep_linear/dvc.yaml:compute@{name}", "deep_linear", name, "", 1.0)
         for name in parameters.deep_linear.experiments
     ]
+    stages += [
+        TrainingStage(f"pipelines/low_rank_progression/dvc.yaml:{name}", "low_rank_progression", name, "", 1e5)
+        for name in parameters.low_rank_progression.experiments
+    ]
+    for name in parameters.low_rank_progression.rungs:
+        rung = parameters.low_rank_progression.settings(name)
+        address = f"pipelines/low_rank_progression/dvc.yaml:rung@{name}"
+        stages.append(TrainingStage(address, "low_rank_progression", name, "", rung["steps"] * rung["seeds"]))
     return sorted(stages, key=lambda stage: -stage.weight)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
+from benchmarks.evidence.carry_over import SWEEPS
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, NotRun, Tables
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.statistics import Interval, seeds_needed, t_interval, verdict
@@ -18,7 +19,13 @@ from benchmarks.theory.stability import FORMULAS
 
 FEWEST_SEEDS = 3
 # The tables that checks rest on beside that of the runs.
-COMPUTED = ("catapult.csv", "stability_thresholds.csv", "deep_linear/*.csv")
+COMPUTED = (
+    "catapult.csv",
+    "stability_thresholds.csv",
+    "deep_linear/*.csv",
+    "low_rank_progression.long.csv",
+    "low_rank_progression/*.csv",
+)
 CHECK_COLUMNS = [
     "claim",
     "check",
@@ -100,6 +107,15 @@ class Estimator(BaseModel):
         except TypeError as error:
             raise ValueError(f"estimator {self.name!r}: {error}") from None
         return self
+
+    @property
+    def rungs(self) -> set[str]:
+        """The ladder's rungs that it reads."""
+        given = self.model_extra
+        listed = [*given.get("rungs", ()), *(given.get("minus") or ()), *SWEEPS.get(given.get("sweep"), ())]
+        named = [given[key] for key in ("rung", "reference") if key in given]
+        terms = [term["rung"] for key in ("terms", "over") for term in given.get(key) or ()]
+        return {*listed, *named, *terms}
 
     def estimate(self, tables: Tables) -> Estimate:
         return ESTIMATORS[self.name](tables, **self.model_extra)

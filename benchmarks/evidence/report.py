@@ -97,6 +97,33 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         "bars 95 % intervals, lines the closed forms (top left: means).",
         ("D6", "D3", "D4", "D7", "D11"),
     ),
+    "carry_over_waterfall": (
+        "From the textbook's setting to practice, an axis at a time, in the registered order and in its reverse: what a "
+        "step costs depends on those before it. Bars are 95 % intervals over five seeds.",
+        ("Q1", "Q1-real", "Q2", "Q3"),
+    ),
+    "mode_trajectories": (
+        "How far each mode has come as the visible loss falls: network (solid), its linear twin (dashed), the closed "
+        "form of a deep linear network (dotted, left), and the straight line on which all modes move together (grey).",
+        ("Q9", "Q13"),
+    ),
+    "score_against_init": (
+        "The waypoint score against the end-to-end scale of the start, u0/s_1: symbols are seeds, lines means; dashed, "
+        "what the equation of a deep linear network says of the same modes, where they start below their strength. The "
+        "star is the default recipe.",
+        ("Q2", "Q16"),
+    ),
+    "effective_rank": (
+        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the same "
+        "start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. Means and "
+        "ranges over seeds.",
+        ("Q10",),
+    ),
+    "carry_over_ladder": (
+        "Every rung: the waypoint score of network (filled) and linear twin (open), and how closely it tracks its twin; "
+        "bars are 95 % intervals, dashed the registered bounds.",
+        ("Q1", "Q11", "Q14", "Q15"),
+    ),
     "eigensolvers": (
         "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
         "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "

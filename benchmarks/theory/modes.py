@@ -11,6 +11,7 @@ rank k one.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.integrate import solve_ivp
 from scipy.stats import kendalltau
 
 CLOCK_END = 0.95
@@ -18,38 +19,55 @@ CLOCK_END = 0.95
 
 @dataclass(frozen=True)
 class Modes:
-    """The singular triples of a target that stand above the noise.
+    """The singular triples of a target that stand above the noise, neighbours merged where their times are not apart.
 
     Attributes:
         target_CxD: T.
-        s_K, left_CxK, right_DxK: the K leading ones.
+        s_K: the root mean square of each mode's singular values; its singular value where nothing was merged.
+        sizes_K: how many singular triples each mode holds.
+        parts_KxCxD: their share of T.
     """
 
     target_CxD: np.ndarray
     s_K: np.ndarray
-    left_CxK: np.ndarray
-    right_DxK: np.ndarray
+    sizes_K: np.ndarray
+    parts_KxCxD: np.ndarray
 
     @classmethod
-    def of(cls, target_CxD: np.ndarray, count: int) -> "Modes":
+    def of(cls, target_CxD: np.ndarray, count: int, *, merge_from: float | None = None) -> "Modes":
         """The ``count`` leading modes of a target.
+
+        Args:
+            merge_from: an amplitude u0. Neighbours whose times of growth from it are not apart, (s_k / s_k+1 - 1)
+                ln(s_k / u0) < 2, are one mode. None merges nothing.
 
         Raises:
             ValueError: if it has not so many.
         """
         left, s, right = np.linalg.svd(target_CxD, full_matrices=False)
         rank = int((s > 1e-10 * s[0]).sum())
-        if count > rank:
+        if not 1 <= count <= rank:
             raise ValueError(f"{count} modes asked for, the target has {rank}")
-        return cls(target_CxD, s[:count], left[:, :count], right[:count].T)
+        groups = [[0]]
+        for k in range(count - 1):
+            apart = merge_from is None or (s[k] / s[k + 1] - 1) * np.log(s[k] / merge_from) >= 2
+            if apart:
+                groups.append([])
+            groups[-1].append(k + 1)
+        return cls(
+            target_CxD,
+            np.array([np.sqrt(np.square(s[group]).mean()) for group in groups]),
+            np.array([len(group) for group in groups]),
+            np.stack([(left[:, group] * s[group]) @ right[group] for group in groups]),
+        )
 
     def amplitudes(self, maps_TxCxD: np.ndarray) -> np.ndarray:
-        """a_k along a path: T x K."""
-        return np.einsum("ck,tcd,dk->tk", self.left_CxK, maps_TxCxD, self.right_DxK)
+        """a_k along a path, T x K: u_k' A v_k, or for merged modes <A, T_k> / (m s_k), which is s_k too at A = T."""
+        return np.einsum("kcd,tcd->tk", self.parts_KxCxD, maps_TxCxD) / (self.sizes_K * self.s_K)
 
-    def truncation(self, rank: int) -> np.ndarray:
-        """T_k, the best approximation of this rank (at most K): C x D."""
-        return (self.left_CxK[:, :rank] * self.s_K[:rank]) @ self.right_DxK[:, :rank].T
+    def truncation(self, count: int) -> np.ndarray:
+        """T_k, the sum of the ``count`` leading modes (at most K): C x D."""
+        return self.parts_KxCxD[:count].sum(0)
 
 
 def progress(maps_TxCxD: np.ndarray, target_CxD: np.ndarray) -> np.ndarray:
@@ -66,25 +84,47 @@ def clocked(progress_T: np.ndarray) -> np.ndarray:
 def waypoint_score(maps_TxCxD: np.ndarray, modes: Modes) -> float:
     """P1: C = 1 - (sum of delta_k) / (the same of a straight line from A_0 to T).
 
-    delta_k is the distance of closest approach to T_k, over |T|. The waypoints are the ranks k, below T's own, whose
-    T_k lies within the clock, that is, holds at most 95 % of |T|^2. 1: through every one; 0: straight; below 0: away
-    from them.
+    delta_k is the distance of closest approach to T_k; between two readings the path is taken to be straight. The
+    waypoints are the counts k of leading modes whose T_k lies within the clock, that is, holds at most 95 % of |T|^2.
+    1: through every one; 0: straight; below 0: away from them.
 
     Returns nan without a waypoint, or if the path is no longer than its start.
     """
     target, start = modes.target_CxD, maps_TxCxD[0]
     size = np.linalg.norm(target)
-    counted = maps_TxCxD[clocked(progress(maps_TxCxD, target))]
-    ranks = np.flatnonzero(np.cumsum(modes.s_K**2) <= CLOCK_END * size**2) + 1
-    chord = target - start
-    furthest = 1 - np.sqrt(1 - CLOCK_END)
-    path, line = 0.0, 0.0
-    for rank in ranks:
-        waypoint = modes.truncation(rank)
-        path += np.sqrt(np.square(counted - waypoint).sum((1, 2)).min()) / size
-        along = np.clip((chord * (waypoint - start)).sum() / np.square(chord).sum(), 0, furthest)
-        line += np.linalg.norm(start + along * chord - waypoint) / size
+    counted = within_clock(maps_TxCxD, target)
+    shares_K = np.square(np.linalg.norm(modes.parts_KxCxD, axis=(1, 2)))
+    counts = np.flatnonzero(np.cumsum(shares_K) <= CLOCK_END * size**2) + 1
+    straight = np.stack([start, start + (1 - np.sqrt(1 - CLOCK_END)) * (target - start)])
+    waypoints = [modes.truncation(count) for count in counts]
+    path, line = (sum(_distance_to(way, waypoint) for waypoint in waypoints) for way in (counted, straight))
     return float(1 - path / line) if line > 0 else np.nan
+
+
+def within_clock(maps_TxCxD: np.ndarray, target_CxD: np.ndarray) -> np.ndarray:
+    """The readings that count, and where the straight line to the next one passes the clock's end."""
+    phi_T = progress(maps_TxCxD, target_CxD)
+    last = int(clocked(phi_T).sum())
+    counted = maps_TxCxD[:last]
+    if 0 < last < len(maps_TxCxD):
+        before, step = maps_TxCxD[last - 1] - target_CxD, maps_TxCxD[last] - maps_TxCxD[last - 1]
+        # |before + c step|^2 = (1 - CLOCK_END) |A_0 - T|^2
+        a, b = np.square(step).sum(), (before * step).sum()
+        excess = np.square(before).sum() - (1 - CLOCK_END) * np.square(maps_TxCxD[0] - target_CxD).sum()
+        c = (-b - np.sqrt(max(b**2 - a * excess, 0.0))) / a
+        counted = np.concatenate([counted, maps_TxCxD[last - 1 : last] + c * step])
+    return counted
+
+
+def _distance_to(path_TxCxD: np.ndarray, point_CxD: np.ndarray) -> float:
+    """From a point to a path that is straight between its readings."""
+    offsets = (path_TxCxD - point_CxD).reshape(len(path_TxCxD), -1)
+    if len(offsets) == 1:
+        return float(np.linalg.norm(offsets[0]))
+    steps = np.diff(offsets, axis=0)
+    lengths = np.square(steps).sum(1)
+    along = np.clip(-(offsets[:-1] * steps).sum(1) / np.where(lengths > 0, lengths, 1), 0, 1)
+    return float(np.linalg.norm(offsets[:-1] + along[:, None] * steps, axis=1).min())
 
 
 def half_times(times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.ndarray) -> np.ndarray:
@@ -101,9 +141,9 @@ def half_times(times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.ndarray)
 
 
 def timing_slope(half_times_K: np.ndarray, s_K: np.ndarray) -> float:
-    """P2: the slope of ln t_k on ln s_k over the modes that passed half; nan from fewer than two."""
+    """P2: the slope of ln t_k on ln s_k over the modes that passed half; nan from fewer than two, or equal s_k."""
     passed = np.isfinite(half_times_K)
-    if passed.sum() < 2:
+    if passed.sum() < 2 or np.ptp(np.log(s_K[passed])) < 1e-6:
         return np.nan
     return float(np.polyfit(np.log(s_K[passed]), np.log(half_times_K[passed]), 1)[0])
 
@@ -164,22 +204,78 @@ def tracking(maps_TxCxD: np.ndarray, twin_TxCxD: np.ndarray, modes: Modes) -> fl
     """P5: 1 - int sum_k s_k^2 (a_k - a_k^twin)^2 dphi / int sum_k s_k^2 (a_k^null - a_k^twin)^2 dphi, a_k over s_k.
 
     Over phi in [0.02, 0.95], by the trapezoidal rule; the null is the straight line from zero, a = 1 - sqrt(1 - phi).
-    1 follows the twin's path, greedy or not; 0 is no closer to it than the straight line is.
+    1 follows the twin's path, greedy or not; 0 is no closer to it than the straight line is. Where the twin itself is
+    close to that line (`departure`) it says nothing.
 
     Returns nan if either path ends before the clock does.
     """
-    grid = np.linspace(0.02, CLOCK_END, 400)
-    paths = []
-    for maps in (maps_TxCxD, twin_TxCxD):
-        phi_T = np.maximum.accumulate(progress(maps, modes.target_CxD))
-        if phi_T[-1] < CLOCK_END:
-            return np.nan
-        # Where phi stands still or falls back, the first reading that had it counts.
-        phi, first = np.unique(phi_T, return_index=True)
-        shares = modes.amplitudes(maps) / modes.s_K
-        paths.append(np.stack([np.interp(grid, phi, shares[first, k]) for k in range(len(modes.s_K))], axis=1))
-    net, twin = paths
-    null = (1 - np.sqrt(1 - grid))[:, None]
-    weights_K = modes.s_K**2
-    distances = [np.trapezoid((weights_K * np.square(path - twin)).sum(1), grid) for path in (net, null)]
-    return float(1 - distances[0] / distances[1]) if distances[1] > 0 else np.nan
+    net, twin = _shares(maps_TxCxD, modes), _shares(twin_TxCxD, modes)
+    room = _distance(_STRAIGHT[:, None], twin, modes)
+    return float(1 - _distance(net, twin, modes) / room) if room > 0 else np.nan
+
+
+def departure(maps_TxCxD: np.ndarray, modes: Modes) -> float:
+    """How far a path is from the straight line, as `tracking` measures it: the root mean square of a_k / s_k.
+
+    Returns nan if the path ends before the clock does.
+    """
+    squares = _distance(_shares(maps_TxCxD, modes), _STRAIGHT[:, None], modes)
+    return float(np.sqrt(squares / ((_GRID[-1] - _GRID[0]) * (modes.sizes_K * modes.s_K**2).sum())))
+
+
+_GRID = np.linspace(0.02, CLOCK_END, 400)
+_STRAIGHT = 1 - np.sqrt(1 - _GRID)
+
+
+def _shares(maps_TxCxD: np.ndarray, modes: Modes) -> np.ndarray:
+    """a_k / s_k when phi first has each value of the grid, G x K; nan if it does not get that far."""
+    phi_T = np.maximum.accumulate(progress(maps_TxCxD, modes.target_CxD))
+    if not phi_T[-1] >= CLOCK_END:
+        return np.full((len(_GRID), len(modes.s_K)), np.nan)
+    phi, first = np.unique(phi_T, return_index=True)
+    shares = modes.amplitudes(maps_TxCxD) / modes.s_K
+    return np.stack([np.interp(_GRID, phi, shares[first, k]) for k in range(len(modes.s_K))], axis=1)
+
+
+def _distance(path_GxK: np.ndarray, other_GxK: np.ndarray, modes: Modes) -> float:
+    weights_K = modes.sizes_K * modes.s_K**2
+    return np.trapezoid((weights_K * np.square(path_GxK - other_GxK)).sum(1), _GRID)
+
+
+def shifted_concurrency(amplitudes_TxK: np.ndarray, draws: int = 50) -> float:
+    """N_act, every step alike, where each mode's changes are shifted circularly in time by amounts of their own.
+
+    What independent timing would give modes that take as long as these: a control for `concurrency`. Steps on which
+    less than a thousandth of the largest total change happens have no weight.
+    """
+    generator = np.random.default_rng(0)
+    moves = np.abs(np.diff(amplitudes_TxK, axis=0))
+    found = []
+    for _ in range(draws):
+        shifted = np.stack([np.roll(move, generator.integers(len(moves))) for move in moves.T], axis=1)
+        totals, squares = shifted.sum(1), np.square(shifted).sum(1)
+        moving = totals > 1e-3 * totals.max()
+        found.append(np.average(totals[moving] ** 2 / squares[moving], weights=totals[moving]))
+    return float(np.mean(found))
+
+
+def participation(matrices_TxCxD: np.ndarray) -> np.ndarray:
+    """The participation ratio of the squared singular values, (sum s^2)^2 / sum s^4: an effective rank, T."""
+    squares = np.square(np.linalg.svd(matrices_TxCxD, compute_uv=False))
+    return squares.sum(-1) ** 2 / np.square(squares).sum(-1)
+
+
+def followed(depth: int, times_T: np.ndarray, starts_K: np.ndarray, s_K: np.ndarray) -> np.ndarray:
+    """Amplitudes of independent modes under du/dt = L u^(2 - 2/L) (s - u) from these starts: T x K (D1, D3)."""
+    if len(times_T) == 1:
+        return starts_K[None]
+    power = 2 - 2 / depth
+
+    def slope(_: float, log_K: np.ndarray) -> np.ndarray:
+        u = np.exp(log_K)
+        return depth * u ** (power - 1) * (s_K - u)
+
+    solved = solve_ivp(
+        slope, (times_T[0], times_T[-1]), np.log(starts_K), t_eval=times_T, method="LSODA", rtol=1e-8, atol=1e-10
+    )
+    return np.exp(solved.y.T)

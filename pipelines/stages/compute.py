@@ -1,8 +1,10 @@
-"""Stage: an experiment that trains from no data and keeps no history: its table alone."""
+"""Stage: an experiment that keeps no history: its table alone."""
 
 import argparse
 from importlib import import_module
 from pathlib import Path
+
+import numpy as np
 
 from pipelines import parameters
 from pipelines.files import write_csv
@@ -14,15 +16,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
     parser.add_argument("experiment")
+    parser.add_argument("--data", type=Path, help="the prepared images, for an experiment that takes them")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     import torch
 
     checked = parameters.load()
     torch.set_num_threads(checked.compute.threads)
-    study = getattr(checked, arguments.study)
+    settings = getattr(checked, arguments.study).experiments[arguments.experiment]
     experiment = import_module(f"benchmarks.studies.{arguments.study}.{arguments.experiment}")
-    write_csv(arguments.out, experiment.run(study.experiments[arguments.experiment], study.seeds))
+    if arguments.data is None:
+        table = experiment.run(settings, checked.deep_linear.seeds)
+    else:
+        from benchmarks.lab import datasets
+
+        with np.load(arguments.data) as arrays:
+            images = datasets.images(**arrays, dtype=getattr(torch, checked.compute.dtype))
+        table = experiment.run(settings, range(1, settings["seeds"] + 1), images)
+    write_csv(arguments.out, table)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def test_what_happens_after_the_clocks_end_does_not_count():
     phi = modes.progress(maps, TARGET)
     late = phi > modes.CLOCK_END
     detour = np.where(late[:, None, None], maps + 3.0, maps)
-    assert modes.waypoint_score(detour, FOUR) == modes.waypoint_score(maps, FOUR)
+    # All but the last of the way to it, on the segment that passes it.
+    assert modes.waypoint_score(detour, FOUR) == pytest.approx(modes.waypoint_score(maps, FOUR), abs=2e-3)
     assert modes.concurrency(detour, FOUR) == pytest.approx(modes.concurrency(maps, FOUR))
 
 

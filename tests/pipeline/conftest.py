@@ -71,6 +71,29 @@ deep_linear:
   kernels:
     {lr: 0.01, time: 0.2, product: 0.1, scale: 0.1, large_scale: 1.0, colour: 2.0, alignment_lr: 0.05,
      alignment_steps: 50}
+low_rank_progression:
+  defaults:
+    seeds: 2
+    data:
+      {name: images, images: 200, pool: 1, components: 10, inputs: whitened, rotate: false, labels: linear,
+       spectrum: natural, swap: null, modes: null, merge: 1e-6}
+    architecture: {name: bias_free_mlp, hidden: [10], activation: relu}
+    linearized: false
+    loss: mse
+    init: 1e-2
+    optimizer: {name: sgd}
+    edge: 0.3
+    follows_scale: false
+    batch_size: null
+    steps: 300
+    basis: data
+    twin: true
+    depth: null
+  rungs:
+    small-gd-relu-hat: {}
+    default-adam-relu-real: {init: null, optimizer: {name: adam, lr: 1e-2}, edge: null, data: {labels: real}}
+  output_scale: {seeds: 2, images: 20, components: 4, width: 4, depths: [2], scales: [0.01, 0.1, 10, 100], steps: 5,
+                 resolution: 0.5}
 timings: {threads: 1, configuration: lr-low, seed: 1, warmup: 2, refreshes: 1, repeats: 1, target: 1e-3}
 """
 

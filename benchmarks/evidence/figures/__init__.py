@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.figures import comparisons, flows, levels, modes, thresholds, timings
+from benchmarks.evidence.figures import comparisons, flows, levels, low_rank, modes, thresholds, timings
 from benchmarks.evidence.figures.drawing import Tables
 
 Draw = Callable[[Tables, pd.DataFrame], Figure]
@@ -32,9 +32,19 @@ FIGURES: dict[str, Draw] = {
         comparisons.batch_sharpness,
         comparisons.sharpening_modifiers,
         modes.deep_linear,
+        low_rank.carry_over_waterfall,
+        low_rank.mode_trajectories,
+        low_rank.score_against_init,
+        low_rank.effective_rank,
+        low_rank.carry_over_ladder,
         timings.eigensolvers,
     )
 }
+
+
+def curves_of(name: str) -> str:
+    """The study whose curves a figure takes."""
+    return "low_rank_progression" if FIGURES[name].__module__ == low_rank.__name__ else "progressive_sharpening"
 
 
 def save(figure: Figure, path: Path) -> None:

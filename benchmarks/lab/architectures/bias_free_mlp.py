@@ -9,10 +9,27 @@ from torch import nn
 from benchmarks.lab.architectures.mlp import activation_module
 
 
-def build(input_shape: tuple[int, ...], outputs: int, *, hidden: Sequence[int], activation: str) -> nn.Module:
-    """Raises ValueError for an unknown activation."""
+def build(
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    hidden: Sequence[int],
+    activation: str,
+    slope: float = 0.0,
+    normalise: bool = False,
+) -> nn.Module:
+    """``slope``: that of a ReLU below zero; ``normalise``: a LayerNorm without parameters before each activation.
+
+    Raises:
+        ValueError: for an unknown activation, or a slope of another one than ReLU.
+    """
+    if slope and activation != "relu":
+        raise ValueError(f"a slope below zero is ReLU's, not {activation!r}'s")
     widths = [prod(input_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in zip(widths, widths[1:]):
-        layers += [nn.Linear(fan_in, fan_out, bias=False), activation_module(activation)]
+        layers.append(nn.Linear(fan_in, fan_out, bias=False))
+        if normalise:
+            layers.append(nn.LayerNorm(fan_out, elementwise_affine=False))
+        layers.append(nn.LeakyReLU(slope) if slope else activation_module(activation))
     return nn.Sequential(*layers, nn.Linear(widths[-1], outputs, bias=False))

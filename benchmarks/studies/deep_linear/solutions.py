@@ -22,7 +22,7 @@ from benchmarks.studies.deep_linear.simulation import (
     target,
 )
 from benchmarks.theory import deep_linear
-from benchmarks.theory.modes import Modes, growth_exponents, half_times
+from benchmarks.theory.modes import Modes, growth_exponents, half_times, timing_slope
 
 SPECTRUM = (5.0, 3.0, 2.0, 1.0)
 SIZE = 10
@@ -57,12 +57,11 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
             times, amplitudes = path.steps_T * lr, modes.amplitudes(maps)
             error, ratio = against_sigmoid(times, amplitudes, modes.s_K, from_start=seed is None)
             found = half_times(times, amplitudes, modes.s_K)
-            slope = np.polyfit(np.log(modes.s_K), np.log(found), 1)[0] if np.isfinite(found).all() else np.nan
             rows.extend(
                 [
                     (system, seed, "sigmoid_error", error),
                     (system, seed, "half_time_ratio", ratio),
-                    (system, seed, "half_time_slope", slope),
+                    (system, seed, "half_time_slope", timing_slope(found, modes.s_K)),
                 ]
             )
 

@@ -1,0 +1,125 @@
+"""Networks of this study: the linear twin of any network, its linearization, and weights scaled to a given output."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+NORMALIZATIONS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.modules.batchnorm._NormBase)
+ATTENTION_AND_SOFTMAX = (
+    nn.MultiheadAttention,
+    nn.Softmax,
+    nn.LogSoftmax,
+    nn.Softmin,
+    nn.Softmax2d,
+)
+
+
+class NoTwin(ValueError):
+    """A network whose linear twin cannot be made; the message says why and what to do."""
+
+
+def linear_twin(module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
+    """The network with the same layers and no nonlinearity: activations and normalizations become identities.
+
+    Its weights are copies of the network's; parameters of a normalization are left out.
+
+    Raises:
+        NoTwin: if what results is not an affine function of its input, as where ``forward`` calls an activation as a
+            function.
+    """
+    twin = deepcopy(module)
+    for parent in list(twin.modules()):
+        for name, child in list(parent.named_children()):
+            activation = type(child).__module__ == nn.ReLU.__module__ and not isinstance(child, ATTENTION_AND_SOFTMAX)
+            if activation or isinstance(child, NORMALIZATIONS):
+                setattr(parent, name, nn.Identity())
+    _assert_affine(twin, input_shape)
+    return twin
+
+
+def _assert_affine(module: nn.Module, input_shape: Sequence[int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 8, *input_shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        copy = deepcopy(module).double()
+        whole, sides = copy(a + b) + copy(torch.zeros_like(a)), copy(a) + copy(b)
+    if not torch.allclose(whole, sides, rtol=1e-9, atol=1e-9 * float(sides.abs().max())):
+        raise NoTwin(
+            "the network has no linear twin: with its activation and normalization modules taken out it is still not "
+            "linear in its input. Write activations as modules (nn.ReLU()), pool by averages, leave attention out"
+        )
+
+
+def has_bias(module: nn.Module) -> bool:
+    """Whether its output at zero may move."""
+    return any(p.ndim == 1 for p in module.parameters())
+
+
+class Linearized(nn.Module):
+    """f(x; w_0) + J(x; w_0) (w - w_0): the first-order expansion of a network in its weights, where it starts.
+
+    Its parameters are w - w_0, zero at first.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = [module]  # in a list, so that its parameters are not ours
+        self.names = [name for name, _ in module.named_parameters()]
+        self.start = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.moves = nn.ParameterList([nn.Parameter(torch.zeros_like(p)) for p in self.start.values()])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs, change = jvp(
+            lambda weights: functional_call(self.module[0], weights, (inputs,)),
+            (self.start,),
+            (dict(zip(self.names, self.moves)),),
+        )
+        return outputs + change
+
+
+def scaled(module: nn.Module, factor: float) -> nn.Module:
+    """A copy with every weight and bias, but no parameter of a normalization, times a factor."""
+    copy = deepcopy(module)
+    with torch.no_grad():
+        for child in copy.modules():
+            if not isinstance(child, NORMALIZATIONS):
+                for parameter in child.parameters(recurse=False):
+                    parameter.mul_(factor)
+    return copy
+
+
+def mup(module: nn.Module, seed: int) -> nn.Module:
+    """A copy with the weights that the maximal update parametrization starts from, at a base width of one: Gaussian,
+    of variance 1 / fan-in, in the last layer 1 / fan-in^2 (Yang and Hu 2021, table 3)."""
+    copy, generator = deepcopy(module), torch.Generator().manual_seed(seed)
+    layers = [p for p in copy.parameters() if p.ndim >= 2]
+    with torch.no_grad():
+        for layer in layers:
+            fan_in = layer[0].numel()
+            scale = 1 / fan_in if layer is layers[-1] and len(layers) > 1 else fan_in**-0.5
+            layer.copy_(scale * torch.randn(layer.shape, generator=generator, dtype=torch.float64))
+    return copy
+
+
+def scale_to(module: nn.Module, strength: Callable[[nn.Module], float], wanted: float) -> float:
+    """The factor by which all weights must be multiplied for the output's linear part to have this strength.
+
+    Raises:
+        ValueError: if there is none between 1e-9 and 1e3, as where the last layer is zero.
+    """
+    module = deepcopy(module).double()
+
+    def excess(log_factor: float) -> float:
+        return np.log(max(strength(scaled(module, np.exp(log_factor))), 1e-300)) - np.log(wanted)
+
+    low, high = np.log(1e-9), np.log(1e3)
+    if not (excess(low) < 0 < excess(high)):
+        raise ValueError(
+            f"no scale of the weights between 1e-9 and 1e3 gives the network's outputs a linear part of {wanted:.2g}"
+        )
+    return float(np.exp(brentq(excess, low, high, xtol=1e-6)))

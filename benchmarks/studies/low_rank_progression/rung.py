@@ -1,0 +1,327 @@
+"""One rung of the ladder from textbook to practice: a network and its linear twin, trained alike, and their scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from benchmarks.lab import architectures
+from benchmarks.lab.datasets import Images
+from benchmarks.lab.measurements.sharpness import top_eigenpairs
+from benchmarks.lab.problem import Problem, stack_parameters
+from benchmarks.studies.low_rank_progression import networks, weights
+from benchmarks.studies.low_rank_progression.kernel_modes import eigenfunctions
+from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS, Path, Snapshot, descend
+from benchmarks.studies.low_rank_progression.setting import Setting, from_images, planted
+from benchmarks.theory import modes as observables
+from benchmarks.theory.modes import CLOCK_END, Modes
+
+COLUMNS = ["system", "seed", "quantity", "value"]
+READINGS = 2000
+# Readings that a curve keeps of a run.
+CURVE_POINTS = 60
+# A pilot's learning rate, as a share of what is stable at the start and of what would be at the end of a linear net.
+PILOT_SHARE = 0.25
+PILOT_SEED = 1000
+# A twin whose own way is nearer to the straight line than this says nothing about a network that follows it.
+LEAST_DEPARTURE = 0.05
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A network and its twin, ready to train. ``twin`` is None where only the network is trained."""
+
+    net: nn.Module
+    twin: nn.Module | None
+    twin_factor: float
+
+
+def run(settings: dict, images: Images, seeds: Sequence[int], dtype: torch.dtype) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train a rung's networks and twins, and score them.
+
+    Args:
+        settings: a resolved rung of ``low_rank_progression`` in params.yaml.
+
+    Returns:
+        scores, one row a system (net, twin), seed and quantity; curves, one row a system, seed and reading.
+
+    Raises:
+        ValueError: for a network without a linear twin, a twin that diverges, too many modes, or labels without
+        classes.
+    """
+    rows: list[tuple] = []
+    curves: list[pd.DataFrame] = []
+    data = settings["data"]
+    shared = data["name"] == "images" and not data["rotate"] and data["labels"] != "random"
+    shared = shared and settings["basis"] == "data" and not settings["linearized"]
+    # Runs that share their data are one stack.
+    for group in [list(seeds)] if shared else [[seed] for seed in seeds]:
+        found, drawn = _group(settings, images, group, dtype)
+        rows += found
+        curves += drawn
+    return pd.DataFrame(rows, columns=COLUMNS), pd.concat(curves, ignore_index=True)
+
+
+def _group(
+    settings: dict, images: Images, seeds: list[int], dtype: torch.dtype
+) -> tuple[list[tuple], list[pd.DataFrame]]:
+    setting = _setting(settings, images, seeds[0], dtype)
+    pairs = [_pair(settings, setting, seed) for seed in seeds]
+    if settings["basis"] == "kernel":
+        setting = _on_kernel(setting, pairs[0].net, settings)
+    optimizer, twin_optimizer = _optimizers(settings, setting, pairs)
+    options = {
+        "steps": settings["steps"],
+        "readings": READINGS,
+        "seeds": seeds,
+        "batch_size": settings["batch_size"],
+    }
+    nets = [pair.net for pair in pairs]
+    net_path = descend(nets, setting, optimizer=optimizer, curvature=not settings["linearized"], **options)
+    paths = {"net": (nets, net_path, optimizer)}
+    if pairs[0].twin is not None:
+        twins = [pair.twin for pair in pairs]
+        twin_path = descend(twins, setting, optimizer=twin_optimizer, **options)
+        if len(twin_path.diverged) == len(seeds):
+            raise ValueError(f"the twin diverges at lr {twin_optimizer['lr']:.3g}: give the rung a smaller one")
+        paths["twin"] = (twins, twin_path, twin_optimizer)
+
+    rows: list[tuple] = []
+    curves: list[pd.DataFrame] = []
+    for system, (modules, path, used) in paths.items():
+        for r, seed in enumerate(seeds):
+            scores = _scores(setting, modules[r], path, r, used, settings)
+            if system == "net" and "twin" in paths:
+                scores |= _against_twin(setting.modes, path, paths["twin"][1], r)
+            rows += [(system, seed, quantity, value) for quantity, value in scores.items() if np.isfinite(value)]
+            curves.append(_curve(setting.modes, path, r, used["lr"]).assign(system=system, seed=seed))
+    return rows, curves
+
+
+def _setting(settings: dict, images: Images, seed: int, dtype: torch.dtype) -> Setting:
+    if settings["data"]["name"] == "planted":
+        return planted(settings["data"], seed, dtype)
+    return from_images(settings["data"], images, seed, settings["loss"], dtype)
+
+
+def _pair(settings: dict, setting: Setting, seed: int) -> Pair:
+    torch.manual_seed(seed)
+    outputs = len(setting.modes.target_CxD)
+    shape = tuple(setting.inputs.shape[1:])
+    net = architectures.build(input_shape=shape, outputs=outputs, **settings["architecture"]).to(setting.inputs.dtype)
+    if settings["init"] is not None:
+        wanted = settings["init"] * top_singular_value(setting)
+        net = networks.scaled(net, networks.scale_to(net, lambda m: strength(setting, m), wanted))
+    if not settings["twin"]:
+        return Pair(networks.Linearized(net) if settings["linearized"] else net, None, 1.0)
+    twin = networks.linear_twin(net, shape)
+    factor = networks.scale_to(twin, lambda m: strength(setting, m), strength(setting, net))
+    return Pair(net, networks.scaled(twin, factor), factor)
+
+
+def strength(setting: Setting, module: nn.Module) -> float:
+    """u0, the end-to-end scale: the root mean square of the singular values of the outputs' linear part."""
+    dtype = next(module.parameters()).dtype
+    with torch.no_grad():
+        maps_CxD = setting.maps(module(setting.inputs.to(dtype))[None])[0]
+    return float(maps_CxD.norm() / min(maps_CxD.shape) ** 0.5)
+
+
+def top_singular_value(setting: Setting) -> float:
+    """s_1, without merging."""
+    return float(np.linalg.norm(setting.modes.target_CxD, 2))
+
+
+def _on_kernel(setting: Setting, net: nn.Module, settings: dict) -> Setting:
+    """The same data read on the leading eigenfunctions of the network's tangent kernel where it starts."""
+    features, modes, floor = eigenfunctions(setting, net, settings["data"]["components"], settings["data"]["merge"])
+    return replace(setting, features_NxD=features, modes=modes, noise_floor=floor)
+
+
+def _optimizers(settings: dict, setting: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
+    """The net's and the twin's: one raw learning rate, for an optimizer with one of its own that over the weights'
+    scale."""
+    given = settings["optimizer"]
+    if settings["edge"] is None:
+        scale = pairs[0].twin_factor if settings["follows_scale"] else 1.0
+        return given, {**given, "lr": given["lr"] * scale}
+    pilot = _pair(settings, setting, PILOT_SEED)
+    sharpest = max(_pilot(settings, setting, module) for module in (pilot.net, pilot.twin) if module is not None)
+    lr = settings["edge"] * 2 / sharpest * (1 - given.get("momentum", 0.0))
+    return {**given, "lr": lr}, {**given, "lr": lr}
+
+
+def _pilot(settings: dict, setting: Setting, module: nn.Module) -> float:
+    """The largest sharpness along a run of plain gradient descent, started again more slowly while it diverges."""
+    problem = Problem(module, setting.inputs, setting.targets, setting.loss)
+    at_start, _ = top_eigenpairs(problem.at(stack_parameters([module]), curvature=True), None, 1, EIGEN_TOLERANCE)
+    sharpness = max(float(at_start.eigenvalues_RxK[0, 0]), 2 * top_singular_value(setting))
+    for _ in range(6):
+        path = descend(
+            [module],
+            setting,
+            optimizer={"name": "sgd", "lr": PILOT_SHARE * 2 / sharpness},
+            steps=settings["steps"],
+            readings=READINGS,
+            seeds=[PILOT_SEED],
+        )
+        if not path.diverged:
+            return max(float(path.sharpness_R[0]), sharpness if len(path.snapshots[0]) < 2 else 0.0)
+        sharpness *= 4
+    raise ValueError("no learning rate was found at which gradient descent does not diverge")
+
+
+def _scores(
+    setting: Setting, module: nn.Module, path: Path, r: int, optimizer: dict, settings: dict
+) -> dict[str, float]:
+    """All that is said of one run; what cannot be said is nan."""
+    modes, lr = setting.modes, optimizer["lr"]
+    if r in path.diverged:
+        return {"diverged": 1.0, "learning_rate": lr}
+    maps, losses = path.maps_RxTxCxD[r], path.losses_RxT[r]
+    phi = observables.progress(maps, modes.target_CxD)
+    amplitudes = modes.amplitudes(maps)
+    halves = observables.half_times(path.steps_T.astype(float), amplitudes, modes.s_K)
+    counted = observables.clocked(phi)
+    end = min(int(counted.sum()), len(phi) - 1)
+    visible = np.square(maps[[0, end]] - modes.target_CxD).sum((1, 2)) / 2 @ [1, -1]
+    growth = observables.growth_exponents(path.steps_T * lr, amplitudes, modes.s_K)
+    scores = {
+        "diverged": 0.0,
+        "censored": float(phi.max() < CLOCK_END),
+        "largest_phi": phi.max(),
+        "steps": float(path.steps_T[-1]),
+        "learning_rate": lr,
+        "modes": float(len(modes.s_K)),
+        "noise_floor": setting.noise_floor,
+        "init": strength(setting, module) / top_singular_value(setting),
+        "waypoint_score": observables.waypoint_score(maps, modes),
+        "sequentiality": observables.sequentiality(maps, modes),
+        "concurrency": observables.concurrency(maps, modes),
+        "null_concurrency": observables.null_concurrency(modes, maps[0]),
+        "shifted_concurrency": observables.shifted_concurrency(amplitudes[counted]),
+        "timing_slope": observables.timing_slope(halves, modes.s_K),
+        "timing_order": observables.timing_order(halves, modes.s_K)[0],
+        "growth_exponent": float(np.nanmean(growth)) if np.isfinite(growth).any() else np.nan,
+        # Under cross-entropy the two losses have no common unit.
+        "visible_share": visible / (losses[0] - losses[end]) if setting.loss == "mse" else np.nan,
+        "loss_fall": 1 - losses[end] / losses[0],
+        "departure": observables.departure(maps, modes),
+        "edge_share": lr * path.sharpness_R[r] / 2,
+    }
+    scores |= {f"strength_{k}": strength_k for k, strength_k in enumerate(modes.s_K, start=1)}
+    shares_K = np.square(modes.parts_KxCxD).sum((1, 2)) / np.square(modes.target_CxD).sum()
+    scores |= {f"share_{k}": share for k, share in enumerate(shares_K, start=1)}
+    scores |= {f"half_time_{k}": time for k, time in enumerate(halves, start=1)}
+    if len(halves) >= 3:
+        scores["log_time_ratio_31"] = np.log(halves[2] / halves[0])
+    scores |= _followed(modes, path, r, settings, lr)
+    if not settings["linearized"]:
+        scores["init_mup"] = strength(setting, networks.mup(module, PILOT_SEED)) / top_singular_value(setting)
+        scores |= _weight_scores(setting, module, path.snapshots[r], modes)
+    return scores
+
+
+def _followed(modes: Modes, path: Path, r: int, settings: dict, lr: float) -> dict[str, float]:
+    """What D1 and D3 make of a deep linear network: its modes, alone, from where they have aligned.
+
+    Each singular mode of the target starts where it is when it has grown to a fiftieth of its strength, or where it
+    starts if that is larger.
+    """
+    depth = settings["depth"]
+    if depth is None:
+        return {}
+    left, s, right = np.linalg.svd(modes.target_CxD, full_matrices=False)
+    kept = s > 1e-6 * s[0]
+    left, s, right = left[:, kept], s[kept], right[kept]
+    amplitudes = np.einsum("ck,tcd,kd->tk", left, path.maps_RxTxCxD[r], right)
+    times = path.steps_T * lr
+    grown = np.empty((len(times), len(s)))
+    for k, (a_T, strength_k) in enumerate(zip(amplitudes.T, s)):
+        first = int(np.argmax(a_T >= strength_k / 50)) if (a_T >= strength_k / 50).any() else len(times) - 1
+        start = max(a_T[first], 1e-9)
+        ahead = observables.followed(depth, times[first:] - times[first], np.array([start]), np.array([strength_k]))
+        grown[first:, k] = ahead[:, 0]
+        # Before it has aligned the mode is small, and its exact value does not matter.
+        grown[:first, k] = np.clip(a_T[:first], 0, start)
+    maps = np.einsum("ck,tk,kd->tcd", left, grown, right)
+    return {
+        "predicted_waypoint_score": observables.waypoint_score(maps, modes),
+        "predicted_concurrency": observables.concurrency(maps, modes),
+    }
+
+
+def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], modes: Modes) -> dict[str, float]:
+    start, end = taken[0], taken[-1]
+    count = int(modes.sizes_K.sum())
+    first, last = (weights.layers(module, snapshot.params_P) for snapshot in (start, end))
+    scores: dict[str, float] = {}
+    scores["alignment"], scores["alignment_chance"] = weights.alignment(last, count)
+    scores["alignment_over_chance"] = scores["alignment"] / scores["alignment_chance"]
+    scores["imbalance_diagonal"], scores["imbalance_rest"] = weights.imbalance(first, last)
+    at_start = setting.residuals(_outputs(module, start, setting))
+    gradients = weights.frozen_update(module, start.params_P, setting.inputs, at_start)
+    scores["subspace_energy"], scores["subspace_chance"] = weights.subspace_energy(
+        first, gradients, last, len(modes.target_CxD)
+    )
+    for mark, snapshot in zip(MARKS, taken[1:]):
+        null = weights.frozen_update(module, start.params_P, setting.inputs, snapshot.residuals_NxC)
+        updates = [b - a for a, b in zip(first, weights.layers(module, snapshot.params_P))]
+        scores[f"update_rank_{mark:.0%}"] = float(np.mean([weights.stable_rank(update) for update in updates]))
+        scores[f"update_rank_null_{mark:.0%}"] = float(np.mean([weights.stable_rank(update) for update in null]))
+    if len(taken) > 2:
+        scores["layer_gap"] = weights.gap(weights.layers(module, taken[2].params_P))
+        early, late = (weights.kernel(module, snapshot.params_P, setting.inputs) for snapshot in (taken[1], end))
+        scores["kernel_cosine"] = weights.cosine(early, late)
+    return scores
+
+
+def _outputs(module: nn.Module, snapshot: Snapshot, setting: Setting) -> torch.Tensor:
+    problem = Problem(module, setting.inputs, setting.targets, setting.loss)
+    return problem.at(snapshot.params_P[None]).outputs_RxNxC[0]
+
+
+def _against_twin(modes: Modes, path: Path, twin: Path, r: int) -> dict[str, float]:
+    if r in path.diverged or r in twin.diverged:
+        return {}
+    mine, other = path.maps_RxTxCxD[r], twin.maps_RxTxCxD[r]
+    room = observables.departure(other, modes)
+    times = [
+        observables.half_times(p.steps_T.astype(float), modes.amplitudes(m), modes.s_K)
+        for p, m in ((path, mine), (twin, other))
+    ]
+    ratios = np.log(times[0] / times[1])
+    ratios = ratios[np.isfinite(ratios)]
+    return {
+        "tracking": observables.tracking(mine, other, modes) if room >= LEAST_DEPARTURE else np.nan,
+        "time_factor": float(np.exp(ratios.mean())) if len(ratios) else np.nan,
+        "time_spread": float(ratios.std()) if len(ratios) > 1 else np.nan,
+    }
+
+
+def _curve(modes: Modes, path: Path, r: int, lr: float) -> pd.DataFrame:
+    """A run at readings evenly spaced along the clock and in time."""
+    maps = path.maps_RxTxCxD[r]
+    phi = np.maximum.accumulate(observables.progress(maps, modes.target_CxD))
+    half = CURVE_POINTS // 2
+    by_clock = np.searchsorted(phi, np.linspace(0, phi[-1], half))
+    in_time = np.linspace(0, len(phi) - 1, CURVE_POINTS - half).astype(int)
+    chosen = np.unique(np.clip(np.concatenate([by_clock, in_time]), 0, len(phi) - 1))
+    amplitudes = modes.amplitudes(maps)[chosen] / modes.s_K
+    line = maps[0] + (1 - np.sqrt(1 - np.clip(phi[chosen], 0, 1)))[:, None, None] * (modes.target_CxD - maps[0])
+    table = pd.DataFrame(
+        {
+            "step": path.steps_T[chosen],
+            "time": path.steps_T[chosen] * lr,
+            "phi": phi[chosen],
+            "loss": path.losses_RxT[r][chosen],
+            "rank": observables.participation(maps[chosen]),
+            "null_rank": observables.participation(line),
+        }
+    )
+    for k, share in enumerate(amplitudes.T, start=1):
+        table[f"amplitude_{k}"] = share
+    return table

@@ -1,0 +1,45 @@
+"""Stage: one rung of the ladder: its networks and their linear twins, as scores and curves."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import parameters
+from pipelines.files import write_csv, write_json, write_parquet
+from pipelines.stages import stage
+
+
+@stage
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rung")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--code", type=Path, required=True, help="the rung's fingerprint")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    import torch
+
+    from benchmarks.lab import datasets
+    from benchmarks.studies.low_rank_progression import rung
+
+    checked = parameters.load()
+    settings = checked.low_rank_progression.settings(arguments.rung)
+    dtype = getattr(torch, checked.compute.dtype)
+    torch.set_num_threads(checked.compute.threads)
+    torch.use_deterministic_algorithms(True)
+    with np.load(arguments.data) as arrays:
+        images = datasets.images(**arrays, dtype=dtype)
+    try:
+        scores, curves = rung.run(settings, images, range(1, settings["seeds"] + 1), dtype)
+    except ValueError as error:
+        raise ValueError(f"low_rank_progression.rungs.{arguments.rung}: {error}") from error
+    write_csv(arguments.out / "scores.csv", scores)
+    write_parquet(
+        arguments.out / "curves.parquet", curves.astype({name: "float32" for name in curves if name != "system"})
+    )
+    write_json(arguments.out / "settings.json", settings)
+
+
+if __name__ == "__main__":
+    main()
