@@ -281,7 +281,7 @@ class Rung(_Strict):
     follows_scale: bool
     batch_size: Count | None
     steps: Count
-    basis: Literal["data", "kernel"]
+    basis: Literal["data", "kernel", "quadratic"]
     twin: bool
     depth: Count | None
 
@@ -293,6 +293,8 @@ class Rung(_Strict):
         Optimizer.model_validate({"lr": 1.0, **self.optimizer.model_dump(exclude_none=True)})
         if self.linearized and self.twin:
             raise ValueError("a linearized network has no twin here: set twin to false")
+        if self.basis != "data" and self.data.name != "images":
+            raise ValueError(f"the {self.basis} basis is of images, not of {self.data.name} data")
         examples = self.data.images if self.data.name == "images" else self.data.examples
         if self.batch_size and self.batch_size > examples:
             raise ValueError(f"batch_size {self.batch_size} exceeds the {examples} examples")

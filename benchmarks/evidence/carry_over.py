@@ -234,7 +234,7 @@ def described(settings: dict) -> dict:
     return {
         "architecture": f"{architecture['name']} ({options})" + (", linearized" if settings["linearized"] else ""),
         "optimizer": settings["optimizer"]["name"] + (f" ({optimizer})" if optimizer else ""),
-        "labels": labels + (", kernel modes" if settings["basis"] == "kernel" else ""),
+        "labels": labels + (f", {settings['basis']} modes" if settings["basis"] != "data" else ""),
         "data": f"{examples} examples, {data['components']} components, {inputs}",
         "loss": settings["loss"],
         "batch_size": settings["batch_size"] or "all",

@@ -98,8 +98,8 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("D6", "D3", "D4", "D7", "D11"),
     ),
     "carry_over_waterfall": (
-        "From the textbook's setting to practice, an axis at a time, in the registered order and in its reverse: what a "
-        "step costs depends on those before it. Bars are 95 % intervals over five seeds.",
+        "From the textbook's setting to practice, an axis at a time, in the registered order and in its reverse: what "
+        "a step costs depends on those before it. Bars are 95 % intervals over five seeds.",
         ("Q1", "Q1-real", "Q2", "Q3"),
     ),
     "mode_trajectories": (
@@ -109,13 +109,13 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "score_against_init": (
         "The waypoint score against the end-to-end scale of the start, u0/s_1: symbols are seeds, lines means; dashed, "
-        "what the equation of a deep linear network says of the same modes, where they start below their strength. The "
-        "star is the default recipe.",
+        "what the equation of a deep linear network says of the same modes, where they start below their strength. "
+        "The star is the default recipe.",
         ("Q2", "Q16"),
     ),
     "effective_rank": (
-        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the same "
-        "start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. Means and "
+        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the "
+        "same start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. Means and "
         "ranges over seeds.",
         ("Q10",),
     ),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.lab import architectures, datasets
-from benchmarks.studies.low_rank_progression import kernel_modes, networks, output_scale, rung, setting, weights
+from benchmarks.studies.low_rank_progression import bases, networks, output_scale, rung, setting, weights
 from benchmarks.studies.low_rank_progression.path import descend
 from benchmarks.studies.settings import resolve
 from benchmarks.theory import modes as observables
@@ -121,7 +121,13 @@ def test_too_many_modes_and_too_many_components_are_refused(images):
     with pytest.raises(ValueError, match="40 components asked for, the data have 36"):
         made(images, components=40)
     with pytest.raises(ValueError, match="there is no order to see"):
-        made(images, labels="random")
+        setting.modes_above(np.eye(3), 2.0, None, 1e-6)
+
+
+def test_random_labels_have_modes_at_the_noise_floor(images):
+    one = made(images, labels="random")
+    top = np.linalg.norm(one.modes.target_CxD, 2)
+    assert 0.3 * one.noise_floor < top < 1.5 * one.noise_floor
 
 
 def test_labels_that_are_not_classes_are_refused():
@@ -276,7 +282,7 @@ def test_kernel_modes_are_the_kernels_eigenfunctions(images):
     one = made(images, labels="real", inputs="raw")
     torch.manual_seed(0)
     net = architectures.build("bias_free_mlp", (12,), 3, hidden=[20], activation="relu").double()
-    features, found, floor = kernel_modes.eigenfunctions(one, net, 6, 1e-6)
+    features, found, floor = bases.kernel(one, net, 6, 1e-6)
     assert floor < found.s_K.min()
     f = features.numpy()
     assert f.T @ f / 300 == pytest.approx(np.eye(6), abs=1e-8)
@@ -289,6 +295,19 @@ def test_kernel_modes_are_the_kernels_eigenfunctions(images):
     leading = vectors[:, ::-1][:, :3]
     assert np.linalg.norm(leading.T @ f) == pytest.approx(np.sqrt(3 * 300), rel=1e-2)
     assert found.target_CxD == pytest.approx(setting.target_map(one.targets.numpy(), f))
+
+
+def test_the_quadratic_basis_has_nothing_linear():
+    generator = np.random.default_rng(0)
+    inputs, _, _ = setting.whiten(generator.standard_normal((500, 8)), 8)
+    targets = torch.from_numpy(np.stack([inputs[:, 0] * inputs[:, 1], 0.4 * inputs[:, 2] ** 2 + inputs[:, 3]], axis=1))
+    tensor = torch.from_numpy(inputs)
+    one = setting.Setting(tensor, targets, tensor, observables.Modes.of(np.eye(2, 8), 2), 0.0, "mse")
+    features, found, _ = bases.quadratic(one, 1e-6)
+    f = features.numpy()
+    assert f.T @ f / 500 == pytest.approx(np.eye(32), abs=1e-8)
+    assert inputs.T @ f / 500 == pytest.approx(np.zeros((8, 32)), abs=1e-8)
+    assert len(found.s_K) == 2
 
 
 # Rungs

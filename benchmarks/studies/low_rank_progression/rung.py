@@ -12,8 +12,7 @@ from benchmarks.lab import architectures
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.problem import Problem, stack_parameters
-from benchmarks.studies.low_rank_progression import networks, weights
-from benchmarks.studies.low_rank_progression.kernel_modes import eigenfunctions
+from benchmarks.studies.low_rank_progression import bases, networks, weights
 from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS, Path, Snapshot, descend
 from benchmarks.studies.low_rank_progression.setting import Setting, from_images, planted
 from benchmarks.theory import modes as observables
@@ -56,7 +55,7 @@ def run(settings: dict, images: Images, seeds: Sequence[int], dtype: torch.dtype
     curves: list[pd.DataFrame] = []
     data = settings["data"]
     shared = data["name"] == "images" and not data["rotate"] and data["labels"] != "random"
-    shared = shared and settings["basis"] == "data" and not settings["linearized"]
+    shared = shared and settings["basis"] != "kernel" and not settings["linearized"]
     # Runs that share their data are one stack.
     for group in [list(seeds)] if shared else [[seed] for seed in seeds]:
         found, drawn = _group(settings, images, group, dtype)
@@ -69,9 +68,11 @@ def _group(
     settings: dict, images: Images, seeds: list[int], dtype: torch.dtype
 ) -> tuple[list[tuple], list[pd.DataFrame]]:
     setting = _setting(settings, images, seeds[0], dtype)
+    if settings["basis"] == "quadratic":
+        setting = _on_basis(setting, None, settings)
     pairs = [_pair(settings, setting, seed) for seed in seeds]
     if settings["basis"] == "kernel":
-        setting = _on_kernel(setting, pairs[0].net, settings)
+        setting = _on_basis(setting, pairs[0].net, settings)
     optimizer, twin_optimizer = _optimizers(settings, setting, pairs)
     options = {
         "steps": settings["steps"],
@@ -135,9 +136,13 @@ def top_singular_value(setting: Setting) -> float:
     return float(np.linalg.norm(setting.modes.target_CxD, 2))
 
 
-def _on_kernel(setting: Setting, net: nn.Module, settings: dict) -> Setting:
-    """The same data read on the leading eigenfunctions of the network's tangent kernel where it starts."""
-    features, modes, floor = eigenfunctions(setting, net, settings["data"]["components"], settings["data"]["merge"])
+def _on_basis(setting: Setting, net: nn.Module | None, settings: dict) -> Setting:
+    """The same data, read on another basis than the inputs themselves."""
+    merge = settings["data"]["merge"]
+    if settings["basis"] == "kernel":
+        features, modes, floor = bases.kernel(setting, net, settings["data"]["components"], merge)
+    else:
+        features, modes, floor = bases.quadratic(setting, merge)
     return replace(setting, features_NxD=features, modes=modes, noise_floor=floor)
 
 

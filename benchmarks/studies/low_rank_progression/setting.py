@@ -111,7 +111,7 @@ def modes_above(target_CxD: np.ndarray, floor: float, wanted: int | None, merge:
         ValueError: if fewer than two stand above it, or than wanted.
     """
     s = np.linalg.svd(target_CxD, compute_uv=False)
-    above = int((s > floor).sum())
+    above = int((s > max(floor, 1e-10 * s[0])).sum())
     if wanted is not None and wanted > above:
         raise ValueError(f"{wanted} modes asked for, {above} stand above the noise floor of {floor:.3g}: {s.round(3)}")
     if above < 2:
@@ -141,7 +141,9 @@ def from_images(settings: dict, images: Images, seed: int, loss: str, dtype: tor
         real = real[generator.permutation(len(real))]
     natural = target_map(real, scores)
     floor = noise_floor(real, scores)
-    modes = modes_above(natural, floor, settings["modes"], settings["merge"])
+    # Of permuted labels all modes are noise, and those are what is asked for.
+    least = 0.0 if settings["labels"] == "random" else floor
+    modes = modes_above(natural, least, settings["modes"], settings["merge"])
     changed = _changed(natural, modes, settings)
     if changed is not natural:
         # Equal strengths would all be one mode.

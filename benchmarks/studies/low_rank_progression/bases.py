@@ -1,4 +1,4 @@
-"""Modes on the eigenfunctions of a network's tangent kernel at its start: what linear modes cannot see."""
+"""Bases beside the inputs themselves, for what linear modes cannot see: eigenfunctions of the tangent kernel, products."""
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from benchmarks.theory.modes import Modes
 
 ITERATIONS = 6
 OVERSAMPLING = 16
+QUADRATIC = 32
 
 
-def eigenfunctions(setting: Setting, net: nn.Module, count: int, merge: float) -> tuple[Tensor, Modes, float]:
+def kernel(setting: Setting, net: nn.Module, count: int, merge: float) -> tuple[Tensor, Modes, float]:
     """The ``count`` leading eigenfunctions of the kernel summed over outputs, centred and orthonormal on the data.
 
     By subspace iteration on products sum_c J_c J_c' v, which never form a Jacobian.
@@ -48,10 +49,30 @@ def eigenfunctions(setting: Setting, net: nn.Module, count: int, merge: float) -
     values, vectors = np.linalg.eigh((rotated + rotated.T) / 2)
     leading = basis.double().numpy() @ vectors[:, np.argsort(-values)[:count]]
     features = N**0.5 * np.linalg.qr(leading)[0]
+    return _read_on(features, setting, value.dtype, merge)
+
+
+def quadratic(setting: Setting, merge: float) -> tuple[Tensor, Modes, float]:
+    """The `QUADRATIC` leading principal components of all products of two inputs, without what is linear in them.
+
+    Returns:
+        features (N x `QUADRATIC`), the modes of the labels on them, their noise floor.
+    """
+    inputs = setting.features_NxD.double().numpy()
+    N, D = inputs.shape
+    first, second = np.triu_indices(D)
+    products = inputs[:, first] * inputs[:, second]
+    products -= products.mean(0)
+    products -= inputs @ (inputs.T @ products) / N
+    _, vectors = np.linalg.eigh(products.T @ products / N)
+    features = N**0.5 * np.linalg.qr(products @ vectors[:, ::-1][:, :QUADRATIC])[0]
+    return _read_on(features, setting, setting.features_NxD.dtype, merge)
+
+
+def _read_on(
+    features_NxK: np.ndarray, setting: Setting, dtype: torch.dtype, merge: float
+) -> tuple[Tensor, Modes, float]:
     targets = setting.targets.double().numpy()
-    floor = noise_floor(targets, features)
-    return (
-        torch.from_numpy(features).to(value.dtype),
-        modes_above(target_map(targets, features), floor, None, merge),
-        floor,
-    )
+    floor = noise_floor(targets, features_NxK)
+    modes = modes_above(target_map(targets, features_NxK), floor, None, merge)
+    return torch.from_numpy(features_NxK).to(dtype), modes, floor
