@@ -30,6 +30,7 @@ EXPECTED = (parameters.ParametersError, register.ClaimsError, rebuild.RebuildErr
 
 def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
+    parsed.start = Path.cwd()
     try:
         if parsed.command != "doctor":
             _go_to_root()
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seeds", type=_positive, default=3)
     command.add_argument("--steps", type=_positive, default=None, help="at most; the rung's own if not given")
     command.add_argument("--inputs", choices=("whitened", "raw", "images"), default="whitened")
+    command.add_argument("--images", type=_positive, default=None, help="how many; the rung's own if not given")
     command.set_defaults(run=carry_over)
 
     command = commands.add_parser("push", help="put the runs into the embedded store, pruned of superseded ones")
@@ -214,19 +216,24 @@ def carry_over(parsed: argparse.Namespace) -> int:
     checked = parameters.load()
     if not IMAGES.is_file():
         raise FileNotFoundError(f"{IMAGES} is missing: `dvc repro prepare` makes it")
-    sys.path.insert(0, os.environ.get("BENCH_FROM", "."))
+    sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
     dtype = getattr(torch, checked.compute.dtype)
     torch.set_num_threads(checked.compute.threads)
     with np.load(IMAGES) as arrays:
         images = datasets.images(**arrays, dtype=dtype)
     ladder = checked.low_rank_progression
-    asked: dict = {"architecture": {"name": parsed.factory}, "data": {"inputs": parsed.inputs}, "seeds": parsed.seeds}
+    data = {"inputs": parsed.inputs, **({"images": parsed.images} if parsed.images else {})}
+    asked = {"architecture": {"name": parsed.factory}, "data": data, "seeds": parsed.seeds}
     if parsed.steps:
         asked["steps"] = parsed.steps
     for recipe, base in RECIPES.items():
-        registry.require(base, list(ladder.rungs), "rung")
-        settings = resolve(ladder.settings(base), asked)
-        scores, _ = rung.run(settings, images, range(1, parsed.seeds + 1), dtype)
+        try:
+            registry.require(base, list(ladder.rungs), "rung")
+            settings = resolve(ladder.settings(base), asked)
+            scores, _ = rung.run(settings, images, range(1, parsed.seeds + 1), dtype)
+        except ValueError as error:
+            print(f"error: {parsed.factory}, {recipe}: {error}", file=sys.stderr)
+            return 1
         row = answer(scores.assign(rung=recipe), {recipe: settings}).iloc[0]
         print(f"{recipe} (as the rung {base}): {row.verdict}")
         for label, name in (

@@ -114,14 +114,14 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("Q2", "Q16"),
     ),
     "effective_rank": (
-        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the "
-        "same start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. Means and "
-        "ranges over seeds.",
+        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the same "
+        "start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. "
+        "Means and ranges over seeds.",
         ("Q10",),
     ),
     "carry_over_ladder": (
-        "Every rung: the waypoint score of network (filled) and linear twin (open), and how closely it tracks its twin; "
-        "bars are 95 % intervals, dashed the registered bounds.",
+        "Every rung: the waypoint score of network (filled) and linear twin (open), and how closely it tracks its "
+        "twin; bars are 95 % intervals, dashed the registered bounds.",
         ("Q1", "Q11", "Q14", "Q15"),
     ),
     "eigensolvers": (

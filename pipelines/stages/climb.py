@@ -1,13 +1,17 @@
 """Stage: one rung of the ladder: its networks and their linear twins, as scores and curves."""
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from pipelines import parameters
-from pipelines.files import write_csv, write_json, write_parquet
+from pipelines import parameters, provenance
+from pipelines.files import read_json, write_csv, write_json, write_parquet
 from pipelines.stages import stage
+
+STUDY = "low_rank_progression"
 
 
 @stage
@@ -17,7 +21,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--code", type=Path, required=True, help="the rung's fingerprint")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
+    started = time.time()
     import torch
 
     from benchmarks.lab import datasets
@@ -39,6 +45,29 @@ def main() -> None:
         arguments.out / "curves.parquet", curves.astype({name: "float32" for name in curves if name != "system"})
     )
     write_json(arguments.out / "settings.json", settings)
+    trained_s = time.time() - started
+
+    from pipelines import tracking
+
+    identity = {
+        "settings": settings,
+        "compute": checked.compute.model_dump(),
+        "data": checked.data.model_dump(),
+        "code": read_json(arguments.code)["fingerprint"],
+    }
+    seeds = sorted(scores["seed"].unique().tolist())
+    summary = {"study": STUDY, "configuration": arguments.rung, "profile": checked.profile, "seeds": seeds, **identity}
+    published = tracking.publish(*_as_runs(scores, curves), summary, identity, provenance.commit())
+    write_json(arguments.meta, {**provenance.told(trained_s), "wandb": published})
+
+
+def _as_runs(scores: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A network and its twin as one W&B run a seed: curves as a history, scores as a row."""
+    history = curves.melt(["system", "seed", "step"], var_name="metric").dropna()
+    history["metric"] = history["system"] + "/" + history["metric"]
+    names = scores["system"] + "/" + scores["quantity"]
+    rows = scores.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
+    return history.drop(columns="system"), rows
 
 
 if __name__ == "__main__":

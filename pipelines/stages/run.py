@@ -4,23 +4,19 @@ import argparse
 import hashlib
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from pipelines import parameters, state
+from pipelines import parameters, provenance, state
 from pipelines.files import read_json, replacing, write_json, write_parquet
 from pipelines.stages import stage
 
 CHECKPOINT_EVERY_S = float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20"))
 PROGRESS_EVERY_S = 1.0
-LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
 
 
 @stage
@@ -66,17 +62,9 @@ def main() -> None:
     from benchmarks.evidence.runs import run_rows
     from pipelines import tracking
 
-    commit = _commit()
-    published = tracking.publish(history, run_rows(history, summary), summary, identity, commit)
-    meta = {
-        "commit": commit,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "hardware": {"processor": _processor(), "cores": os.cpu_count()},
-        "wall_s": round(earlier_s + trained_s, 1),
-        "resumed": resumed,
-        "wandb": published,
-    }
-    write_json(arguments.meta, meta)
+    published = tracking.publish(history, run_rows(history, summary), summary, identity, provenance.commit())
+    told = provenance.told(earlier_s + trained_s)
+    write_json(arguments.meta, {**told, "resumed": resumed, "wandb": published})
     checkpoint.unlink(missing_ok=True)
     clock.path.unlink(missing_ok=True)
 
@@ -157,22 +145,6 @@ def _load_checkpoint(path: Path, key: str) -> dict | None:
         print(f"ignoring an unreadable checkpoint, {path}: {error}", file=sys.stderr)
         return None
     return saved if saved.get("key") == key else None
-
-
-def _commit() -> str:
-    """The commit of the code, or "unknown" outside a Git checkout."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
-
-
-def _processor() -> str:
-    """The processor's model, which decides how floats round; nothing that names a machine."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
 
 
 if __name__ == "__main__":

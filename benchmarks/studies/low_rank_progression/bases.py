@@ -1,4 +1,4 @@
-"""Bases beside the inputs themselves, for what linear modes cannot see: eigenfunctions of the tangent kernel, products."""
+"""Bases beside the inputs themselves, for what linear modes cannot see: tangent kernel's, and products of inputs."""
 
 import numpy as np
 import torch

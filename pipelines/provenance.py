@@ -1,0 +1,35 @@
+"""Where numbers come from: commit, versions, processor. Nothing that names a machine or a person."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
+
+
+def told(wall_s: float) -> dict:
+    """What a stage writes of itself into runs-meta."""
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "hardware": {"processor": _processor(), "cores": os.cpu_count()},
+        "wall_s": round(wall_s, 1),
+    }
+
+
+def commit() -> str:
+    """The commit of the code, or "unknown" outside a Git checkout."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _processor() -> str:
+    """The processor's model, which decides how floats round; nothing that names a machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
