@@ -3,10 +3,13 @@
 YAML 1.2, as DVC reads it: ``1e-3`` is a number.
 """
 
+import functools
+import json
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -65,7 +68,7 @@ class _Spec(BaseModel):
 class Architecture(_Spec):
     @model_validator(mode="after")
     def _known(self):
-        registry.check_options("benchmarks.lab.architectures", self.name, self.model_extra)
+        _check_options("benchmarks.lab.architectures", self.name, self.model_extra)
         _check_sizes(self.model_extra)
         return self
 
@@ -75,12 +78,22 @@ class Optimizer(_Spec):
 
     @model_validator(mode="after")
     def _known(self):
-        registry.check_options("benchmarks.lab.optimizers", self.name, {"lr": self.lr, **self.model_extra})
+        _check_options("benchmarks.lab.optimizers", self.name, {"lr": self.lr, **self.model_extra})
         for option, (low, high) in _OPTIMIZER_RANGES.items():
             value = self.model_extra.get(option)
             if value is not None and not (isinstance(value, int | float) and low <= value < high):
                 raise ValueError(f"{option} must be in [{low:g}, {high:g}), got {value!r}")
         return self
+
+
+def _check_options(package: str, name: str, options: dict[str, Any]) -> None:
+    """`registry.check_options`, once for equal arguments: it reads files, and most rungs name the same entries."""
+    _check_once(package, name, json.dumps(options, sort_keys=True))
+
+
+@functools.cache
+def _check_once(package: str, name: str, options: str) -> None:
+    registry.check_options(package, name, json.loads(options))
 
 
 def _check_sizes(options: dict[str, Any]) -> None:
@@ -111,7 +124,7 @@ class Settings(_Strict):
         for name, options in measure.items():
             if options is None:
                 continue
-            registry.check_options("benchmarks.lab.measurements", name, options)
+            _check_options("benchmarks.lab.measurements", name, options)
             _check_sizes(options)
             for option, value in options.items():
                 if isinstance(value, float) and value <= 0:
@@ -506,8 +519,7 @@ def _explain(model, fault: dict) -> str:
 def _fields(model, location) -> list[str]:
     annotation = model
     for part in location:
-        if len(get_args(annotation)) > 1 and get_origin(annotation) is not dict:
-            # One of several kinds of data, which the next part names.
+        if isinstance(annotation, UnionType):  # of several kinds of data, which this part names
             kinds = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(annotation)}
             annotation = model = kinds[part]
             continue
@@ -515,7 +527,7 @@ def _fields(model, location) -> list[str]:
             annotation = get_args(annotation)[1]
         else:
             annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if get_origin(annotation) is dict:
+        if get_origin(annotation) is dict or isinstance(annotation, UnionType):
             continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []

@@ -50,7 +50,15 @@ def test_the_readmes_bench_commands_exist():
 
     lines = [line.split("#")[0].split() for block in blocks("README.md", "sh") for line in block.splitlines()]
     commands = [line[1:] for line in lines if line[:1] == ["bench"]]
-    assert {command[0] for command in commands} == {"repro", "status", "report", "explain", "push", "doctor"}
+    assert {command[0] for command in commands} == {
+        "repro",
+        "status",
+        "report",
+        "explain",
+        "carry-over",
+        "push",
+        "doctor",
+    }
     for command in commands:
         _parser().parse_args(command)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from pipelines import parameters, provenance
 from pipelines.files import read_json, write_csv, write_json, write_parquet
@@ -33,6 +34,7 @@ def main() -> None:
     settings = checked.low_rank_progression.settings(arguments.rung)
     dtype = getattr(torch, checked.compute.dtype)
     torch.set_num_threads(checked.compute.threads)
+    threadpool_limits(checked.compute.threads)  # numpy's threads would compete with those of the stage beside
     torch.use_deterministic_algorithms(True)
     with np.load(arguments.data) as arrays:
         images = datasets.images(**arrays, dtype=dtype)

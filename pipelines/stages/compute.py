@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipelines import parameters
 from pipelines.files import write_csv
@@ -23,6 +24,7 @@ def main() -> None:
 
     checked = parameters.load()
     torch.set_num_threads(checked.compute.threads)
+    threadpool_limits(checked.compute.threads)
     settings = getattr(checked, arguments.study).experiments[arguments.experiment]
     experiment = import_module(f"benchmarks.studies.{arguments.study}.{arguments.experiment}")
     if arguments.data is None:

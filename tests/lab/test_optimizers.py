@@ -15,11 +15,13 @@ from benchmarks.theory import stability
 # A learning rate at which each descends; an entry that is missing here fails the test that reads the package.
 ENTRIES = {
     "adam": dict(lr=0.02),
+    "adamw": dict(lr=0.02, weight_decay=1e-3),
     "muon": dict(lr=0.02, vector_lr=0.02),
     "rmsprop": dict(lr=0.01),
     "sam": dict(lr=0.2, rho=0.01),
     "scalar_rmsprop": dict(lr=0.02),
     "sgd": dict(lr=0.2),
+    "sgdw": dict(lr=0.2, weight_decay=1e-3),
 }
 PRECONDITIONED = {
     "adam, no momentum": dict(name="adam", lr=0.01, beta1=0.0, beta2=0.9, eps=1e-2),

@@ -92,6 +92,34 @@ STUDY = "progressive_sharpening"
         ("configuration: lr-high", "configuration: lr-hihg", "timings.configuration", "did you mean 'lr-high'?"),
         ("compute:", "computer:", "computer", "did you mean 'compute'?"),
         ("{name: adam, lr: 0.01, beta1: 0.9,", "{name: adam, lr: 0.01, beta1: 1.9,", "thresholds.ema-09", "[0, 1)"),
+        ("merge: 1.0e-6 #", "merge: 2.0 #", "low_rank_progression.defaults.data.merge", "less than 1"),
+        ("labels: linear #", "labels: liner #", "low_rank_progression.defaults.data.labels", "'liner'"),
+        ("rotate: false #", "rotat: false #", "low_rank_progression.defaults.data.rotat", "did you mean 'rotate'?"),
+        (
+            "textbook-batch-32: {batch_size: 32}",
+            "textbook-batch-32: {batch_size: 9999}",
+            "low_rank_progression.rungs.textbook-batch-32",
+            "exceeds the 5000 examples",
+        ),
+        (
+            "textbook-edge-30: {edge: 0.3}",
+            "textbook-edge-30: {edge: null}",
+            "low_rank_progression.rungs.textbook-edge-30",
+            "give the optimizer's lr, or an edge",
+        ),
+        (
+            "textbook-width-25: {architecture: {hidden: [25]}}",
+            "textbook-width-25: {architecture: {hiden: [25]}}",
+            "low_rank_progression.rungs.textbook-width-25.architecture",
+            "did you mean 'hidden'?",
+        ),
+        (
+            "functions: [he1, he1, he1]",
+            "functions: [he1, he1]",
+            "low_rank_progression.rungs.planted-he1.data",
+            "need as many functions",
+        ),
+        ("scales: [1.0e-3, 1.0e-2, 1.0e-1,", "scales: [1.0e-3,", "low_rank_progression.output_scale", "in each regime"),
     ],
 )
 def test_a_fault_is_named_by_its_path(tmp_path, old, new, path, says):

@@ -1,0 +1,75 @@
+"""The open question through the doors people use: the tables, the page, `bench carry-over`, and what stops them."""
+
+import json
+
+import pandas as pd
+import pytest
+
+FACTORY = """
+from torch import nn
+
+
+def wide(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(10, 12, bias=False), nn.SiLU(), nn.Linear(12, outputs, bias=False))
+
+
+def blind(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Softmax(dim=1), nn.Linear(10, outputs))
+"""
+
+
+def test_a_rebuild_leaves_the_table_and_the_page(built):
+    table = pd.read_csv(built.path / "results/tables/open_question_4_1.csv").set_index("rung")
+    assert list(table.index) == ["small-gd-relu-hat", "default-adam-relu-real"]
+    assert table["verdict"].notna().all() and (table["n"] == 2).all()
+    long = pd.read_csv(built.path / "results/tables/low_rank_progression.long.csv")
+    assert set(long["system"]) == {"net", "twin"}
+    mean = long[
+        (long["rung"] == "small-gd-relu-hat") & (long["system"] == "net") & (long["quantity"] == "waypoint_score")
+    ]["value"].mean()
+    assert table.loc["small-gd-relu-hat", "waypoint_score"] == pytest.approx(mean, rel=1e-9)
+    page = (built.path / "results/open_question_4_1.html").read_text()
+    assert "What this does not show" in page and page.count("<svg") == 5
+    scale = pd.read_csv(built.path / "results/tables/low_rank_progression/output_scale.csv")
+    assert set(scale["quantity"]) == {"scale", "largest_lr", "lazy_slope", "rich_slope"}
+    meta = json.loads((built.path / "runs-meta/low_rank_progression/small-gd-relu-hat.json").read_text())
+    assert set(meta) == {"commit", "versions", "hardware", "wall_s", "wandb"} and len(meta["wandb"]) == 2
+
+
+def test_a_network_of_ones_own_gets_its_place(workspace):
+    (workspace.path / "mynets.py").write_text(FACTORY)
+    before = workspace.bytes("results/**/*.csv")
+    said = workspace.bench("carry-over", "mynets:wide", "--seeds", "2").stdout
+    assert said.count("waypoint score (P1)") == 2 and "textbook recipe" in said and "default recipe" in said
+    assert workspace.bytes("results/**/*.csv") == before
+    refused = workspace.bench("carry-over", "mynets:blind", check=False)
+    assert refused.returncode == 1 and "the network has no linear twin" in refused.stderr
+    unknown = workspace.bench("carry-over", "mynets:gone", check=False)
+    assert unknown.returncode == 1 and "cannot load 'mynets:gone'" in unknown.stderr
+
+
+def test_a_new_rung_trains_alone(workspace):
+    workspace.edit("params.yaml", "    small-gd-relu-hat: {}\n", "    small-gd-relu-hat: {}\n    mine: {init: 1e-1}\n")
+    ran = workspace.ran()
+    assert [name for name in ran if "rung" in name] == ["pipelines/low_rank_progression/dvc.yaml:rung@mine"]
+    assert not any("progressive_sharpening" in name or "deep_linear" in name for name in ran)
+    assert "mine" in set(pd.read_csv(workspace.path / "results/tables/open_question_4_1.csv")["rung"])
+
+
+def test_more_modes_than_there_are_is_one_clear_error(workspace):
+    before = workspace.bytes("results/tables/*.csv")
+    workspace.edit("params.yaml", "    small-gd-relu-hat: {}\n", "    small-gd-relu-hat: {data: {modes: 10}}\n")
+    done = workspace.dvc("repro", check=False)
+    assert done.returncode != 0
+    assert "low_rank_progression.rungs.small-gd-relu-hat: 10 modes asked for" in done.stderr
+    assert workspace.bytes("results/tables/*.csv") == before
+
+
+def test_a_broken_instrument_stops_the_stage_and_leaves_the_tables(workspace):
+    before = workspace.bytes("results/tables/*.csv")
+    toy = workspace.path / "results/tables/deep_linear/waypoints.csv"
+    toy.write_text(toy.read_text() + "linear-1e-3,1,waypoint_score,0.7\n")
+    done = workspace.run("python", "-m", "pipelines.stages.answer", check=False)
+    assert done.returncode == 1
+    assert "instrument broken: the toy's linear network scores 0.700, at least 0.9 needed" in done.stderr
+    assert workspace.bytes("results/tables/*.csv") == before
