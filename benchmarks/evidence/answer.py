@@ -111,6 +111,7 @@ def sentences(scores: pd.DataFrame, table: pd.DataFrame) -> list[tuple[str, str]
         ("Which axis costs most", _axes),
         ("How far practice is away", _distance),
         ("Following the linear twin", _tracking),
+        ("An intervention on the order", _intervention),
         ("The optimizer", _optimizer),
         ("Beyond the linear component", _beyond),
     ]
@@ -211,6 +212,27 @@ def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
         f"recipe it is {practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} "
         f"times the twin's time."
     )
+
+
+def _intervention(scores: pd.DataFrame, _: pd.DataFrame) -> str:
+    factors = {}
+    for rung in ("small-gd-relu-real", "swap-small-relu", "default-gd-relu-real", "swap-default-relu"):
+        for system in ("net", "twin"):
+            ratios = by_seed(scores[scores["rung"] == rung], system, "log_time_ratio_31")
+            if ratios.empty:
+                raise KeyError(rung)
+            factors[rung, system] = float(np.exp(ratios.mean()))
+    before, after = factors["default-gd-relu-real", "net"], factors["swap-default-relu", "net"]
+    text = (
+        "Where the strengths of the first and the third mode trade places in the labels and nothing else changes, the "
+        "weaker of the two takes a ReLU network from small weights "
+        f"{factors['small-gd-relu-real', 'net']:.2f} times as long before and {factors['swap-small-relu', 'net']:.2f} "
+        f"times after (its linear twin {factors['small-gd-relu-real', 'twin']:.2f} and "
+        f"{factors['swap-small-relu', 'twin']:.2f}), and a network from the default ones {before:.2f} and {after:.2f}."
+    )
+    if min(factors["small-gd-relu-real", "net"], factors["swap-small-relu", "net"]) > 1 > min(before, after):
+        text += " The first follows the strengths, the second does not."
+    return text
 
 
 def _optimizer(_: pd.DataFrame, rows: pd.DataFrame) -> str:

@@ -34,6 +34,7 @@ WORDS = (
 )
 WITH_INTERVALS = ("waypoint_score", "sequentiality", "tracking")
 PLAIN = ("visible_share", "loss_fall", "concurrency", "null_concurrency", "timing_slope", "growth_exponent")
+OF_TWIN = ("timing_slope", "growth_exponent", "departure")
 LAST = ("time_factor", "time_spread", "edge_share", "learning_rate", "steps", "modes")
 ANSWER_COLUMNS = [
     "rung",
@@ -50,8 +51,7 @@ ANSWER_COLUMNS = [
     "verdict",
     *(f"carry_over_{name}{end}" for name in WITH_INTERVALS[:2] for end in ("", "_low", "_high", "_word")),
     *PLAIN,
-    "twin_timing_slope",
-    "twin_growth_exponent",
+    *(f"twin_{name}" for name in OF_TWIN),
     *LAST,
     "censored",
     "twin_censored",
@@ -193,7 +193,7 @@ def _row(name: str, scores: pd.DataFrame, settings: dict) -> dict:
     for quantity in (*PLAIN, *LAST, "init", "largest_phi"):
         if len(net.get(quantity, empty)):
             row[quantity] = net[quantity].mean()
-    for quantity in ("timing_slope", "growth_exponent"):
+    for quantity in OF_TWIN:
         if len(twin.get(quantity, empty)):
             row[f"twin_{quantity}"] = twin[quantity].mean()
     has_twin = len(twin.get("diverged", empty)) > 0
@@ -316,15 +316,17 @@ SWEEPS = {
 
 
 def half_score_init(scores: pd.DataFrame, rungs: tuple[str, ...], seed: int) -> float:
-    """log10 of u0 / s_1 where the waypoint score falls through one half, along rungs of rising initialization; nan if
-    it
-    does not. Between two rungs it is interpolated in the logarithm."""
+    """log10 of u0 / s_1 where the waypoint score falls through one half, along rungs of rising initialization.
+
+    Between two rungs it is interpolated in the logarithm. nan if it does not fall so far, or if the seed lacks a rung.
+    """
     points = []
     for rung in rungs:
         mine = scores[scores["rung"] == rung]
         init, score = by_seed(mine, "net", "init").get(seed), by_seed(mine, "net", "waypoint_score").get(seed)
-        if init is not None and score is not None:
-            points.append((math.log10(init), score))
+        if init is None or score is None:
+            return math.nan
+        points.append((math.log10(init), score))
     for (x0, y0), (x1, y1) in zip(points, points[1:]):
         if y0 >= 0.5 > y1:
             return x0 + (y0 - 0.5) / (y0 - y1) * (x1 - x0)

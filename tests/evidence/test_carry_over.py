@@ -178,6 +178,9 @@ def test_the_half_score_is_interpolated_in_decades():
     scores = ladder(lambda rung: next((s for prefix, s in falls.items() if rung.startswith(prefix)), 0.0))
     assert carry_over.half_score_init(scores, carry_over.SWEEPS["relu"], 2) == pytest.approx(-3.0)
     assert np.isnan(carry_over.half_score_init(ladder(), carry_over.SWEEPS["relu"], 2))
+    # A seed that lacks a rung would be interpolated across the gap.
+    gap = (scores["rung"] == "init-1e-2-relu") & (scores["seed"] == 3)
+    assert np.isnan(carry_over.half_score_init(scores[~gap], carry_over.SWEEPS["relu"], 3))
     found = estimate("decades_from_half_score", scores, sweep="relu", rung="default-adam-relu-real")
     assert found[1] == pytest.approx(3.0)
 
