@@ -319,6 +319,7 @@ class OutputScale(_Strict):
 
     seeds: Annotated[int, Field(ge=2)]
     images: Count
+    pool: Count
     components: Count
     width: Count
     depths: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]

@@ -406,6 +406,7 @@ def test_the_largest_learning_rate_of_a_quadratic_is_that_of_its_curvature():
 def test_a_lazy_network_bears_a_learning_rate_that_goes_as_the_square_of_its_scale(images):
     settings = {
         "images": 60,
+        "pool": 1,
         "components": 8,
         "width": 10,
         "depths": [2],
@@ -413,7 +414,6 @@ def test_a_lazy_network_bears_a_learning_rate_that_goes_as_the_square_of_its_sca
         "steps": 60,
         "resolution": 0.1,
     }
-    # 6 x 6 images are averaged over squares of two pixels.
     table = output_scale.run(settings, [1], images)
     slopes = table[table["quantity"] == "lazy_slope"]["value"]
     assert slopes.to_numpy() == pytest.approx(2.0, abs=0.2)

@@ -92,8 +92,8 @@ low_rank_progression:
   rungs:
     small-gd-relu-hat: {}
     default-adam-relu-real: {init: null, optimizer: {name: adam, lr: 1e-2}, edge: null, data: {labels: real}}
-  output_scale: {seeds: 2, images: 20, components: 4, width: 4, depths: [2], scales: [0.01, 0.1, 10, 100], steps: 5,
-                 resolution: 0.5}
+  output_scale: {seeds: 2, images: 20, pool: 1, components: 4, width: 4, depths: [2], scales: [0.01, 0.1, 10, 100],
+                 steps: 5, resolution: 0.5}
 timings: {threads: 1, configuration: lr-low, seed: 1, warmup: 2, refreshes: 1, repeats: 1, target: 1e-3}
 """
 

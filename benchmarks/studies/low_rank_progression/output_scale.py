@@ -41,10 +41,10 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
     ``depth-L``: ``lazy_slope`` and ``rich_slope``, of ln(largest lr) on ln(scale) over the scales below and above one.
 
     Args:
-        settings: ``images``, ``components``, ``width``, ``depths``, ``scales``, ``steps``, ``resolution`` (relative, of
-            the learning rate).
+        settings: ``images``, ``pool``, ``components``, ``width``, ``depths``, ``scales``, ``steps``, ``resolution``
+            (relative, of the learning rate).
     """
-    data = subset(images, settings["images"], pool=2)
+    data = subset(images, settings["images"], pool=settings["pool"])
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
     inputs = torch.from_numpy(whiten(pixels, settings["components"])[0]).float()
     labels = one_hot(data.train_labels, data.classes)
