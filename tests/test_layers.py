@@ -147,3 +147,31 @@ def test_a_fingerprint_names_what_an_experiment_imports(experiment):
     checking = {"benchmarks.studies.settings"}
     imported = set(json.loads(done.stdout.splitlines()[-1])) - checking
     assert imported <= set(fingerprints.fingerprint(roots, ROOT)["modules"])
+
+
+CLIMB = """
+import json, sys
+import numpy as np, torch
+from benchmarks.lab import datasets
+from benchmarks.studies.low_rank_progression import rung
+settings = json.loads(sys.argv[1])
+generator = np.random.default_rng(0)
+labels = np.arange(300) % 3
+means = np.array([120, 40, 0])[:, None] * np.linalg.qr(generator.standard_normal((36, 3)))[0].T
+pixels = (128 + means.reshape(3, 1, 6, 6)[labels] + 30 * generator.standard_normal((300, 1, 6, 6))).clip(0, 255)
+images = datasets.images(pixels.astype(np.uint8), labels, pixels.astype(np.uint8), labels, dtype=torch.float32)
+rung.run(settings, images, [1, 2], torch.float32)
+print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
+"""
+
+
+@pytest.mark.parametrize("name", ["small-gd-relu-hat", "textbook-muon", "kernel-small"])
+def test_a_fingerprint_names_what_a_rung_imports(name):
+    checked = parameters.load(ROOT / "params.yaml")
+    settings = checked.low_rank_progression.settings(name)
+    settings["data"] |= {"images": 300, "pool": 1, "components": 8}
+    settings |= {"init": None, "steps": 5}
+    done = subprocess.run([sys.executable, "-c", CLIMB, json.dumps(settings)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    roots = fingerprints.configurations(checked)["low_rank_progression", name]
+    assert set(json.loads(done.stdout.splitlines()[-1])) <= set(fingerprints.fingerprint(roots, ROOT)["modules"])

@@ -101,7 +101,15 @@ def test_what_the_entries_declare():
     assert [n for n in names if optimizers.closures(n)] == ["sam"]
     thresholds = {n: optimizers.stability_threshold(n, **ENTRIES[n]) for n in names if n != "muon"}
     assert thresholds == pytest.approx(
-        {"adam": 38 / 0.02, "rmsprop": 2 / 0.01, "sam": None, "scalar_rmsprop": 2 / 0.02, "sgd": 2 / 0.2}
+        {
+            "adam": 38 / 0.02,
+            "adamw": None,
+            "rmsprop": 2 / 0.01,
+            "sam": None,
+            "scalar_rmsprop": 2 / 0.02,
+            "sgd": 2 / 0.2,
+            "sgdw": None,
+        }
     )
     assert optimizers.stability_threshold("rmsprop", lr=0.01, momentum=0.5) == pytest.approx(3 / 0.01)
 

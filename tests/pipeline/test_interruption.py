@@ -55,9 +55,10 @@ def test_a_killed_run_continues_and_ends_with_the_identical_history(workspace, t
 
 def test_the_same_configuration_twice_is_the_same_bytes(workspace):
     before = workspace.bytes("runs/**/*.parquet")
-    assert len(before) == 4
+    assert len(before) == 6
     group = "pipelines/progressive_sharpening/dvc.yaml"
-    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", f"{group}:run", f"{group}:control")
+    rungs = "pipelines/low_rank_progression/dvc.yaml:rung"
+    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", f"{group}:run", f"{group}:control", rungs)
     assert workspace.bytes("runs/**/*.parquet") == before
 
 
