@@ -1,0 +1,26 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024)."""
+
+from collections.abc import Sequence
+
+import pytorch_optimizer
+import torch
+from torch import nn
+
+IMPLEMENTATION = "pytorch_optimizer.SOAP"
+SOURCE = "Vyas et al. 2024"
+
+
+def build(
+    parameters: Sequence[nn.Parameter],
+    *,
+    lr: float,
+    beta1: float = 0.95,
+    beta2: float = 0.95,
+    precondition_frequency: int = 10,
+) -> list[torch.optim.Optimizer]:
+    """The first step only sets the preconditioner up: it moves nothing."""
+    return [
+        pytorch_optimizer.SOAP(
+            parameters, lr=lr, betas=(beta1, beta2), precondition_frequency=precondition_frequency, weight_decay=0.0
+        )
+    ]
