@@ -100,13 +100,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", "")])}
 
 
-def stale(targets: list[str] | None = None) -> dict[str, list]:
+def stale() -> dict[str, list]:
     """What DVC would run, and why: {stage: reasons}.
 
     Raises:
         RebuildError: with what DVC said, if it cannot tell.
     """
-    found = dvc("status", "--json", *(targets or []), capture_output=True, text=True)
+    # Of everything: asked for stages one by one, DVC reads the pipelines again for each.
+    found = dvc("status", "--json", capture_output=True, text=True)
     if found.returncode != 0:
         raise RebuildError(f"dvc status failed:\n{found.stderr.strip()}")
     return json.loads(found.stdout or "{}")
@@ -127,7 +128,7 @@ def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> R
     report = Report()
     _run_dvc(["repro", *ROOTS], report)
     if stages:
-        reasons = stale([stage.address for stage in stages])
+        reasons = stale()
         _work([stage for stage in stages if stage.address in reasons], jobs, report)
     if then is not None and not report.failed:
         _run_dvc(["repro", *then], report)

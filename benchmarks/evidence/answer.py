@@ -235,19 +235,28 @@ def _intervention(scores: pd.DataFrame, _: pd.DataFrame) -> str:
     return text
 
 
+# Rungs from small weights that differ in the optimizer alone; in no basis of their own where that matters.
+OPTIMIZERS = {
+    "gradient descent": "small-gd-relu-hat",
+    "Adam": "rotated-small-adam-relu",
+    "NAdam": "rotated-small-nadam",
+    "Adagrad": "rotated-small-adagrad",
+    "Signum": "rotated-small-signum",
+    "Lion": "rotated-small-lion",
+    "SOAP": "rotated-small-soap",
+    "Muon": "muon-relu",
+}
+
+
 def _optimizer(_: pd.DataFrame, rows: pd.DataFrame) -> str:
-    slopes = ", ".join(
-        f"{label} {rows.loc[rung].timing_slope:+.2f}"
-        for label, rung in (
-            ("gradient descent", "small-gd-relu-hat"),
-            ("Adam", "rotated-small-adam-relu"),
-            ("Muon", "muon-relu"),
-        )
-    )
+    there = {label: rows.loc[rung] for label, rung in OPTIMIZERS.items() if rung in rows.index}
+    if len(there) < 2:
+        raise KeyError("one optimizer")
+    listed = ", ".join(f"{label} {row.timing_slope:+.2f} ({row.waypoint_score:.2f})" for label, row in there.items())
     return (
         "Which mode comes first is the optimizer's choice. Slope of ln(half time) on ln(strength) of a ReLU network "
-        "from "
-        f"small weights: {slopes}. Negative is strongest first, positive weakest first."
+        f"from small weights, and its waypoint score in brackets: {listed}. A negative slope is strongest first, a "
+        "positive one weakest first."
     )
 
 
