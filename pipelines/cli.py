@@ -109,6 +109,8 @@ def repro(parsed: argparse.Namespace) -> int:
         print("the committed tables are as they were: `bench repro` rebuilds them")
     elif claim is None and not done.failed:
         _print_verdicts(claims)
+        if checked.profile != "reference":
+            print("not-run and toy: the reference profile judges these (`make repro`); its verdicts are in results/")
         print(f"report: {REPORT.resolve()}" if not then else "the report is as it was: `bench report` makes it anew")
     return 1 if done.failed else 0
 
@@ -154,7 +156,7 @@ def status(parsed: argparse.Namespace) -> int:
 
 def report(parsed: argparse.Namespace) -> int:
     parameters.load()
-    targets = ["tabulate", "judge", "draw", "pipelines/timings/dvc.yaml:draw", "report"]
+    targets = ["tabulate", "answer", "judge", "draw", "pipelines/timings/dvc.yaml:draw", "tell", "report"]
     if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
         raise rebuild.RebuildError("a table stage failed; what it said is above")
     _print_verdicts(register.load(CLAIMS))
@@ -215,7 +217,10 @@ def carry_over(parsed: argparse.Namespace) -> int:
 
     checked = parameters.load()
     if not IMAGES.is_file():
-        raise FileNotFoundError(f"{IMAGES} is missing: `dvc repro prepare` makes it")
+        raise FileNotFoundError(
+            f"{IMAGES} is missing: `dvc repro prepare` makes it of CIFAR-10 (data/README.md); or go on scikit-learn's "
+            f"digits, after `make quick`: cd {QUICK}, with your module there, and the same command"
+        )
     sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
     dtype = getattr(torch, checked.compute.dtype)
     torch.set_num_threads(checked.compute.threads)

@@ -25,7 +25,7 @@ NOT_SHOWN = (
     "four layers "
     "and at most 400 units; a small convolutional and a small residual network. No transformer, no large network, no "
     "long "
-    "training: a rung ends when 95 % of the visible loss is gone, which in practice is early.",
+    "training: a rung ends when 95 % of the visible loss is gone, and says nothing of what comes after.",
     "The modes are those of the labels' linear part. What a network learns beyond it is seen only in the visible "
     "share, in "
     "planted tasks and in modes of the tangent kernel.",
@@ -44,6 +44,7 @@ COLUMNS = [
     ("sequentiality", "sequentiality"),
     ("twin_sequentiality", "its twin's"),
     ("tracking", "tracks its twin"),
+    ("twin_departure", "bend of the twin's path"),
     ("carry_over_waypoint_score", "carry-over"),
     ("visible_share", "visible share"),
     ("timing_slope", "slope of times"),
@@ -88,7 +89,7 @@ def in_short(table: pd.DataFrame) -> str:
         return "No rung of the default recipe was run, so there is no answer about practice."
     verdicts = mine["verdict"].value_counts()
     architectures = mine[mine["verdict"] == "greedy"]["architecture"].nunique()
-    counted = ", ".join(f"{count} {word}" for word, count in verdicts.items())
+    counted = ", ".join(f"{word} {count}" for word, count in verdicts.items())
     if architectures >= 2:
         answer = "Greedy low-rank progression carries over to practice"
     elif (mine["verdict"] == "neither").all():
@@ -99,7 +100,15 @@ def in_short(table: pd.DataFrame) -> str:
         answer = "Greedy low-rank progression does not carry over to practice"
         if "tracks its twin" in verdicts:
             answer += ", though many networks there follow the path of their linear twin, which is not greedy either"
-    return f"{answer}. Of {len(mine)} rungs at and around the default recipe: {counted}."
+    text = f"{answer}. The {len(mine)} rungs at and around the default recipe, by verdict: {counted}."
+    first = mine.iloc[0]
+    if np.isfinite([first.get("steps", np.nan), first.get("loss_fall", np.nan)]).all():
+        text += (
+            f" This is about the early phase: the linear modes are learned in {first['steps']:.0f} steps of the "
+            f"default "
+            f"recipe, in which the loss falls by {first['loss_fall']:.0%}."
+        )
+    return text
 
 
 def sentences(scores: pd.DataFrame, table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -142,10 +151,14 @@ def _labels(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     relu, tanh = rows.loc["small-gd-relu-real"], rows.loc["small-gd-tanh-real"]
     return (
         f"On the real labels tanh scores {tanh.waypoint_score:.2f} and ReLU {relu.waypoint_score:.2f} (carry-over "
-        f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). ReLU sees what no linear "
-        f"network can: "
-        f"only {relu.visible_share:.0%} of its fall in loss is in the linear modes, against {tanh.visible_share:.0%} "
-        f"of tanh's."
+        f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). Of ReLU's fall in loss there "
+        f"{1 - relu.visible_share:.0%} lies outside the linear modes, of tanh's {abs(1 - tanh.visible_share):.0%}: "
+        f"from "
+        "weights so small tanh is all but linear, and its carry-over says no more than that."
+        if abs(1 - tanh.visible_share) < 0.05
+        else f"On the real labels tanh scores {tanh.waypoint_score:.2f} and ReLU {relu.waypoint_score:.2f} (carry-over "
+        f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). Of ReLU's fall in loss there "
+        f"{1 - relu.visible_share:.0%} lies outside the linear modes, of tanh's {1 - tanh.visible_share:.0%}."
     )
 
 
@@ -154,26 +167,35 @@ def _axes(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     effects = main_effects(scores, "waypoint_score")
     if not np.isfinite([*steps["mean"], *effects]).all():
         raise KeyError("the factorial is not whole")
-    most = effects.abs().idxmax()
     listed = ", ".join(f"{axis} {effects[axis]:+.2f}" for axis in effects.sort_values().index)
+    alone = _score(rows, "default-gd-linear-hat"), _score(rows, "small-adam-linear-hat")
     text = (
         "From the textbook's corner of the factorial to practice's the waypoint score goes from "
         f"{steps['mean'].iloc[0]:.2f} to {steps['mean'].iloc[-1]:.2f}. Averaged over the other three axes, each "
-        f"changes it by: {listed}. {most.capitalize()} carries most, {effects[most] / effects.sum():.0%} of the sum."
+        f"changes it by: {listed}. The effects do not add up: in a linear network on linear labels the default "
+        f"initialization alone leaves {alone[0]:.2f}, Adam alone {alone[1]:.2f}."
     )
-    alone = _corner(scores, "default", "gd"), _corner(scores, "small", "adam")
-    if max(map(abs, alone)) < carry_over.LEAST_TWIN:
-        text += (
-            " The effects do not add up: in a linear network on linear labels the default initialization alone leaves "
-            f"{alone[0]:.2f}, Adam alone {alone[1]:.2f}; either is enough."
+    turned = {
+        (init, activation): _score(rows, f"rotated-{init}-adam-{activation}")
+        for init in ("small", "default")
+        for activation in ("linear", "relu")
+    }
+    descent = {key: _score(rows, f"{key[0]}-gd-{key[1]}-hat") for key in turned}
+    optimizer = float(np.mean([turned[key] - descent[key] for key in turned]))
+    initialization = float(
+        np.mean(
+            [corners["default", a] - corners["small", a] for corners in (turned, descent) for a in ("linear", "relu")]
         )
-    return text
+    )
+    return (
+        f"{text} Adam's effect depends on the basis: these are principal components; over random rotations, of which "
+        f"gradient descent knows nothing, the optimizer costs {optimizer:+.2f} and the initialization "
+        f"{initialization:+.2f} on linear labels, and Adam alone leaves {turned['small', 'linear']:.2f}."
+    )
 
 
-def _corner(scores: pd.DataFrame, init: str, optimizer: str) -> float:
-    """The mean waypoint score of the linear network on linear labels at a corner."""
-    rung = f"{init}-{optimizer}-linear-hat"
-    return by_seed(scores[scores["rung"] == rung], "net", "waypoint_score").mean()
+def _score(rows: pd.DataFrame, rung: str) -> float:
+    return float(rows.loc[rung, "waypoint_score"])
 
 
 def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -188,29 +210,42 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
             raise KeyError("no half score")
         found.append((inits.mean(), np.nanmean(decades), interval))
     (init, decades, interval), (mup, mup_decades, _) = found
-    return (
-        f"Where a ReLU network's score falls through one half, its output at the start is "
-        f"10^{np.log10(init) - decades:.1f} of "
-        f"the strongest mode. The default recipe starts at {init:.2f} of it: {decades:.1f} decades above "
-        f"(95 % interval {interval.low:.1f} to {interval.high:.1f}). The maximal update parametrization, at "
-        f"{mup:.2f}, is "
-        f"{mup_decades:.1f} decades above."
+    real = rows.loc["small-gd-relu-real", "waypoint_score"]
+    text = (
+        "Under gradient descent on linear labels, a ReLU network's score falls through one half where its output at "
+        "the "
+        f"start is 10^{np.log10(init) - decades:.1f} of the strongest mode. The default recipe starts at {init:.2f} of "
+        f"it: {decades:.1f} decades above (95 % interval {interval.low:.1f} to {interval.high:.1f}). The maximal "
+        f"update "
+        f"parametrization, at {mup:.2f}, is {mup_decades:.1f} decades above."
     )
+    if real < carry_over.GREEDY:
+        text += (
+            f" Scale alone is not the distance to practice: on real labels the score is {real:.2f} even from the "
+            f"smallest "
+            "start measured."
+        )
+    return text
 
 
 def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
-    judged = rows[rows["tracking"].notna()]
+    judged = rows[rows["tracking"].notna() & (rows["tracking_n"] >= 3)]
     if judged.empty:
         raise KeyError("no twin")
     practice = rows.loc["default-adam-relu-real"]
-    close = int((judged["tracking_low"] >= carry_over.TRACKS).sum())
+    near = judged.index.str.startswith(PRACTICE)
+    close = judged["tracking_low"] >= carry_over.TRACKS
     return (
-        f"Greedy or not, networks mostly go where their linear twins go: in {close} of {len(judged)} rungs where the "
-        f"question can be "
-        f"put, P5 is surely above {carry_over.TRACKS:g} (1 is the twin's path, 0 no closer than the straight line). "
-        f"Under the default "
-        f"recipe it is {practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} "
-        f"times the twin's time."
+        f"P5 is surely above {carry_over.TRACKS:g} (1 is the twin's path, 0 no closer than the straight line) in "
+        f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where the question "
+        f"can be "
+        f"put, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
+        f"{practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} times the twin's "
+        f"time; but there the twin's own path departs from the straight line by only {practice.twin_departure:.2f} "
+        f"of a "
+        f"mode's strength (textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f}), so that there is little "
+        f"to "
+        "follow."
     )
 
 
@@ -223,19 +258,22 @@ def _intervention(scores: pd.DataFrame, _: pd.DataFrame) -> str:
                 raise KeyError(rung)
             factors[rung, system] = float(np.exp(ratios.mean()))
     before, after = factors["default-gd-relu-real", "net"], factors["swap-default-relu", "net"]
+    small = factors["small-gd-relu-real", "net"], factors["swap-small-relu", "net"]
+    twin = factors["small-gd-relu-real", "twin"], factors["swap-small-relu", "twin"]
     text = (
-        "Where the strengths of the first and the third mode trade places in the labels and nothing else changes, the "
-        "weaker of the two takes a ReLU network from small weights "
-        f"{factors['small-gd-relu-real', 'net']:.2f} times as long before and {factors['swap-small-relu', 'net']:.2f} "
-        f"times after (its linear twin {factors['small-gd-relu-real', 'twin']:.2f} and "
-        f"{factors['swap-small-relu', 'twin']:.2f}), and a network from the default ones {before:.2f} and {after:.2f}."
+        "The strengths of the first and the third mode trade places in the labels and nothing else changes. From small "
+        f"weights a ReLU network takes {small[0]:.2f} times as long for the weaker of the two as for the stronger "
+        f"before, "
+        f"and {small[1]:.2f} times after (its linear twin {twin[0]:.2f} and {twin[1]:.2f}); from the default ones "
+        f"{before:.2f} and {after:.2f}."
     )
-    if min(factors["small-gd-relu-real", "net"], factors["swap-small-relu", "net"]) > 1 > min(before, after):
-        text += " The first follows the strengths, the second does not."
+    if min(small) > 1:
+        shift = np.log(small).sum() / np.log(twin).sum()
+        text += f" From small weights the order follows the strengths, with {shift:.0%} of the twin's shift."
     return text
 
 
-# Rungs from small weights that differ in the optimizer alone; in no basis of their own where that matters.
+# Rungs from small weights that differ in the optimizer alone, or also in a rotation of the inputs.
 OPTIMIZERS = {
     "gradient descent": "small-gd-relu-hat",
     "Adam": "rotated-small-adam-relu",
@@ -244,7 +282,8 @@ OPTIMIZERS = {
     "Signum": "rotated-small-signum",
     "Lion": "rotated-small-lion",
     "SOAP": "rotated-small-soap",
-    "Muon": "muon-relu",
+    "Muon": "textbook-muon",
+    "Muon with an orthogonalization that converges": "muon-relu",
 }
 
 
@@ -253,11 +292,19 @@ def _optimizer(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     if len(there) < 2:
         raise KeyError("one optimizer")
     listed = ", ".join(f"{label} {row.timing_slope:+.2f} ({row.waypoint_score:.2f})" for label, row in there.items())
-    return (
-        "Which mode comes first is the optimizer's choice. Slope of ln(half time) on ln(strength) of a ReLU network "
-        f"from small weights, and its waypoint score in brackets: {listed}. A negative slope is strongest first, a "
-        "positive one weakest first."
+    reversing = [label for label, row in there.items() if row.timing_slope > 0]
+    text = (
+        "Slope of ln(half time) on ln(strength) of a ReLU network from small weights on linear labels, and its "
+        "waypoint "
+        f"score in brackets; diagonal methods over random rotations of the inputs: {listed}. Negative is strongest "
+        f"first."
     )
+    if reversing:
+        text += f" The order is reversed by {', '.join(reversing)} alone."
+    if "small-adam-relu-hat" in rows.index:
+        slope = rows.loc["small-adam-relu-hat"].timing_slope
+        text += f" In the basis of principal components Adam's slope is {slope:+.2f}."
+    return text
 
 
 def _beyond(_: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -265,13 +312,11 @@ def _beyond(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     return (
         "Modes that no linear network can see, planted second Hermite polynomials, are learned "
         f"{small.concurrency:.2f} at a time from small weights and {default.concurrency:.2f} from the default ones, "
-        f"where the straight "
-        f"line moves {default.null_concurrency:.2f}: greed is not a matter of linearity."
-        if small.concurrency < 0.75 * default.concurrency
-        else "Modes that no linear network can see, planted second Hermite polynomials, are learned "
-        f"{small.concurrency:.2f} at a time from small weights and {default.concurrency:.2f} from the default ones, "
-        f"where the "
-        f"straight line moves {default.null_concurrency:.2f}."
+        f"where "
+        f"the straight line moves {default.null_concurrency:.2f}; the waypoint score from small weights is "
+        f"{small.waypoint_score:.2f}. That is {'' if small.concurrency <= 1.5 else 'not '}greedy by the registered "
+        f"bound "
+        "of 1.5 at a time."
     )
 
 

@@ -55,6 +55,7 @@ ANSWER_COLUMNS = [
     *LAST,
     "censored",
     "twin_censored",
+    "tracking_n",
     "diverged",
     "largest_phi",
 ]
@@ -154,8 +155,11 @@ def rung_verdict(
 
     greedy: the 95 % intervals of P1 and SEQ both lie above 0.5. not greedy: that of P1 or SEQ lies below, of a network
     that is its own twin. tracks its twin: not greedy, and that of P5 lies above 0.8. neither: not greedy, and it lies
-    below, or the twin's own path is so nearly straight that there is nothing to track. undecided: an interval crosses
-    its bound. censored: a run's clock did not reach its end. diverged: a run left all bounds.
+    below. nothing to track: not greedy, and in all but two seeds or fewer the twin's own path is so nearly straight
+    that
+    P5 has no meaning. undecided: an interval crosses its bound. censored: a run's clock did not reach its end.
+    diverged:
+    a run left all bounds.
     """
     if diverged:
         return "diverged"
@@ -170,7 +174,9 @@ def rung_verdict(
         return "undecided"
     if not has_twin:
         return "not greedy"
-    if tracking is None or tracking.high < TRACKS:
+    if tracking is None:
+        return "nothing to track"
+    if tracking.high < TRACKS:
         return "neither"
     return "tracks its twin" if tracking.low >= TRACKS else "undecided"
 
@@ -184,6 +190,8 @@ def _row(name: str, scores: pd.DataFrame, settings: dict) -> dict:
     for prefix, mine, names in (("", net, WITH_INTERVALS), ("twin_", twin, WITH_INTERVALS[:2])):
         for quantity in names:
             values = mine.get(quantity, empty)
+            if quantity == "tracking":
+                row["tracking_n"] = len(values)
             interval = t_interval(values.to_numpy(), 0.95)
             intervals[prefix + quantity] = interval
             if len(values):
@@ -210,7 +218,7 @@ def _row(name: str, scores: pd.DataFrame, settings: dict) -> dict:
     row["verdict"] = rung_verdict(
         intervals["waypoint_score"],
         intervals["sequentiality"],
-        intervals["tracking"],
+        intervals["tracking"] if row.get("tracking_n", 0) >= 3 or row["n"] < 3 else None,
         has_twin=has_twin,
         censored=censored + twin_censored > 0,
         diverged=diverged > 0,

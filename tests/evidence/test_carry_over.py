@@ -28,6 +28,9 @@ FIRM = {
     "null_concurrency": 5.0,
     "timing_slope": -0.9,
     "time_factor": 2.0,
+    "departure": 0.3,
+    "steps": 40.0,
+    "loss_fall": 0.4,
 }
 INITS = {"small": 1e-6, "init-1e-4": 1e-4, "init-1e-2": 1e-2, "init-1e-1": 1e-1, "default": 1.0}
 
@@ -115,7 +118,7 @@ def near(value):
         (0.8, 0.8, 0.1, {}, "greedy"),
         (0.1, 0.8, 0.9, {}, "tracks its twin"),
         (0.1, 0.1, 0.5, {}, "neither"),
-        (0.1, 0.1, None, {}, "neither"),
+        (0.1, 0.1, None, {}, "nothing to track"),
         (0.1, 0.1, 0.8, {}, "undecided"),
         (0.5, 0.8, 0.9, {}, "undecided"),
         (0.1, 0.1, None, {"has_twin": False}, "not greedy"),
@@ -150,6 +153,14 @@ def test_a_censored_run_shows_in_its_row():
     scores.loc[hit & (scores["seed"] == 2), "value"] = 1.0
     row = carry_over.answer(scores, SETTINGS).set_index("rung").loc["textbook-cnn"]
     assert (row.verdict, row.censored, row.twin_censored) == ("censored", 0, 1)
+
+
+def test_tracking_that_two_seeds_alone_give_is_nothing_to_track():
+    scores = ladder(lambda rung: 0.1)
+    hit = (scores["rung"] == "textbook-muon") & (scores["quantity"] == "tracking") & (scores["system"] == "net")
+    row = carry_over.answer(scores[~(hit & (scores["seed"] == 1))], SETTINGS).set_index("rung").loc["textbook-muon"]
+    scores.loc[scores["quantity"] == "sequentiality", "value"] = 0.1
+    assert (row.tracking_n, row.verdict) == (2, "nothing to track")
 
 
 def test_swaps_and_bases_are_told_in_words():
@@ -298,7 +309,8 @@ def test_the_page_says_what_the_table_says(scored):
     svgs = dict.fromkeys(answer.FIGURES, '<svg width="1" height="1"></svg>')
     page = answer.render(scores, table, svgs, "reference", "cifar10")
     assert "does not carry over to practice, though many networks there follow the path" in page
-    assert "default initialization alone leaves 0.02, Adam alone 0.02; either is enough" in page
+    assert "default initialization alone leaves 0.02, Adam alone 0.02" in page
+    assert "the optimizer costs -0.39 and the initialization -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
     assert "3.0 decades above" in page
     assert page.count("<tr title=") == len(SETTINGS)
