@@ -1,8 +1,9 @@
 """The answer to Open Question 4.1 as a table: from the scores of every rung to one row a rung.
 
 A rung is judged by three numbers that are never averaged: the network's own greediness (waypoint score P1 and
-sequentiality SEQ), its linear twin's, and how well it tracks its twin (P5). What each word below demands was fixed
-before the first reference run.
+sequentiality SEQ), its linear twin's, and how well it tracks its twin (P5). The bounds below
+were fixed before the first reference run. Of the words "nothing to track" came after it: those rungs had been called
+neither, one of them on a single seed.
 """
 
 import math
