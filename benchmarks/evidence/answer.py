@@ -1,15 +1,13 @@
 """The answer to Open Question 4.1 in words, each made from the tables, so that they cannot drift apart."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import carry_over
-from benchmarks.evidence.carry_over import SWEEPS, by_seed, half_score_init, main_effects, waterfall
-from benchmarks.evidence.report import CAPTIONS, inline_svg, number, span
+from benchmarks.evidence.carry_over import by_seed, main_effects, waterfall
+from benchmarks.evidence.report import CAPTIONS, inline_svg, template
 from benchmarks.evidence.statistics import t_interval
 
 PRACTICE = ("default-adam-relu-real", "practice-")
@@ -22,19 +20,15 @@ FIGURES = (
 )
 NOT_SHOWN = (
     "One data set: 5,000 images of CIFAR-10 on 64 principal components, mostly whitened, with networks of two to "
-    "four layers "
-    "and at most 400 units; a small convolutional and a small residual network. No transformer, no large network, no "
-    "long "
-    "training: a rung ends when 95 % of the visible loss is gone, and says nothing of what comes after.",
+    "four layers and at most 400 units; a small convolutional and a small residual network. No transformer, no large "
+    "network, no long training: a rung ends when 95 % of the visible loss is gone, and says nothing of what comes "
+    "after.",
     "The modes are those of the labels' linear part. What a network learns beyond it is seen only in the visible "
-    "share, in "
-    "planted tasks and in modes of the tangent kernel.",
+    "share, in planted tasks and in modes of the tangent kernel.",
     "Under cross-entropy the map is that of the class probabilities; the twin of a normalised network has no "
-    "normalization; "
-    "a network on images is read on the principal components of its pixels. Each is a convention.",
+    "normalization; a network on images is read on the principal components of its pixels. Each is a convention.",
     "Carry-over ratios compare with a linear network from an output of the same size at the same learning rate. "
-    "Where that twin "
-    "is not greedy itself, nothing can be said of carrying over, and the table says so (vacuous).",
+    "Where that twin is not greedy itself, nothing can be said of carrying over, and the table says so (vacuous).",
     "Three to five seeds; intervals are Student's, over seeds alone, for one draw of the data.",
 )
 COLUMNS = [
@@ -61,12 +55,7 @@ def render(scores: pd.DataFrame, table: pd.DataFrame, svgs: dict[str, str], prof
         table: ``open_question_4_1``.
         svgs: each figure's SVG text.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = number
-    environment.globals["span"] = span
-    return environment.get_template("answer.html.j2").render(
+    return template("answer.html.j2").render(
         short=in_short(table),
         sentences=sentences(scores, table),
         not_shown=NOT_SHOWN,
@@ -105,8 +94,7 @@ def in_short(table: pd.DataFrame) -> str:
     if np.isfinite([first.get("steps", np.nan), first.get("loss_fall", np.nan)]).all():
         text += (
             f" This is about the early phase: the linear modes are learned in {first['steps']:.0f} steps of the "
-            f"default "
-            f"recipe, in which the loss falls by {first['loss_fall']:.0%}."
+            f"default recipe, in which the loss falls by {first['loss_fall']:.0%}."
         )
     return text
 
@@ -142,24 +130,21 @@ def _activation(_: pd.DataFrame, rows: pd.DataFrame) -> str:
             f"(carry-over {row.carry_over_waypoint_score:.2f}, {_between(row, 'carry_over_waypoint_score')})"
         )
     return (
-        f"From small weights, on labels that a linear network can learn, {'; '.join(parts)}. "
-        "Ideal greed is 1, a straight line 0."
+        f"From small weights, on labels that a linear network can learn, {'; '.join(parts)}. Ideal greed is 1, a "
+        "straight line 0."
     )
 
 
 def _labels(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     relu, tanh = rows.loc["small-gd-relu-real"], rows.loc["small-gd-tanh-real"]
-    return (
+    text = (
         f"On the real labels tanh scores {tanh.waypoint_score:.2f} and ReLU {relu.waypoint_score:.2f} (carry-over "
         f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). Of ReLU's fall in loss there "
-        f"{1 - relu.visible_share:.0%} lies outside the linear modes, of tanh's {abs(1 - tanh.visible_share):.0%}: "
-        f"from "
-        "weights so small tanh is all but linear, and its carry-over says no more than that."
-        if abs(1 - tanh.visible_share) < 0.05
-        else f"On the real labels tanh scores {tanh.waypoint_score:.2f} and ReLU {relu.waypoint_score:.2f} (carry-over "
-        f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). Of ReLU's fall in loss there "
-        f"{1 - relu.visible_share:.0%} lies outside the linear modes, of tanh's {1 - tanh.visible_share:.0%}."
+        f"{1 - relu.visible_share:.0%} lies outside the linear modes, of tanh's {abs(1 - tanh.visible_share):.0%}"
     )
+    if abs(1 - tanh.visible_share) < 0.05:
+        text += ": from weights so small tanh is all but linear, and its carry-over says no more than that"
+    return f"{text}."
 
 
 def _axes(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -203,8 +188,7 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     found = []
     for quantity in ("init", "init_mup"):
         inits = by_seed(mine, "net", quantity)
-        halves = [half_score_init(scores, SWEEPS["relu"], seed) for seed in inits.index]
-        decades = np.log10(inits.to_numpy()) - np.array(halves)
+        decades = carry_over.decades_from_half_score(scores, "relu", inits)
         interval = t_interval(decades, 0.95)
         if interval is None:
             raise KeyError("no half score")
@@ -213,23 +197,20 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     real = rows.loc["small-gd-relu-real", "waypoint_score"]
     text = (
         "Under gradient descent on linear labels, a ReLU network's score falls through one half where its output at "
-        "the "
-        f"start is 10^{np.log10(init) - decades:.1f} of the strongest mode. The default recipe starts at {init:.2f} of "
-        f"it: {decades:.1f} decades above (95 % interval {interval.low:.1f} to {interval.high:.1f}). The maximal "
-        f"update "
-        f"parametrization, at {mup:.2f}, is {mup_decades:.1f} decades above."
+        f"the start is 10^{np.log10(init) - decades:.1f} of the strongest mode. The default recipe starts at "
+        f"{init:.2f} of it: {decades:.1f} decades above (95 % interval {interval.low:.1f} to {interval.high:.1f}). The "
+        f"maximal update parametrization, at {mup:.2f}, is {mup_decades:.1f} decades above."
     )
     if real < carry_over.GREEDY:
         text += (
             f" Scale alone is not the distance to practice: on real labels the score is {real:.2f} even from the "
-            f"smallest "
-            "start measured."
+            "smallest start measured."
         )
     return text
 
 
 def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
-    judged = rows[rows["tracking"].notna() & (rows["tracking_n"] >= 3)]
+    judged = rows[rows["tracking"].notna() & (rows["tracking_n"] >= carry_over.FEWEST_TRACKED)]
     if judged.empty:
         raise KeyError("no twin")
     practice = rows.loc["default-adam-relu-real"]
@@ -237,15 +218,12 @@ def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     close = judged["tracking_low"] >= carry_over.TRACKS
     return (
         f"P5 is surely above {carry_over.TRACKS:g} (1 is the twin's path, 0 no closer than the straight line) in "
-        f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where the question "
-        f"can be "
-        f"put, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
+        f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where the question can "
+        f"be put, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
         f"{practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} times the twin's "
-        f"time; but there the twin's own path departs from the straight line by only {practice.twin_departure:.2f} "
-        f"of a "
-        f"mode's strength (textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f}), so that there is little "
-        f"to "
-        "follow."
+        f"time; but there the twin's own path departs from the straight line by only {practice.twin_departure:.2f} of "
+        f"a mode's strength (textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f}), so that there is little "
+        "to follow."
     )
 
 
@@ -261,11 +239,10 @@ def _intervention(scores: pd.DataFrame, _: pd.DataFrame) -> str:
     small = factors["small-gd-relu-real", "net"], factors["swap-small-relu", "net"]
     twin = factors["small-gd-relu-real", "twin"], factors["swap-small-relu", "twin"]
     text = (
-        "The strengths of the first and the third mode trade places in the labels and nothing else changes. From small "
-        f"weights a ReLU network takes {small[0]:.2f} times as long for the weaker of the two as for the stronger "
-        f"before, "
-        f"and {small[1]:.2f} times after (its linear twin {twin[0]:.2f} and {twin[1]:.2f}); from the default ones "
-        f"{before:.2f} and {after:.2f}."
+        "The strengths of the first and the third mode trade places in the labels and nothing else changes. From "
+        f"small weights a ReLU network takes {small[0]:.2f} times as long for the weaker of the two as for the "
+        f"stronger before, and {small[1]:.2f} times after (its linear twin {twin[0]:.2f} and {twin[1]:.2f}); from the "
+        f"default ones {before:.2f} and {after:.2f}."
     )
     if min(small) > 1:
         shift = np.log(small).sum() / np.log(twin).sum()
@@ -295,9 +272,8 @@ def _optimizer(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     reversing = [label for label, row in there.items() if row.timing_slope > 0]
     text = (
         "Slope of ln(half time) on ln(strength) of a ReLU network from small weights on linear labels, and its "
-        "waypoint "
-        f"score in brackets; diagonal methods over random rotations of the inputs: {listed}. Negative is strongest "
-        f"first."
+        f"waypoint score in brackets; diagonal methods over random rotations of the inputs: {listed}. Negative is "
+        "strongest first."
     )
     if reversing:
         text += f" The order is reversed by {', '.join(reversing)} alone."
@@ -312,11 +288,9 @@ def _beyond(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     return (
         "Modes that no linear network can see, planted second Hermite polynomials, are learned "
         f"{small.concurrency:.2f} at a time from small weights and {default.concurrency:.2f} from the default ones, "
-        f"where "
-        f"the straight line moves {default.null_concurrency:.2f}; the waypoint score from small weights is "
+        f"where the straight line moves {default.null_concurrency:.2f}; the waypoint score from small weights is "
         f"{small.waypoint_score:.2f}. That is {'' if small.concurrency <= 1.5 else 'not '}greedy by the registered "
-        f"bound "
-        "of 1.5 at a time."
+        "bound of 1.5 at a time."
     )
 
 

@@ -14,8 +14,12 @@ from scipy.stats import t as student
 
 from benchmarks.evidence.statistics import Interval, t_interval
 
+# The table of all scores, by its file's name.
+LADDER = "low_rank_progression.long"
 GREEDY = 0.5
 TRACKS = 0.8
+# Seeds below which a rung's P5 is not judged, where it has so many.
+FEWEST_TRACKED = 3
 # The gate: what the toy's greediest linear network must score, and how far CIFAR's may be from its closed form.
 TOY_SCORE = 0.9
 GATE = 0.05
@@ -78,9 +82,9 @@ class InstrumentBroken(ValueError):
 
 
 def require_gate(toy: pd.DataFrame, scores: pd.DataFrame) -> None:
-    """The toy's linear network from weights of 1e-3 must score 0.9, and the ladder's linear network must come within
-    0.05
-    of what its closed form makes of its modes. What a profile does not hold is not asked.
+    """The toy's linear network from weights of 1e-3 must score 0.9, and the ladder's be within 0.05 of its closed form.
+
+    What a profile does not hold is not asked.
 
     Raises:
         InstrumentBroken: saying by how much.
@@ -126,9 +130,11 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray, confidence: float = 
 
 
 def carry_over(net: pd.Series, twin: pd.Series) -> tuple[float, Interval | None, str]:
-    """The ratio of the network's mean score to its twin's, its interval, and its word: one of `WORDS`, ``open`` where
-    the
-    interval crosses their bounds, ``vacuous`` where the twin's score is too small to divide by, or none."""
+    """The ratio of the network's mean score to its twin's, its interval, and its word.
+
+    That is one of `WORDS`, ``open`` where the interval crosses their bounds, ``vacuous`` where the twin's score is too
+    small to divide by, or empty without two seeds.
+    """
     seeds = net.index.intersection(twin.index)
     if len(seeds) < 2:
         return math.nan, None, ""
@@ -157,10 +163,8 @@ def rung_verdict(
     greedy: the 95 % intervals of P1 and SEQ both lie above 0.5. not greedy: that of P1 or SEQ lies below, of a network
     that is its own twin. tracks its twin: not greedy, and that of P5 lies above 0.8. neither: not greedy, and it lies
     below. nothing to track: not greedy, and in all but two seeds or fewer the twin's own path is so nearly straight
-    that
-    P5 has no meaning. undecided: an interval crosses its bound. censored: a run's clock did not reach its end.
-    diverged:
-    a run left all bounds.
+    that P5 has no meaning. undecided: an interval crosses its bound. censored: a run's clock did not reach its end.
+    diverged: a run left all bounds.
     """
     if diverged:
         return "diverged"
@@ -219,7 +223,7 @@ def _row(name: str, scores: pd.DataFrame, settings: dict) -> dict:
     row["verdict"] = rung_verdict(
         intervals["waypoint_score"],
         intervals["sequentiality"],
-        intervals["tracking"] if row.get("tracking_n", 0) >= 3 or row["n"] < 3 else None,
+        intervals["tracking"] if row["tracking_n"] >= min(FEWEST_TRACKED, row["n"]) else None,
         has_twin=has_twin,
         censored=censored + twin_censored > 0,
         diverged=diverged > 0,
@@ -270,6 +274,10 @@ def corner(levels: dict[str, int]) -> str:
     return "-".join(AXES[axis][levels[axis]] for axis in AXES)
 
 
+# The factorial's rungs, by their levels in the order of `AXES`.
+CORNERS = {bits: corner(dict(zip(AXES, bits))) for bits in np.ndindex(2, 2, 2, 2)}
+
+
 def waterfall(scores: pd.DataFrame, quantity: str, order: tuple[str, ...] = ORDER) -> pd.DataFrame:
     """From the textbook's corner to practice's, an axis at a time.
 
@@ -299,10 +307,7 @@ def waterfall(scores: pd.DataFrame, quantity: str, order: tuple[str, ...] = ORDE
 
 def main_effects(scores: pd.DataFrame, quantity: str) -> pd.Series:
     """The mean change of a quantity over the factorial when one axis goes from textbook to practice, by axis."""
-    means: dict[str, float] = {}
-    for bits in np.ndindex(2, 2, 2, 2):
-        rung = corner(dict(zip(AXES, bits)))
-        means[bits] = by_seed(scores[scores["rung"] == rung], "net", quantity).mean()
+    means = {bits: by_seed(scores[scores["rung"] == rung], "net", quantity).mean() for bits, rung in CORNERS.items()}
     effects = {}
     for place, axis in enumerate(AXES):
         effects[axis] = float(
@@ -340,3 +345,9 @@ def half_score_init(scores: pd.DataFrame, rungs: tuple[str, ...], seed: int) -> 
         if y0 >= 0.5 > y1:
             return x0 + (y0 - 0.5) / (y0 - y1) * (x1 - x0)
     return math.nan
+
+
+def decades_from_half_score(scores: pd.DataFrame, sweep: str, inits: pd.Series) -> np.ndarray:
+    """log10 of u0 / s_1, by seed, over that at which a sweep's waypoint score is one half; nan where it has none."""
+    halves = [half_score_init(scores, SWEEPS[sweep], seed) for seed in inits.index]
+    return np.log10(inits.to_numpy()) - np.array(halves)

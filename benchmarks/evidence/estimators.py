@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from benchmarks.evidence.carry_over import LEAST_TWIN, SWEEPS, by_seed, half_score_init
+from benchmarks.evidence import carry_over
+from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.statistics import t_interval
 
-LADDER = "low_rank_progression.long"
 Tables = dict[str, pd.DataFrame]
 
 
@@ -89,8 +89,7 @@ def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None 
     Args:
         terms: each ``rung``, ``quantity``, and, where they are not net and 1, ``system`` and ``weight``.
         over: the denominator's. The values are then r + (x - r y) / mean y with r = mean x / mean y: their mean is the
-            ratio of means and their t-interval Fieller's, as long as y is known well. Without a seed whose denominator
-            is
+            ratio of means and their t-interval Fieller's, as long as y is known well. Where the mean y is not
             surely above a fifth of its ideal, 1, the ratio is vacuous and there is no value.
     """
     top = _combined(tables, terms)
@@ -161,10 +160,8 @@ def rung_residuals(tables: Tables, *, rung: str, reference: str) -> Estimate:
 
 def decades_from_half_score(tables: Tables, *, sweep: str, rung: str, quantity: str = "init") -> Estimate:
     """log10 of a rung's u0 / s_1 over that at which a sweep's waypoint score is one half, seed by seed."""
-    table = _table(tables, LADDER)
-    mine = _across(tables, [rung], quantity)[rung]
-    halves = [half_score_init(table, SWEEPS[sweep], seed) for seed in mine.index]
-    return Estimate(np.log10(mine.to_numpy()) - np.array(halves), "decades")
+    inits = _across(tables, [rung], quantity)[rung]
+    return Estimate(carry_over.decades_from_half_score(_table(tables, LADDER), sweep, inits), "decades")
 
 
 def threshold(tables: Tables, *, optimizer: str) -> Estimate:

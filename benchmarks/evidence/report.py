@@ -148,11 +148,6 @@ def render(
         svgs: each figure's SVG text.
         provenance: profile, data source and hashes, commits, versions, processors, seconds of training.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = number
-    environment.globals["span"] = span
     checks = tables["claims"]
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
     long = tables[f"{study}.long"]
@@ -160,7 +155,7 @@ def render(
     for name, (caption, shows) in CAPTIONS.items():
         shows = [claim for claim in shows if claim in claims]
         figures.append({"name": name, "caption": caption, "claims": shows, "svg": inline_svg(svgs[name], name)})
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         claims=claims,
         verdicts=verdicts,
         checks={name: _records(checks[checks["claim"] == name]) for name in claims},
@@ -174,6 +169,16 @@ def render(
         },
         provenance=provenance,
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """A page of this folder, which has `number` and `span`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["number"] = number
+    environment.globals["span"] = span
+    return environment.get_template(name)
 
 
 def claim_runs(claim: Claim, long: pd.DataFrame) -> dict:

@@ -75,7 +75,7 @@ def tables(rungs=None, long=None):
     long, answer = scores() if long is None else long, answers()
     if rungs is not None:
         long, answer = long[long["rung"].isin(rungs)], answer[answer["rung"].isin(rungs)]
-    return {low_rank.STUDY: long, "open_question_4_1": answer}
+    return {carry_over.LADDER: long, "open_question_4_1": answer}
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from benchmarks.evidence import carry_over
 from benchmarks.evidence.figures.drawing import INK, PALETTE, Tables, empty
 from benchmarks.evidence.figures.modes import FAMILIES, MARKER
 from benchmarks.evidence.statistics import t_interval
+from benchmarks.theory import deep_linear
 from benchmarks.theory.modes import CLOCK_END
 
-STUDY = "low_rank_progression.long"
 TEXTBOOK, DEFAULT = carry_over.RECIPES.values()
 PHI = np.linspace(0.005, CLOCK_END, 190)
 REMARK = {"textcoords": "offset points", "color": INK, "size": 7.5}
@@ -31,7 +31,7 @@ LINE = {"color": "0.6", "ls": "-", "lw": 0.8}  # the straight line from start to
 def carry_over_waterfall(tables: Tables, curves: pd.DataFrame) -> Figure:
     """From the textbook recipe to the default one an axis at a time, in the registered order and in its reverse."""
     scores = _long(tables)
-    corners = {carry_over.corner(dict(zip(carry_over.AXES, bits))) for bits in np.ndindex(2, 2, 2, 2)}
+    corners = set(carry_over.CORNERS.values())
     if not corners & set(scores["rung"]):
         return empty("No rung of the factorial of Open Question 4.1.")
     figure, grid = plt.subplots(1, 2, figsize=(7.2, 3.9), sharey=True, layout="constrained")
@@ -172,7 +172,7 @@ def _closed_form(scores: pd.DataFrame, curves: pd.DataFrame, rung: str) -> tuple
         return None
     u0 = init * s_K.max()
     times = np.linspace(0, np.log(1e3 * s_K.min() / u0) / (2 * s_K.min()), 4000)[:, None]
-    u_TxK = s_K / (1 + (s_K / u0 - 1) * np.exp(-2 * s_K * times))
+    u_TxK = deep_linear.sigmoid(times, s_K, u0)
     phi = (shares_K * (1 - np.square(1 - u_TxK / s_K))).sum(1)
     kept = phi <= CLOCK_END
     return phi[kept], (u_TxK / s_K)[kept]
@@ -402,10 +402,9 @@ VERDICTS = {
     "censored": "0.45",
     "diverged": "0.45",
 }
-_CORNERS = tuple(carry_over.corner(dict(zip(carry_over.AXES, bits))) for bits in np.ndindex(2, 2, 2, 2))
 # Title of a group, and how the names of its rungs begin; the first that fits, the last for all others.
 GROUPS = (
-    ("factorial of four axes", _CORNERS),
+    ("factorial of four axes", tuple(carry_over.CORNERS.values())),
     ("initialization, tanh", ("init-", "small-gd-tanh", "default-gd-tanh")),
     ("slope of the ReLU below zero", ("leaky-",)),
     ("from the textbook recipe", ("textbook-", "depth-")),
@@ -448,7 +447,7 @@ def _names(axes: Axes, rungs: Iterable[tuple[float, str]], headings: Iterable[tu
 
 def _long(tables: Tables) -> pd.DataFrame:
     """The scores of all rungs; no rows if there are none."""
-    table = tables.get(STUDY)
+    table = tables.get(carry_over.LADDER)
     return pd.DataFrame(columns=["rung", "system", "seed", "quantity", "value"]) if table is None else table
 
 
