@@ -6,7 +6,24 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from pipelines.files import read_json
+from pipelines.parameters import Parameters
+
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
+
+
+def identity(settings: dict, checked: Parameters, code: Path) -> dict:
+    """All that determines a training stage's numbers, apart from its seeds.
+
+    Args:
+        code: the stage's fingerprint file.
+    """
+    return {
+        "settings": settings,
+        "compute": checked.compute.model_dump(),
+        "data": checked.data.model_dump(),
+        "code": read_json(code)["fingerprint"],
+    }
 
 
 def told(wall_s: float) -> dict:

@@ -9,7 +9,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipelines import parameters, provenance
-from pipelines.files import read_json, write_csv, write_json, write_parquet
+from pipelines.files import write_csv, write_json, write_parquet
 from pipelines.stages import stage
 
 STUDY = "low_rank_progression"
@@ -51,12 +51,7 @@ def main() -> None:
 
     from pipelines import tracking
 
-    identity = {
-        "settings": settings,
-        "compute": checked.compute.model_dump(),
-        "data": checked.data.model_dump(),
-        "code": read_json(arguments.code)["fingerprint"],
-    }
+    identity = provenance.identity(settings, checked, arguments.code)
     seeds = sorted(scores["seed"].unique().tolist())
     summary = {"study": STUDY, "configuration": arguments.rung, "profile": checked.profile, "seeds": seeds, **identity}
     published = tracking.publish(*_as_runs(scores, curves), summary, identity, provenance.commit())

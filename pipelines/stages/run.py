@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import parameters, provenance, state
-from pipelines.files import read_json, replacing, write_json, write_parquet
+from pipelines.files import replacing, write_json, write_parquet
 from pipelines.stages import stage
 
 CHECKPOINT_EVERY_S = float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20"))
@@ -35,12 +35,7 @@ def main() -> None:
     checked = parameters.load()
     study = checked.studies[arguments.study]
     seeds = study.seeds if arguments.stack == "all" else parameters.parse_stack(arguments.stack)
-    identity = {
-        "settings": study.settings(arguments.configuration),
-        "compute": checked.compute.model_dump(),
-        "data": checked.data.model_dump(),
-        "code": read_json(arguments.code)["fingerprint"],
-    }
+    identity = provenance.identity(study.settings(arguments.configuration), checked, arguments.code)
     place = (arguments.study, arguments.configuration, arguments.stack)
     checkpoint = state.checkpoint(*place)
     clock = _Clock(state.progress(*place), identity["settings"]["steps"])
