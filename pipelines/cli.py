@@ -156,7 +156,7 @@ def status(parsed: argparse.Namespace) -> int:
 
 def report(parsed: argparse.Namespace) -> int:
     parameters.load()
-    targets = ["tabulate", "answer", "judge", "draw", "pipelines/timings/dvc.yaml:draw", "tell", "report"]
+    targets = ["tabulate", "answer", "compare", "judge", "draw", "pipelines/timings/dvc.yaml:draw", "tell", "report"]
     if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
         raise rebuild.RebuildError("a table stage failed; what it said is above")
     _print_verdicts(register.load(CLAIMS))
@@ -315,7 +315,7 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     if name.lower() not in by_lower:
         raise register.ClaimsError(
             f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; "
-            "studies are progressive_sharpening, deep_linear, low_rank_progression, timings"
+            "studies are progressive_sharpening, deep_linear, low_rank_progression, optimizer_comparison, timings"
         )
     return by_lower[name.lower()]
 
@@ -326,7 +326,10 @@ def _stages(claim: register.Claim) -> set[str]:
     apart = {"threshold": "thresholds", "catapult": "catapult"}
     experiments = {check.estimator.model_extra.get("experiment") for check in claim.checks.values()} - {None}
     rungs = {rung for check in claim.checks.values() for rung in check.estimator.rungs}
-    return claim.configurations | experiments | rungs | {apart[name] for name in estimators & set(apart)}
+    contests = {f"{w}-{o}" for check in claim.checks.values() for w, o in check.estimator.contests}
+    if contests:
+        experiments |= {"heterogeneity"} if "heterogeneity_rank" in estimators else set()
+    return claim.configurations | experiments | rungs | contests | {apart[name] for name in estimators & set(apart)}
 
 
 def _go_to_root() -> None:

@@ -63,6 +63,22 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
             _entry("architectures", rung["architecture"]["name"]),
             *(_entry("optimizers", entry) for entry in sorted(used)),
         ]
+    comparison = parameters.optimizer_comparison
+    study = f"{PACKAGE}.studies.optimizer_comparison"
+    for workload, optimizer in comparison.contests():
+        roots["optimizer_comparison", f"{workload}-{optimizer}"] = [
+            f"{study}.contest",
+            _entry("architectures", comparison.workload(workload)["architecture"]["name"]),
+            _entry("optimizers", comparison.optimizers[optimizer].optimizer.name),
+        ]
+    systems = {system.optimizer.name for system in comparison.class_imbalance.systems.values()}
+    measured = {comparison.workload(name)["architecture"]["name"] for name in comparison.heterogeneity.workloads}
+    for name, entries in (
+        ("class_imbalance", [_entry("optimizers", entry) for entry in sorted(systems)]),
+        ("normalised_quadratic", [_entry("optimizers", "sgd")]),
+        ("heterogeneity", [_entry("architectures", entry) for entry in sorted(measured)]),
+    ):
+        roots["optimizer_comparison", name] = [f"{study}.{name}", *entries]
     timed = roots["progressive_sharpening", parameters.timings.configuration]
     for name in ("eigensolvers", "training_step"):
         roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]

@@ -27,6 +27,9 @@ Count = Annotated[int, Field(ge=1)]
 # Ranges of options that any optimizer may take, by name.
 _OPTIMIZER_RANGES = {"momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}
 
+# Kinds of data, which pydantic names in a fault's path.
+_KINDS = ("images", "planted", "imbalanced", "tokens")
+
 # Options of measurements that are relative errors.
 _RELATIVE = ("tolerance", "eigen_tolerance")
 
@@ -351,6 +354,192 @@ class LowRankProgression(_Strict):
         return resolve(self.defaults, self.rungs[name])
 
 
+class SplitImages(_Strict):
+    """A workload on images: training and validation out of the training set."""
+
+    name: Literal["images"]
+    train: Annotated[int, Field(ge=2)]
+    validation: Annotated[int, Field(ge=2)]
+    pool: Count
+
+
+class Imbalanced(_Strict):
+    """Features without meaning, classes with frequencies like 1/rank."""
+
+    name: Literal["imbalanced"]
+    size: Annotated[int, Field(ge=2)]
+    balanced: bool
+
+
+class Tokens(_Strict):
+    """Next tokens with frequencies like rank^-exponent."""
+
+    name: Literal["tokens"]
+    vocabulary: Annotated[int, Field(ge=2)]
+    length: Count
+    examples: Count
+    exponent: Annotated[float, Field(ge=0)]
+    copied: Annotated[float, Field(ge=0, le=1)]
+
+
+class Workload(_Strict):
+    """What optimizers are compared on, resolved."""
+
+    data: Annotated[SplitImages | Imbalanced | Tokens, Field(discriminator="name")]
+    architecture: Architecture
+    batch_size: Count | None
+    steps: Count
+    warmup: Annotated[int, Field(ge=0)]
+    decay: bool
+    factors: list[Positive]
+    factor_seeds: Count
+    curvature_examples: Count
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        examples = {"images": "train", "tokens": "examples"}.get(self.data.name)
+        if self.batch_size and examples and self.batch_size > getattr(self.data, examples):
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {getattr(self.data, examples)} examples")
+        if self.warmup >= self.steps:
+            raise ValueError(f"a warmup of {self.warmup} leaves nothing of {self.steps} steps")
+        if 1.0 in self.factors:
+            raise ValueError("factors are of the tuned learning rate, which runs anyway: leave 1 out")
+        return self
+
+
+class Contender(_Strict):
+    """An optimizer with what is tuned of it."""
+
+    optimizer: _Spec
+    space: Annotated[dict[str, dict[Literal["log", "one_minus"], list[Positive]]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _searchable(self):
+        if "lr" not in self.space:
+            raise ValueError("the space must have lr")
+        for option, spec in self.space.items():
+            if len(spec) != 1 or len(ends := next(iter(spec.values()))) != 2 or ends[0] >= ends[1]:
+                raise ValueError(f"the space of {option!r} must be log: [low, high] or one_minus: [low, high]")
+            if "one_minus" in spec and ends[1] > 1:
+                raise ValueError(f"one minus {option!r} must be at most 1, got {ends[1]:g}")
+            if option in self.optimizer.model_extra:
+                raise ValueError(f"{option!r} is both fixed and in the space")
+        Optimizer.model_validate({**self.optimizer.model_dump(), **dict.fromkeys(self.space, 0.5)})
+        return self
+
+
+class TuningProtocol(_Strict):
+    """The same for every optimizer."""
+
+    trials: Count
+    tuning_seed: int
+    space_seed: int
+    seeds: Annotated[list[int], Field(min_length=2)]
+    marks: Annotated[int, Field(ge=2)]
+
+    @model_validator(mode="after")
+    def _disjoint(self):
+        if self.tuning_seed in self.seeds:
+            raise ValueError(
+                f"tuning_seed {self.tuning_seed} is among the seeds that count: tuning would have seen them"
+            )
+        return self
+
+
+class Target(_Strict):
+    """Where a run has arrived: this share of the fall of an optimizer's objective."""
+
+    optimizer: Name
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+class DescentSystem(_Strict):
+    optimizer: Optimizer
+    steps: Count | None = None
+
+
+class ClassImbalance(_Strict):
+    classes: Annotated[int, Field(ge=2)]
+    time: Positive
+    early: Positive
+    systems: dict[Name, DescentSystem]
+
+    @model_validator(mode="after")
+    def _ended(self):
+        for name, system in self.systems.items():
+            if system.steps is None and system.optimizer.name != "sgd":
+                raise ValueError(f"system {name!r} needs its steps: only gradient descent has a time")
+        return self
+
+
+class NormalisedQuadratic(_Strict):
+    seeds: Annotated[int, Field(ge=2)]
+    decades: Positive
+    rates: Annotated[int, Field(ge=2)]
+    search: Annotated[list[Positive], Field(min_length=1)]
+    lr: Positive
+    examples: Count
+    features: Count
+    steps: Count
+
+
+class Heterogeneity(_Strict):
+    seeds: Annotated[int, Field(ge=2)]
+    workloads: Annotated[list[Name], Field(min_length=2)]
+    examples: Count
+    products: Annotated[int, Field(ge=2)]
+
+
+class OptimizerComparison(_Strict):
+    """Every optimizer on every workload, a stage each; a few of them on ``extras``; and experiments beside them."""
+
+    protocol: TuningProtocol
+    target: Target
+    defaults: dict[str, Any]
+    workloads: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    extras: dict[Name, dict[str, Any]]
+    pair: list[Name]
+    optimizers: Annotated[dict[Name, Contender], Field(min_length=1)]
+    class_imbalance: ClassImbalance
+    normalised_quadratic: NormalisedQuadratic
+    heterogeneity: Heterogeneity
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in (self.target.optimizer, *self.pair):
+            registry.require(name, list(self.optimizers), "optimizer")
+        for name in self.heterogeneity.workloads:
+            registry.require(name, [*self.workloads, *self.extras], "workload")
+        if twice := sorted(self.workloads.keys() & self.extras.keys()):
+            raise ValueError(f"{twice[0]!r} is both among workloads and extras")
+        return self
+
+    def workload(self, name: str) -> dict:
+        """A workload, resolved, as plain data."""
+        return resolve(self.defaults, {**self.workloads, **self.extras}[name])
+
+    def contests(self) -> list[tuple[str, str]]:
+        """Every workload and optimizer that meet."""
+        return [(w, o) for w in self.workloads for o in self.optimizers] + [
+            (w, o) for w in self.extras for o in self.pair
+        ]
+
+    def settings(self, workload: str, optimizer: str) -> dict:
+        """All that a contest is run with, as plain data."""
+        contender = self.optimizers[optimizer].model_dump()
+        return {"protocol": self.protocol.model_dump(), "workload": self.workload(workload), **contender}
+
+    @property
+    def experiments(self) -> dict[str, dict]:
+        """The settings of each experiment apart from the contests, as plain data."""
+        spectra = self.heterogeneity.model_dump()
+        return {
+            "class_imbalance": self.class_imbalance.model_dump(),
+            "normalised_quadratic": self.normalised_quadratic.model_dump(),
+            "heterogeneity": {**spectra, "workloads": {name: self.workload(name) for name in spectra["workloads"]}},
+        }
+
+
 class ProgressiveSharpening(_Strict):
     stacks: Annotated[list[int | str], Field(min_length=1)]
     defaults: dict[str, Any]
@@ -416,6 +605,7 @@ class Parameters(_Strict):
     progressive_sharpening: ProgressiveSharpening
     deep_linear: DeepLinear
     low_rank_progression: LowRankProgression
+    optimizer_comparison: OptimizerComparison
     timings: Timings
 
     @property
@@ -463,6 +653,11 @@ def load(path: Path | str = "params.yaml") -> Parameters:
         for name, overrides in ladder.rungs.items():
             places = ("low_rank_progression", "rungs", name), ("low_rank_progression", "defaults")
             _validated(Rung, ladder.settings(name), places[0], faults, overrides, places[1])
+        comparison = parameters.optimizer_comparison
+        for group in ("workloads", "extras"):
+            for name, overrides in getattr(comparison, group).items():
+                places = ("optimizer_comparison", group, name), ("optimizer_comparison", "defaults")
+                _validated(Workload, comparison.workload(name), places[0], faults, overrides, places[1])
         if parameters.timings.configuration not in study.configurations:
             fault = _unknown("configuration", parameters.timings.configuration, study.configurations)
             faults.append(f"timings.configuration: {fault}")
@@ -493,7 +688,7 @@ def _place(loc: tuple) -> list[str]:
     return [
         str(part)
         for i, part in enumerate(loc)
-        if part != "[key]" and not (i and loc[i - 1] == "data" and part in ("images", "planted"))
+        if part != "[key]" and not (i and loc[i - 1] == "data" and part in _KINDS)
     ]
 
 

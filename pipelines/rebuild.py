@@ -87,6 +87,16 @@ def training_stages(parameters: Parameters) -> list[TrainingStage]:
         rung = parameters.low_rank_progression.settings(name)
         address = f"pipelines/low_rank_progression/dvc.yaml:rung@{name}"
         stages.append(TrainingStage(address, "low_rank_progression", name, "", rung["steps"] * rung["seeds"]))
+    comparison = parameters.optimizer_comparison
+    pipeline = "pipelines/optimizer_comparison/dvc.yaml"
+    for workload, optimizer in comparison.contests():
+        name, resolved = f"{workload}-{optimizer}", comparison.workload(workload)
+        kind = "contest" if workload in comparison.workloads else "extra"
+        weight = 100.0 * resolved["steps"] * (comparison.protocol.trials + len(comparison.protocol.seeds))
+        stages.append(TrainingStage(f"{pipeline}:{kind}@{name}", "optimizer_comparison", name, "", weight))
+    stages += [
+        TrainingStage(f"{pipeline}:{name}", "optimizer_comparison", name, "", 1e5) for name in comparison.experiments
+    ]
     return sorted(stages, key=lambda stage: -stage.weight)
 
 

@@ -25,6 +25,8 @@ COMPUTED = (
     "deep_linear/*.csv",
     "low_rank_progression.long.csv",
     "low_rank_progression/*.csv",
+    "optimizer_comparison.long.csv",
+    "optimizer_comparison/*.csv",
 )
 CHECK_COLUMNS = [
     "claim",
@@ -114,8 +116,23 @@ class Estimator(BaseModel):
         given = self.model_extra
         listed = [*given.get("rungs", ()), *(given.get("minus") or ()), *SWEEPS.get(given.get("sweep"), ())]
         named = [given[key] for key in ("rung", "reference") if key in given]
-        terms = [term["rung"] for key in ("terms", "over") for term in given.get(key) or ()]
+        terms = [term["rung"] for key in ("terms", "over") for term in given.get(key) or () if "rung" in term]
         return {*listed, *named, *terms}
+
+    @property
+    def contests(self) -> set[tuple[str, str]]:
+        """The (workload, optimizer) that it reads."""
+        given = self.model_extra
+        pairs = set()
+        for term in (*(given.get("terms") or ()), *(given.get("over") or ())):
+            if "workload" in term:
+                named = term["optimizer"]
+                pairs |= {(term["workload"], name) for name in ([named] if isinstance(named, str) else named)}
+        names = [
+            *given.get("optimizers", ()),
+            *(given[k] for k in ("optimizer", "against", "slow", "fast") if k in given),
+        ]
+        return pairs | {(workload, name) for workload in given.get("workloads", ()) for name in names}
 
     def estimate(self, tables: Tables) -> Estimate:
         return ESTIMATORS[self.name](tables, **self.model_extra)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
-from benchmarks.evidence import carry_over
+from benchmarks.evidence import carry_over, comparison
 from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.statistics import t_interval
@@ -74,13 +74,29 @@ def catapult(tables: Tables, *, system: str, column: str) -> Estimate:
     return Estimate(rows[column].to_numpy(float), "")
 
 
-def computed(tables: Tables, *, experiment: str, system: str, quantity: str, study: str = "deep_linear") -> Estimate:
-    """A quantity of one system of a study's experiment, seed by seed; exact where it has no seed."""
+def computed(
+    tables: Tables,
+    *,
+    experiment: str,
+    system: str,
+    quantity: str,
+    study: str = "deep_linear",
+    minus: str | None = None,
+) -> Estimate:
+    """A quantity of one system of a study's experiment, seed by seed; exact where it has no seed.
+
+    Args:
+        minus: another system, whose quantity is subtracted.
+    """
     table = _table(tables, f"{study}/{experiment}")
-    rows = table[(table["system"] == system) & (table["quantity"] == quantity)]
-    if rows.empty:
-        raise NotRun(f"no {quantity!r} of {system!r} in {study}/{experiment}.csv")
-    return Estimate(rows["value"].to_numpy(float), "", exact=bool(rows["seed"].isna().all()))
+    found = []
+    for name in (system, *([minus] if minus else [])):
+        rows = table[(table["system"] == name) & (table["quantity"] == quantity)]
+        if rows.empty:
+            raise NotRun(f"no {quantity!r} of {name!r} in {study}/{experiment}.csv")
+        found.append(rows.set_index("seed")["value"].astype(float))
+    values = found[0] - found[1] if minus else found[0]
+    return Estimate(values.to_numpy(), "", exact=bool(found[0].index.isna().all()))
 
 
 def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
@@ -95,12 +111,7 @@ def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None 
     top = _combined(tables, terms)
     if over is None:
         return Estimate(top.to_numpy(), "")
-    bottom = _combined(tables, over)
-    both = pd.concat([top, bottom], axis=1).dropna().to_numpy()
-    if len(both) < 2 or (lowest := t_interval(both[:, 1], 0.95)) is None or lowest.low <= LEAST_TWIN:
-        return Estimate(np.full(len(top), np.nan), "")
-    ratio = both[:, 0].mean() / both[:, 1].mean()
-    return Estimate(ratio + (both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean(), "")
+    return Estimate(_ratio(top, _combined(tables, over), LEAST_TWIN), "")
 
 
 def rung_power(tables: Tables, *, rungs: Sequence[str], quantity: str, against: str) -> Estimate:
@@ -164,6 +175,97 @@ def decades_from_half_score(tables: Tables, *, sweep: str, rung: str, quantity: 
     return Estimate(carry_over.decades_from_half_score(_table(tables, LADDER), sweep, inits), "decades")
 
 
+def contests(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
+    """A weighted sum of quantities of tuned runs, seed by seed; with ``over``, its ratio to another, as in `rungs`,
+    which has no value unless the denominator is surely positive.
+
+    Args:
+        terms: each ``workload``, ``optimizer`` (of several, the one whose tuned objective is lowest there), and, where
+            they are not objective and 1, ``quantity`` and ``weight``.
+    """
+    top = _tuned(tables, terms)
+    unit = "" if over else comparison.COLUMNS[terms[0].get("quantity", "objective")][0]
+    values = top.to_numpy() if over is None else _ratio(top, _tuned(tables, over), 0.0)
+    return Estimate(values, unit)
+
+
+def speedup(
+    tables: Tables, *, optimizer: str, against: str, workloads: Sequence[str], target: str = "target"
+) -> Estimate:
+    """How many times fewer steps than another an optimizer needs to the other's target: the geometric mean over
+    workloads, seed by seed.
+
+    Args:
+        target: ``target``, of the other's tuned setting, or ``quarter`` or ``fourfold``, at that share of its learning
+            rate. A run that never arrives counts as if it did at its last step, which flatters it.
+    """
+    long = _table(tables, comparison.LONG)
+    (factor,) = (factor for factor, name in comparison.TARGETS.items() if name == target)
+    ratios = {}
+    for workload in workloads:
+        mine = long[long["workload"] == workload]
+        role = "final" if target == "target" else "factor"
+        theirs = mine[(mine["optimizer"] == against) & (mine["role"] == role) & (mine["factor"] == factor)]
+        runs = comparison.finals(mine[mine["optimizer"] == optimizer])
+        if theirs.empty or runs.empty:
+            raise NotRun(
+                f"no runs of {optimizer!r} and {against!r} ({target}) on {workload!r} in {comparison.LONG}.csv"
+            )
+        needed = runs.set_index("seed")[f"steps_to_{target}"].fillna(runs.set_index("seed")["steps"])
+        ratios[workload] = np.log(theirs.set_index("seed")["steps_to_target"] / needed)
+    return Estimate(np.exp(pd.DataFrame(ratios).dropna().mean(axis=1)).to_numpy(), "")
+
+
+def rank_flips(tables: Tables, *, optimizers: Sequence[str], workloads: Sequence[str], after: float = 0.0) -> Estimate:
+    """On how many workloads two of these optimizers were surely in the reverse order of their final one at a reading
+    later than a share ``after`` of the steps."""
+    table = _table(tables, "optimizer_comparison/flips")
+    ran = _table(tables, comparison.LONG)
+    for workload in workloads:
+        if workload not in set(ran["workload"]):
+            raise NotRun(f"no run on {workload!r} in {comparison.LONG}.csv")
+    mine = table[table["workload"].isin(list(workloads)) & (table["share"] > after)]
+    mine = mine[mine["ahead"].isin(list(optimizers)) & mine["behind"].isin(list(optimizers))]
+    return Estimate(np.array([float(mine["workload"].nunique())]), "workloads", exact=True)
+
+
+def heterogeneity_rank(tables: Tables, *, workloads: Sequence[str], slow: str, fast: str) -> Estimate:
+    """Spearman's correlation over workloads of the distance between the Hessian blocks' spectra at initialization with
+    what one optimizer lags behind another, as a share of the first objective; seed by seed."""
+    distances = _table(tables, "optimizer_comparison/heterogeneity")
+    distances = distances[distances["quantity"] == "js_distance"].pivot(index="seed", columns="system", values="value")
+    gaps = {}
+    for workload in workloads:
+        if workload not in distances:
+            raise NotRun(f"no {workload!r} in optimizer_comparison/heterogeneity.csv")
+        terms = [{"workload": workload, "optimizer": slow}, {"workload": workload, "optimizer": fast, "weight": -1}]
+        first = _tuned(tables, [{"workload": workload, "optimizer": fast, "quantity": "first_objective"}])
+        gaps[workload] = _tuned(tables, terms) / first
+    both = pd.DataFrame(gaps).join(distances[list(workloads)], rsuffix=" distance").replace(np.inf, np.nan).dropna()
+    found = [spearmanr(row[: len(workloads)], row[len(workloads) :]).statistic for row in both.to_numpy()]
+    return Estimate(np.array(found), "")
+
+
+def workloads_in_order(tables: Tables, *, order: Sequence[str], needed: int) -> Estimate:
+    """The share of workloads on which each of these optimizers does at least as well, in the mean of tuned runs, as the
+    next; ``median`` is the median over the others."""
+    means = _mean_objectives(tables, needed, [name for name in order if name != "median"])
+    held = []
+    for _, mine in means.groupby(level="workload"):
+        values = mine.droplevel("workload")
+        others = values.drop([name for name in order if name in values])
+        in_turn = [others.median() if name == "median" else values[name] for name in order]
+        held.append(all(a <= b for a, b in zip(in_turn, in_turn[1:])))
+    return Estimate(np.array([float(np.mean(held))]), "fraction", exact=True)
+
+
+def largest_share_of_wins(tables: Tables, *, needed: int) -> Estimate:
+    """The largest share of workloads that one optimizer wins in the mean of tuned runs."""
+    winners = _mean_objectives(tables, needed, []).groupby(level="workload").idxmin()
+    shares = pd.Series([name for _, name in winners]).value_counts(normalize=True)
+    return Estimate(np.array([float(shares.iloc[0])]), "fraction", exact=True)
+
+
 def threshold(tables: Tables, *, optimizer: str) -> Estimate:
     """The measured stability threshold of an optimizer on a quadratic."""
     table = _table(tables, "stability_thresholds")
@@ -185,6 +287,12 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
     "rung_agreement": rung_agreement,
     "rung_residuals": rung_residuals,
     "decades_from_half_score": decades_from_half_score,
+    "contests": contests,
+    "speedup": speedup,
+    "rank_flips": rank_flips,
+    "heterogeneity_rank": heterogeneity_rank,
+    "workloads_in_order": workloads_in_order,
+    "largest_share_of_wins": largest_share_of_wins,
     "threshold": threshold,
 }
 
@@ -208,6 +316,46 @@ def _combined(tables: Tables, terms: Sequence[dict]) -> pd.Series:
         for term in terms
     ]
     return pd.concat(parts, axis=1).dropna().sum(axis=1)
+
+
+def _ratio(top: pd.Series, bottom: pd.Series, least: float) -> np.ndarray:
+    """Values whose mean is the ratio of means and whose t-interval is Fieller's, as long as the denominator is known
+    well; no value unless its 95 % interval is above ``least``."""
+    both = pd.concat([top, bottom], axis=1).dropna().to_numpy()
+    if len(both) < 2 or (lowest := t_interval(both[:, 1], 0.95)) is None or lowest.low <= least:
+        return np.full(len(top), np.nan)
+    ratio = both[:, 0].mean() / both[:, 1].mean()
+    return ratio + (both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean()
+
+
+def _tuned(tables: Tables, terms: Sequence[dict]) -> pd.Series:
+    """A weighted sum of quantities of tuned runs, by seed; a seed in which one diverged has none."""
+    long = _table(tables, comparison.LONG)
+    parts = []
+    for term in terms:
+        workload, named = term["workload"], term["optimizer"]
+        names = [named] if isinstance(named, str) else named
+        chosen = comparison.best_of(long, workload, names)
+        if chosen is None:
+            raise NotRun(f"no run of {' or '.join(map(repr, names))} on {workload!r} in {comparison.LONG}.csv")
+        runs = comparison.finals(long[(long["workload"] == workload) & (long["optimizer"] == chosen)])
+        values = runs.set_index("seed")[term.get("quantity", "objective")].astype(float)
+        parts.append(term.get("weight", 1) * values.replace(np.inf, np.nan))
+    return pd.concat(parts, axis=1).dropna().sum(axis=1)
+
+
+def _mean_objectives(tables: Tables, needed: int, optimizers: Sequence[str]) -> pd.Series:
+    """Mean tuned objectives by (workload, optimizer) on the workloads that the most optimizers ran on."""
+    runs = comparison.finals(_table(tables, comparison.LONG))
+    means = runs.groupby(["workload", "optimizer"])["objective"].mean()
+    contested = means.groupby(level="workload").size()
+    whole = contested.index[contested == contested.max()] if len(contested) else []
+    if len(whole) < needed:
+        raise NotRun(f"{len(whole)} of {needed} workloads")
+    for name in optimizers:
+        if name not in means.index.get_level_values("optimizer"):
+            raise NotRun(f"no run of {name!r} in {comparison.LONG}.csv")
+    return means[means.index.get_level_values("workload").isin(whole)]
 
 
 def _table(tables: Tables, name: str) -> pd.DataFrame:

@@ -27,14 +27,15 @@ def main() -> None:
     threadpool_limits(checked.compute.threads)
     settings = getattr(checked, arguments.study).experiments[arguments.experiment]
     experiment = import_module(f"benchmarks.studies.{arguments.study}.{arguments.experiment}")
+    seeds = range(1, settings["seeds"] + 1) if "seeds" in settings else checked.deep_linear.seeds
     if arguments.data is None:
-        table = experiment.run(settings, checked.deep_linear.seeds)
+        table = experiment.run(settings, seeds)
     else:
         from benchmarks.lab import datasets
 
         with np.load(arguments.data) as arrays:
             images = datasets.images(**arrays, dtype=getattr(torch, checked.compute.dtype))
-        table = experiment.run(settings, range(1, settings["seeds"] + 1), images)
+        table = experiment.run(settings, seeds, images)
     write_csv(arguments.out, table)
 
 

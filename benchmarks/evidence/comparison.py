@@ -1,0 +1,309 @@
+"""From runs of optimizers on workloads to the comparison's tables: targets, ranks with ties, flips, sensitivity."""
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.evidence.statistics import t_interval
+from benchmarks.theory.tuning import lr_sensitivity
+
+LONG = "optimizer_comparison.long"
+# What a target is called by the factor of the tuned learning rate at which its optimizer ran.
+TARGETS = {1.0: "target", 0.25: "quarter", 4.0: "fourfold"}
+# Every column of the long table: (unit, what it is).
+COLUMNS: dict[str, tuple[str, str]] = {
+    "workload": ("", "its name in params.yaml"),
+    "optimizer": ("", "its name in params.yaml"),
+    "role": ("", "trial of the tuning; final, the tuned setting; factor, that at another learning rate"),
+    "trial": ("", "number of the setting among the trials"),
+    "factor": ("", "of the tuned learning rate"),
+    "seed": ("", "of the initialization, the minibatches, and generated data"),
+    "learning_rate": ("", "largest of the schedule, in the optimizer's own units"),
+    "options": ("", "the optimizer's other options, as JSON"),
+    "steps": ("steps", "updates made before the end, or before the run diverged"),
+    "diverged": ("", "1 if the loss left all bounds, else 0"),
+    "first_objective": ("nats", "objective before training"),
+    "objective": ("nats", "at the last step: validation loss where there are validation data, else training loss"),
+    "best_objective": ("nats", "lowest reading"),
+    "steps_to_target": ("steps", "to the target, interpolated between readings; empty if never"),
+    "steps_to_quarter": ("steps", "to the target of the same optimizer at a quarter of its learning rate"),
+    "steps_to_fourfold": ("steps", "and at four times it"),
+    "lr_sensitivity": ("nats", "mean excess objective over the learning rates tried, clipped at the first"),
+    "train_loss": ("nats", "of all training data, at the end"),
+    "validation_loss": ("nats", "at the end"),
+    "validation_accuracy": ("fraction", "at the end"),
+    "test_loss": ("nats", "at the end; test data are seen by no other run and at no other step"),
+    "test_accuracy": ("fraction", "at the end"),
+    "update_to_weight": ("fraction", "|update| / |weights| at half time"),
+    "alignment": ("fraction", "cosine of update and minus the gradient at half time"),
+    "update_rank": ("", "mean stable rank of the updates of matrices and kernels at half time"),
+    "sharpness_half": ("nats/parameter^2", "top Hessian eigenvalue on a part of the training data at half time"),
+    "sharpness_end": ("nats/parameter^2", "at the end"),
+    "preconditioned_sharpness_half": ("nats/parameter^2", "of the preconditioned Hessian at half time"),
+    "preconditioned_sharpness_end": ("nats/parameter^2", "at the end"),
+    "edge_ratio_half": ("thresholds", "of these, what the optimizer meets, over its threshold at that learning rate"),
+}
+# What the summary tells of the runs that count: mean and interval over seeds.
+SUMMARISED = (
+    "objective",
+    "best_objective",
+    "train_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "steps_to_target",
+    "lr_sensitivity",
+    "update_to_weight",
+    "alignment",
+    "update_rank",
+    "sharpness_half",
+    "sharpness_end",
+    "edge_ratio_half",
+)
+
+
+def finals(long: pd.DataFrame) -> pd.DataFrame:
+    """The runs of tuned settings."""
+    return long[long["role"] == "final"]
+
+
+def objective_curves(curves: pd.DataFrame) -> pd.Series:
+    """The objective by (workload, optimizer, role, factor, seed, step)."""
+    mine = curves[curves["metric"] == "objective"]
+    keys = ["workload", "optimizer", "role", "factor", "seed", "step"]
+    return mine.set_index(keys)["value"].sort_index()
+
+
+def targets(curves: pd.DataFrame, optimizer: str, share: float) -> pd.DataFrame:
+    """The objective at which a run has arrived: ``share`` of the fall of an optimizer's mean over seeds.
+
+    Returns:
+        workload, target (a value of `TARGETS`), objective. A workload without runs of the optimizer has none.
+    """
+    objective = objective_curves(curves)
+    rows = []
+    for (workload, by, role, factor), mine in objective.groupby(level=["workload", "optimizer", "role", "factor"]):
+        if by != optimizer or role == "trial" or factor not in TARGETS:
+            continue
+        first, last = (mine.groupby("seed").agg(which).mean() for which in ("first", "last"))
+        if last < first:
+            rows.append((workload, TARGETS[factor], first - share * (first - last)))
+    return pd.DataFrame(rows, columns=["workload", "target", "objective"])
+
+
+def steps_to(steps: np.ndarray, values: np.ndarray, target: float) -> float:
+    """The first step, interpolated, at which values come down to a target; nan if they never do."""
+    below = np.flatnonzero(values <= target)
+    if not len(below):
+        return float("nan")
+    i = below[0]
+    if i == 0:
+        return float(steps[0])
+    return float(steps[i - 1] + (values[i - 1] - target) / (values[i - 1] - values[i]) * (steps[i] - steps[i - 1]))
+
+
+def long_table(runs: pd.DataFrame, curves: pd.DataFrame, goals: pd.DataFrame, optimizer: str) -> pd.DataFrame:
+    """All runs with what their curves and each other say of them (`COLUMNS`).
+
+    Args:
+        runs: of all contests, with workload and optimizer.
+        goals: from `targets`; runs of its optimizer at another learning rate are measured against their own.
+    """
+    table = runs.copy()
+    table["diverged"] = table["diverged"].astype(int)
+    added = {name: np.full(len(table), np.nan) for name in ("first_objective", "best_objective")}
+    added |= {f"steps_to_{name}": np.full(len(table), np.nan) for name in TARGETS.values()}
+    objective = objective_curves(curves)
+    grouped = {key: mine.droplevel(list(range(5))) for key, mine in objective.groupby(level=[0, 1, 2, 3, 4])}
+    goal_of = {(row.workload, row.target): row.objective for row in goals.itertuples()}
+    for place, run in enumerate(table.itertuples()):
+        curve = grouped.get((run.workload, run.optimizer, run.role, run.factor, run.seed))
+        if curve is None or run.role == "trial":
+            continue
+        steps, values = curve.index.to_numpy(float), curve.to_numpy(float)
+        added["first_objective"][place], added["best_objective"][place] = values[0], values.min()
+        if run.role == "final":
+            for name in TARGETS.values():
+                goal = goal_of.get((run.workload, name))
+                if goal is not None:
+                    added[f"steps_to_{name}"][place] = steps_to(steps, values, goal)
+        elif run.optimizer == optimizer and run.factor in TARGETS:
+            goal = goal_of.get((run.workload, TARGETS[run.factor]))
+            if goal is not None:
+                added["steps_to_target"][place] = steps_to(steps, values, goal)
+    table = table.assign(**added)
+    table["lr_sensitivity"] = np.nan
+    for _, mine in table[table["role"] != "trial"].groupby(["workload", "optimizer", "seed"]):
+        final = mine.index[mine["role"] == "final"]
+        if len(mine) > 1 and len(final):
+            first = mine["first_objective"].loc[final[0]]
+            table.loc[final[0], "lr_sensitivity"] = lr_sensitivity(
+                mine["factor"].to_numpy(), mine["objective"].to_numpy(float), first
+            )
+    return table.reindex(columns=list(COLUMNS))
+
+
+def summary(long: pd.DataFrame, facts: dict[tuple[str, str], dict], goals: pd.DataFrame) -> pd.DataFrame:
+    """A row a workload and optimizer: the tuned setting, means with 95 % t-intervals over seeds, and its rank.
+
+    Args:
+        facts: of each contest, as its stage wrote them.
+        goals: from `targets`.
+    """
+    rows = []
+    aimed = set(goals.loc[goals["target"] == "target", "workload"])
+    for (workload, optimizer), told in facts.items():
+        mine = finals(long[(long["workload"] == workload) & (long["optimizer"] == optimizer)])
+        row = {
+            "workload": workload,
+            "optimizer": optimizer,
+            "implementation": told["implementation"],
+            "finite_trials": told["finite_trials"],
+            "n": int((mine["diverged"] == 0).sum()),
+            "diverged": int(mine["diverged"].sum()),
+            "arrived": int(mine["steps_to_target"].notna().sum()),
+            "learning_rate": mine["learning_rate"].iloc[0] if len(mine) else np.nan,
+            "options": mine["options"].iloc[0] if len(mine) else "",
+            "parameters": told["parameters"],
+            "state_per_parameter": told["state_per_parameter"],
+            "scheduled": int(told["scheduled"]),
+        }
+        for name in SUMMARISED:
+            values = mine[name].replace(np.inf, np.nan).dropna().to_numpy(float)
+            interval = t_interval(values, 0.95)
+            row[name] = values.mean() if len(values) else np.nan
+            row[f"{name}_low"], row[f"{name}_high"] = (interval.low, interval.high) if interval else (np.nan, np.nan)
+        row["note"] = _note(told, row, workload in aimed)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    places = {name: ranks(part) for name, part in finals(long).groupby("workload")}
+    keys = list(zip(table["workload"], table["optimizer"]))
+    for end, which in (("rank_best", 0), ("rank_worst", 1)):
+        ranked = [places[w].get(o, (np.nan, np.nan))[which] if w in places else np.nan for w, o in keys]
+        table.insert(4 + which, end, ranked)
+    return table
+
+
+def _note(told: dict, row: dict, aimed: bool) -> str:
+    """Whatever keeps a row from being the plain result of its optimizer."""
+    notes = [told["note"]] if told["note"] else []
+    if not told["finite_trials"]:
+        notes.append("no trial of its search space stayed finite")
+    if not told["scheduled"]:
+        notes.append("takes no decay of the learning rate")
+    if row["diverged"]:
+        notes.append(f"{row['diverged']} tuned runs diverged")
+    if not aimed:
+        notes.append("the workload has no target")
+    elif row["n"] and not row["arrived"]:
+        notes.append("no run reached the target")
+    elif row["arrived"] < row["n"]:
+        notes.append(f"{row['arrived']} of {row['n']} runs reached the target")
+    return "; ".join(notes)
+
+
+def by_seed(runs: pd.DataFrame, quantity: str = "objective") -> pd.DataFrame:
+    """A quantity of tuned runs by seed (rows) and optimizer (columns); infinite where a run diverged."""
+    return runs.pivot(index="seed", columns="optimizer", values=quantity).astype(float)
+
+
+def ranks(runs: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """The best and the worst place that each optimizer of a workload may have: places are shared where the 95 %
+    t-interval of the difference, paired by seed, holds zero. Who diverged in a seed is behind all who did not."""
+    wide = by_seed(runs)
+    ahead = dict.fromkeys(wide, 0)
+    behind = dict.fromkeys(wide, 0)
+    for a, b in permutations(wide, 2):
+        if surely_below(wide[a], wide[b]):
+            ahead[b] += 1
+            behind[a] += 1
+    return {name: (1 + ahead[name], len(ahead) - behind[name]) for name in wide}
+
+
+def surely_below(a: pd.Series, b: pd.Series) -> bool:
+    """Whether a is below b by more than the 95 % t-interval of their difference over seeds allows for."""
+    lost_a, lost_b = np.isinf(a).any(), np.isinf(b).any()
+    if lost_a or lost_b:
+        return bool(lost_b and not lost_a)
+    interval = t_interval((a - b).to_numpy(), 0.95)
+    return interval is not None and interval.high < 0
+
+
+def flips(curves: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of optimizers whose order at some reading is surely the reverse of their order at the end.
+
+    Returns:
+        workload, ahead (at the end), behind, step (the last reading at which it was the other way), share (of the
+        steps).
+    """
+    objective = objective_curves(curves).xs("final", level="role").droplevel("factor")
+    rows = []
+    for workload, mine in objective.groupby(level="workload"):
+        wide = mine.droplevel("workload").unstack("optimizer")
+        steps = sorted(wide.index.get_level_values("step").unique())
+        at = {step: wide.xs(step, level="step") for step in steps[1:]}
+        for a, b in permutations(wide.columns, 2):
+            if a == b or not surely_below(at[steps[-1]][a], at[steps[-1]][b]):
+                continue
+            reverse = [step for step in steps[1:-1] if surely_below(at[step][b], at[step][a])]
+            if reverse:
+                rows.append((workload, a, b, reverse[-1], reverse[-1] / steps[-1]))
+    return pd.DataFrame(rows, columns=["workload", "ahead", "behind", "step", "share"])
+
+
+def drawn(curves: pd.DataFrame) -> pd.DataFrame:
+    """What the figures draw: mean and range over seeds at each step: workload, optimizer, role, factor, metric, step,
+    mean, low, high, n."""
+    keys = ["workload", "optimizer", "role", "factor", "metric", "step"]
+    mine = curves[(curves["role"] == "final") | ((curves["role"] == "factor") & (curves["metric"] == "objective"))]
+    table = mine.groupby(keys)["value"].agg(mean="mean", low="min", high="max", n="count").reset_index()
+    return table.astype({"step": "int32", "mean": "float32", "low": "float32", "high": "float32", "n": "int16"})
+
+
+def entries(contenders: dict[str, dict], facts: dict[tuple[str, str], dict]) -> pd.DataFrame:
+    """A row an optimizer: whose implementation it is, in which version, what the name means there, what was tuned."""
+    rows = []
+    for name, contender in contenders.items():
+        told = next((fact for (_, optimizer), fact in facts.items() if optimizer == name), None)
+        if told is None:
+            continue
+        fixed = {key: value for key, value in contender["optimizer"].items() if key != "name"}
+        rows.append(
+            {
+                "optimizer": name,
+                "implementation": told["implementation"],
+                "package": told["package"],
+                "source": told["source"],
+                "meaning": told["meaning"],
+                "fixed": ", ".join(f"{key} = {value}" for key, value in fixed.items()),
+                "space": ", ".join(_interval(option, spec) for option, spec in contender["space"].items()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _interval(option: str, spec: dict) -> str:
+    ((how, (low, high)),) = spec.items()
+    return f"{option} in [{low:g}, {high:g}]" if how == "log" else f"1 - {option} in [{low:g}, {high:g}]"
+
+
+def profile(table: pd.DataFrame, quantity: str = "steps_to_target") -> pd.DataFrame:
+    """Ratios to the best optimizer of each workload, for a performance profile (Dolan and More 2002): workload,
+    optimizer, ratio; infinite where the mean is missing or not every seed arrived."""
+    rows = []
+    for workload, mine in table.groupby("workload"):
+        values = mine.set_index("optimizer")[quantity].where(
+            (mine["arrived"] == mine["n"]).to_numpy() & (mine["diverged"] == 0).to_numpy()
+        )
+        best = values.min()
+        rows += [(workload, name, value / best if np.isfinite(value) else np.inf) for name, value in values.items()]
+    return pd.DataFrame(rows, columns=["workload", "optimizer", "ratio"])
+
+
+def best_of(long: pd.DataFrame, workload: str, optimizers: Sequence[str]) -> str | None:
+    """The optimizer among these whose tuned runs end lowest on a workload, in the mean; None if none has runs."""
+    runs = finals(long[(long["workload"] == workload) & long["optimizer"].isin(list(optimizers))])
+    means = runs.groupby("optimizer")["objective"].mean()
+    return None if means.empty else str(means.idxmin())

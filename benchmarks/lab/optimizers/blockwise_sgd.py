@@ -1,0 +1,27 @@
+"""Gradient descent with momentum and a learning rate a tensor, in inverse proportion to the tensor's own sharpness at
+the start: what is left of Adam if it adapts to blocks alone (Zhang et al. 2024)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+IMPLEMENTATION = "torch.optim.SGD, a group a tensor"
+SOURCE = "Zhang et al. 2024"
+BLOCK_RATES = True
+
+
+def build(
+    parameters: Sequence[nn.Parameter], *, lr: float, momentum: float = 0.0, rates: Sequence[float] = ()
+) -> list[torch.optim.Optimizer]:
+    """``rates``: by which ``lr`` is multiplied, one a tensor, measured by whoever trains; all 1 if not given.
+
+    Raises:
+        ValueError: if there are not as many as tensors.
+    """
+    parameters = list(parameters)
+    rates = list(rates) or [1.0] * len(parameters)
+    if len(rates) != len(parameters):
+        raise ValueError(f"{len(parameters)} tensors but {len(rates)} rates")
+    groups = [{"params": [parameter], "lr": lr * rate} for parameter, rate in zip(parameters, rates)]
+    return [torch.optim.SGD(groups, lr=lr, momentum=momentum)]

@@ -1,0 +1,83 @@
+"""The Hessian's diagonal blocks, one a parameter tensor, and how unlike their spectra are (Zhang et al. 2024)."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.lab.measurements.eigensolvers import lanczos
+from benchmarks.lab.problem import Point, Problem
+from benchmarks.studies.optimizer_comparison.tasks import Task
+
+# Of a block's spectrum: |eigenvalue| in decades below the largest of all blocks, smoothed.
+DECADES = 8.0
+WIDTH = 0.25
+GRID = np.linspace(-DECADES, 1.0, 361)
+
+
+def initial_point(task: Task, examples: int) -> Point:
+    """The loss of the first training examples, at equal distances, where the task's network starts."""
+    inputs, labels = task.splits["train"]
+    count = min(examples, len(inputs))
+    rows = torch.arange(count) * len(inputs) // count
+    problem = Problem(task.network, inputs[rows], labels[rows], "cross_entropy", chunk_size=count)
+    flat_1xP = torch.cat([p.detach().reshape(-1) for p in task.network.parameters()])[None]
+    return problem.at(flat_1xP, curvature=True)
+
+
+def spectra(point: Point, seed: int, products: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Eigenvalues and weights (summing to 1) of each block, by stochastic Lanczos quadrature from one random vector of
+    signs (Ubaru, Chen and Saad 2017)."""
+    found, start = [], 0
+    for index, size in enumerate(point.problem.sizes):
+        block = slice(start, start + size)
+
+        def apply(vectors_1xB: Tensor, block=block) -> Tensor:
+            whole = torch.zeros_like(point.params_RxP)
+            whole[:, block] = vectors_1xB
+            return point.hvp(whole)[:, block]
+
+        (mixed,) = np.random.SeedSequence((seed, index)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(mixed))
+        signs = torch.randint(0, 2, (1, size), generator=generator).to(point.params_RxP) * 2 - 1
+        steps = min(products, size)
+        result = lanczos(apply, signs, steps, tolerance=0.0, max_products=steps)
+        weights = (signs @ result.vectors_RxPxB[0]).square()[0].double()
+        found.append((result.eigenvalues_RxK[0].numpy(), (weights / weights.sum()).numpy()))
+        start += size
+    return found
+
+
+def heterogeneity(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The mean Jensen-Shannon distance (base 2, in [0, 1]) between the spectra of two blocks.
+
+    Spectra are densities in log10 |eigenvalue|, for they differ by orders of magnitude, on one grid that ends `DECADES`
+    below the largest eigenvalue of all: whatever is smaller counts as there. The source smooths in its own way, which
+    it does not fully give: the scale of this number is ours.
+    """
+    top = max(np.abs(values).max() for values, _ in blocks)
+    densities = []
+    for values, weights in blocks:
+        places = np.log10(np.maximum(np.abs(values) / top, 10.0**-DECADES))
+        density = (weights * np.exp(-0.5 * np.square((GRID[:, None] - places) / WIDTH))).sum(1)
+        densities.append(density / density.sum())
+    return float(np.mean([_distance(p, q) for p, q in combinations(densities, 2)]))
+
+
+def rates(point: Point, seed: int, *, products: int = 12, most: float = 1e3) -> list[float]:
+    """For each block the largest sharpness of any over its own, at most ``most``."""
+    tops = np.array([values.max() for values, _ in spectra(point, seed, products)])
+    return [float(min(tops.max() / top, most)) if top > 0 else most for top in tops]
+
+
+def _distance(p: np.ndarray, q: np.ndarray) -> float:
+    middle = (p + q) / 2
+    divergence = 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))
+    return float(np.sqrt(max(divergence, 0.0)))
+
+
+def _relative_entropy(p: np.ndarray, q: np.ndarray) -> float:
+    there = p > 0
+    return float((p[there] * np.log2(p[there] / q[there])).sum())

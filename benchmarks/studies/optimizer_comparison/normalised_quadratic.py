@@ -1,0 +1,67 @@
+"""Where normalization must make a network less sensitive to its learning rate: a linear map from a unit vector.
+
+Gradient descent on |X w - X w*|^2 / (2 n) diverges beyond 2 / lambda_max; on the same function of w |w*| / |w| it
+cannot: the gradient is orthogonal to w, so a large step makes w long and every later step small (Arora, Li and Lyu
+2019).
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.lab import optimizers
+from benchmarks.lab.problem import Problem
+from benchmarks.lab.training import train
+from benchmarks.theory.tuning import lr_sensitivity
+
+COLUMNS = ["system", "seed", "quantity", "value"]
+
+
+class _Map(nn.Module):
+    def __init__(self, start: Tensor, length: float | None):
+        super().__init__()
+        self.weight = nn.Parameter(start)
+        self.length = length
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        weight = self.weight if self.length is None else self.length * self.weight / self.weight.norm()
+        return (inputs @ weight)[:, None]
+
+
+def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
+    """For each seed the learning-rate sensitivity of both, over ``decades`` around each one's best rate, and
+    ``log_ratio``, that of the plain one over the other's."""
+    rows = []
+    grid = torch.logspace(-settings["decades"] / 2, settings["decades"] / 2, settings["rates"]).tolist()
+    for seed in seeds:
+        found = {}
+        for name in ("plain", "normalised"):
+            losses, first = zip(*(_loss(seed, settings, name, settings["lr"] * rate) for rate in settings["search"]))
+            best = settings["lr"] * settings["search"][min(range(len(losses)), key=losses.__getitem__)]
+            swept = [_loss(seed, settings, name, best * factor)[0] for factor in grid]
+            found[name] = lr_sensitivity(grid, swept, first[0])
+            rows.append((name, seed, "sensitivity", found[name]))
+        rows.append(("both", seed, "ratio", found["plain"] / found["normalised"]))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _loss(seed: int, settings: dict, name: str, lr: float) -> tuple[float, float]:
+    """The last loss, infinite after divergence, and the first."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(settings["examples"], settings["features"], dtype=torch.float64, generator=generator)
+    true, start = torch.randn(2, settings["features"], dtype=torch.float64, generator=generator).unbind()
+    network = _Map(start, float(true.norm()) if name == "normalised" else None)
+    problem = Problem(network, inputs, (inputs @ true)[:, None], "mse")
+    outcome = train(
+        problem,
+        start[None],
+        partial(optimizers.build, name="sgd", lr=lr),
+        seeds=[seed],
+        steps=settings["steps"],
+        divergence=1e6,
+    )
+    losses = outcome.history.frame()["value"]
+    return (float("inf") if outcome.diverged else losses.iloc[-1]), losses.iloc[0]
