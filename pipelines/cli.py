@@ -10,15 +10,18 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.evidence import claims as register
+from benchmarks.evidence.carry_over import LADDER
+from benchmarks.evidence.comparison import LONG, flips, long_table, targets
 from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
 from benchmarks.lab import registry
-from pipelines import doctor, parameters, rebuild, store
+from pipelines import collect, doctor, parameters, rebuild, store
 from pipelines.files import read_tables
 from pipelines.sources import DataError
 
 CLAIMS = Path("claims.yaml")
+RUNS = Path("runs")
 TABLES = Path("results/tables")
 REPORT = Path("results/report.html")
 IMAGES = Path("data/images.npz")
@@ -109,7 +112,7 @@ def repro(parsed: argparse.Namespace) -> int:
         print("the committed tables are as they were: `bench repro` rebuilds them")
     elif claim is None and not done.failed:
         _print_verdicts(claims)
-        if checked.profile != "reference":
+        if checked.data.source != "cifar10":
             print("not-run and toy: the reference profile judges these (`make repro`); its verdicts are in results/")
         print(f"report: {REPORT.resolve()}" if not then else "the report is as it was: `bench report` makes it anew")
     return 1 if done.failed else 0
@@ -156,7 +159,8 @@ def status(parsed: argparse.Namespace) -> int:
 
 def report(parsed: argparse.Namespace) -> int:
     parameters.load()
-    targets = ["tabulate", "answer", "compare", "judge", "draw", "pipelines/timings/dvc.yaml:draw", "tell", "report"]
+    targets = ["tabulate", "answer", "compare", "judge", "draw"]
+    targets += ["pipelines/timings/dvc.yaml:costs", "pipelines/timings/dvc.yaml:draw", "tell", "report"]
     if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
         raise rebuild.RebuildError("a table stage failed; what it said is above")
     _print_verdicts(register.load(CLAIMS))
@@ -293,14 +297,31 @@ def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: 
     for study, settings in checked.studies.items():
         for configuration, stack, _ in settings.runs():
             if configuration in wanted:
-                parts.append(run_rows(*load_stage(Path("runs") / study / configuration / stack)))
+                parts.append(run_rows(*load_stage(RUNS / study / configuration / stack)))
     tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
     tables |= read_tables(TABLES, *register.COMPUTED)
+    tables |= _fresh_tables(claims[name], checked)
     checks = register.judge({name: claims[name]}, tables, checked.data.source)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")
     verdict, why = register.claim_verdict(checks)
     print(f"{name}: {verdict} ({why})")
+
+
+def _fresh_tables(claim: register.Claim, checked: parameters.Parameters) -> dict[str, pd.DataFrame]:
+    """What the rungs and contests of a claim are as tables, as they were trained just now."""
+    estimators = [check.estimator for check in claim.checks.values()]
+    ladder, comparison = checked.low_rank_progression, checked.optimizer_comparison
+    tables = {}
+    if names := [name for name in ladder.rungs if any(name in estimator.rungs for estimator in estimators)]:
+        _, tables[LADDER], _ = collect.rungs(RUNS, ladder, names)
+    wanted = set().union(*(estimator.contests for estimator in estimators))
+    if pairs := [pair for pair in comparison.contests() if pair in wanted]:
+        runs, curves, _ = collect.contests(RUNS, comparison, pairs)
+        goals = targets(runs, curves, comparison.target.optimizer, comparison.target.share)
+        tables[LONG] = long_table(runs, curves, goals, comparison.target.optimizer)
+        tables["optimizer_comparison/flips"] = flips(curves, tables[LONG])
+    return tables
 
 
 def _checks_table() -> pd.DataFrame:

@@ -79,6 +79,11 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
         ("heterogeneity", [_entry("architectures", entry) for entry in sorted(measured)]),
     ):
         roots["optimizer_comparison", name] = [f"{study}.{name}", *entries]
+    roots["timings", "optimizer_steps"] = [
+        f"{PACKAGE}.studies.optimizer_steps",
+        *(_entry("architectures", comparison.workload(name)["architecture"]["name"]) for name in comparison.workloads),
+        *(_entry("optimizers", contender.optimizer.name) for contender in comparison.optimizers.values()),
+    ]
     timed = roots["progressive_sharpening", parameters.timings.configuration]
     for name in ("eigensolvers", "training_step"):
         roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]

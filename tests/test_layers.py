@@ -149,6 +149,35 @@ def test_a_fingerprint_names_what_an_experiment_imports(experiment):
     assert imported <= set(fingerprints.fingerprint(roots, ROOT)["modules"])
 
 
+COMPETE = """
+import json, sys
+import numpy as np, torch
+from benchmarks.lab import datasets
+from benchmarks.studies.optimizer_comparison import contest
+settings = json.loads(sys.argv[1])
+pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8)).astype(np.uint8)
+images = datasets.images(pixels, np.arange(60) % 3, pixels, np.arange(60) % 3, dtype=torch.float32)
+contest.run(settings, images, {"device": "cpu", "dtype": "float32", "chunk_size": 60})
+print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
+"""
+
+
+@pytest.mark.parametrize("pair", [("mlp", "adam"), ("transformer", "blockwise"), ("imbalanced", "muon-flattened")])
+def test_a_fingerprint_names_what_a_contest_imports(pair):
+    checked = parameters.load(ROOT / "params.yaml")
+    settings = checked.optimizer_comparison.settings(*pair)
+    settings["protocol"] |= {"trials": 1, "seeds": [1], "marks": 2}
+    settings["workload"] |= {"steps": 2, "warmup": 0, "factors": [], "batch_size": None, "curvature_examples": 4}
+    if settings["workload"]["data"]["name"] == "images":
+        settings["workload"]["data"] |= {"train": 20, "validation": 5, "pool": 1}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPETE, json.dumps(settings)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    roots = fingerprints.configurations(checked)["optimizer_comparison", "-".join(pair)]
+    assert set(json.loads(done.stdout.splitlines()[-1])) <= set(fingerprints.fingerprint(roots, ROOT)["modules"])
+
+
 CLIMB = """
 import json, sys
 import numpy as np, torch

@@ -76,16 +76,19 @@ def objective_curves(curves: pd.DataFrame) -> pd.Series:
     return mine.set_index(keys)["value"].sort_index()
 
 
-def targets(curves: pd.DataFrame, optimizer: str, share: float) -> pd.DataFrame:
-    """The objective at which a run has arrived: ``share`` of the fall of an optimizer's mean over seeds.
+def targets(runs: pd.DataFrame, curves: pd.DataFrame, optimizer: str, share: float) -> pd.DataFrame:
+    """The objective at which a run has arrived: ``share`` of the fall of an optimizer's mean over the seeds in which it
+    did not diverge.
 
     Returns:
         workload, target (a value of `TARGETS`), objective. A workload without runs of the optimizer has none.
     """
-    objective = objective_curves(curves)
+    keys = ["workload", "optimizer", "role", "factor", "seed"]
+    mine = runs[(runs["optimizer"] == optimizer) & (runs["role"] != "trial") & (runs["diverged"] == 0)]
+    objective = objective_curves(curves[curves["optimizer"] == optimizer].merge(mine[keys], on=keys))
     rows = []
-    for (workload, by, role, factor), mine in objective.groupby(level=["workload", "optimizer", "role", "factor"]):
-        if by != optimizer or role == "trial" or factor not in TARGETS:
+    for (workload, factor), mine in objective.groupby(level=["workload", "factor"]):
+        if factor not in TARGETS:
             continue
         first, last = (mine.groupby("seed").agg(which).mean() for which in ("first", "last"))
         if last < first:
@@ -155,23 +158,24 @@ def summary(long: pd.DataFrame, facts: dict[tuple[str, str], dict], goals: pd.Da
     rows = []
     aimed = set(goals.loc[goals["target"] == "target", "workload"])
     for (workload, optimizer), told in facts.items():
-        mine = finals(long[(long["workload"] == workload) & (long["optimizer"] == optimizer)])
+        tuned = finals(long[(long["workload"] == workload) & (long["optimizer"] == optimizer)])
+        mine = tuned[tuned["diverged"] == 0]
         row = {
             "workload": workload,
             "optimizer": optimizer,
             "implementation": told["implementation"],
             "finite_trials": told["finite_trials"],
-            "n": int((mine["diverged"] == 0).sum()),
-            "diverged": int(mine["diverged"].sum()),
+            "n": len(mine),
+            "diverged": len(tuned) - len(mine),
             "arrived": int(mine["steps_to_target"].notna().sum()),
-            "learning_rate": mine["learning_rate"].iloc[0] if len(mine) else np.nan,
-            "options": mine["options"].iloc[0] if len(mine) else "",
+            "learning_rate": tuned["learning_rate"].iloc[0] if len(tuned) else np.nan,
+            "options": tuned["options"].iloc[0] if len(tuned) else "",
             "parameters": told["parameters"],
             "state_per_parameter": told["state_per_parameter"],
             "scheduled": int(told["scheduled"]),
         }
         for name in SUMMARISED:
-            values = mine[name].replace(np.inf, np.nan).dropna().to_numpy(float)
+            values = mine[name].dropna().to_numpy(float)
             interval = t_interval(values, 0.95)
             row[name] = values.mean() if len(values) else np.nan
             row[f"{name}_low"], row[f"{name}_high"] = (interval.low, interval.high) if interval else (np.nan, np.nan)
@@ -231,14 +235,22 @@ def surely_below(a: pd.Series, b: pd.Series) -> bool:
     return interval is not None and interval.high < 0
 
 
-def flips(curves: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of optimizers whose order at some reading is surely the reverse of their order at the end.
+def flips(curves: pd.DataFrame, long: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of optimizers whose order at some reading is surely the reverse of their order at the end. An optimizer of
+    which a tuned run diverged is left out of its workload.
+
+    Args:
+        long: from `long_table`.
 
     Returns:
         workload, ahead (at the end), behind, step (the last reading at which it was the other way), share (of the
         steps).
     """
-    objective = objective_curves(curves).xs("final", level="role").droplevel("factor")
+    mine = curves[curves["role"] == "final"]
+    lost = finals(long)
+    lost = set(lost.loc[lost["diverged"] == 1, ["workload", "optimizer"]].itertuples(index=False, name=None))
+    mine = mine[[pair not in lost for pair in zip(mine["workload"], mine["optimizer"])]]
+    objective = objective_curves(mine).droplevel(["role", "factor"])
     rows = []
     for workload, mine in objective.groupby(level="workload"):
         wide = mine.droplevel("workload").unstack("optimizer")
@@ -289,17 +301,29 @@ def _interval(option: str, spec: dict) -> str:
     return f"{option} in [{low:g}, {high:g}]" if how == "log" else f"1 - {option} in [{low:g}, {high:g}]"
 
 
-def profile(table: pd.DataFrame, quantity: str = "steps_to_target") -> pd.DataFrame:
-    """Ratios to the best optimizer of each workload, for a performance profile (Dolan and More 2002): workload,
-    optimizer, ratio; infinite where the mean is missing or not every seed arrived."""
-    rows = []
-    for workload, mine in table.groupby("workload"):
-        values = mine.set_index("optimizer")[quantity].where(
-            (mine["arrived"] == mine["n"]).to_numpy() & (mine["diverged"] == 0).to_numpy()
-        )
-        best = values.min()
-        rows += [(workload, name, value / best if np.isfinite(value) else np.inf) for name, value in values.items()]
-    return pd.DataFrame(rows, columns=["workload", "optimizer", "ratio"])
+def profile(long: pd.DataFrame, quantity: str = "steps_to_target") -> pd.DataFrame:
+    """Ratios to the best optimizer of each workload and seed for a performance profile (Dolan and More 2002): workload,
+    optimizer, seed, ratio; infinite where a run diverged or never arrived."""
+    runs = finals(long)
+    values = runs[quantity].astype(float).where(runs["diverged"] == 0)
+    best = values.groupby([runs["workload"], runs["seed"]]).transform("min")
+    return runs[["workload", "optimizer", "seed"]].assign(ratio=(values / best).fillna(np.inf)).reset_index(drop=True)
+
+
+def costs(table: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+    """What an optimizer's step and its way to the target cost: workload, optimizer, seconds_per_step, step_over_sgd,
+    state_per_parameter, steps_to_target, seconds_to_target; means over the seeds that arrived.
+
+    Args:
+        table: from `summary`.
+        timings: workload, optimizer, loop_seconds (of a step) and over_sgd.
+    """
+    timed = timings.rename(columns={"loop_seconds": "seconds_per_step", "over_sgd": "step_over_sgd"})
+    keys = ["workload", "optimizer"]
+    merged = timed[[*keys, "seconds_per_step", "step_over_sgd"]].merge(
+        table[[*keys, "state_per_parameter", "steps_to_target"]], on=keys, how="left"
+    )
+    return merged.assign(seconds_to_target=merged["steps_to_target"] * merged["seconds_per_step"])
 
 
 def best_of(long: pd.DataFrame, workload: str, optimizers: Sequence[str]) -> str | None:

@@ -6,6 +6,7 @@ holds and one where it fails (tests/evidence).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -197,7 +198,8 @@ def speedup(
 
     Args:
         target: ``target``, of the other's tuned setting, or ``quarter`` or ``fourfold``, at that share of its learning
-            rate. A run that never arrives counts as if it did at its last step, which flatters it.
+            rate. A run that never arrives counts as if it did at its last step, which flatters it; a seed in which one
+            diverged has no value.
     """
     long = _table(tables, comparison.LONG)
     (factor,) = (factor for factor, name in comparison.TARGETS.items() if name == target)
@@ -211,8 +213,8 @@ def speedup(
             raise NotRun(
                 f"no runs of {optimizer!r} and {against!r} ({target}) on {workload!r} in {comparison.LONG}.csv"
             )
-        needed = runs.set_index("seed")[f"steps_to_{target}"].fillna(runs.set_index("seed")["steps"])
-        ratios[workload] = np.log(theirs.set_index("seed")["steps_to_target"] / needed)
+        theirs, runs = (part[part["diverged"] == 0].set_index("seed") for part in (theirs, runs))
+        ratios[workload] = np.log(theirs["steps_to_target"] / runs[f"steps_to_{target}"].fillna(runs["steps"]))
     return Estimate(np.exp(pd.DataFrame(ratios).dropna().mean(axis=1)).to_numpy(), "")
 
 
@@ -220,10 +222,11 @@ def rank_flips(tables: Tables, *, optimizers: Sequence[str], workloads: Sequence
     """On how many workloads two of these optimizers were surely in the reverse order of their final one at a reading
     later than a share ``after`` of the steps."""
     table = _table(tables, "optimizer_comparison/flips")
-    ran = _table(tables, comparison.LONG)
-    for workload in workloads:
-        if workload not in set(ran["workload"]):
-            raise NotRun(f"no run on {workload!r} in {comparison.LONG}.csv")
+    ran = comparison.finals(_table(tables, comparison.LONG))
+    there = set(zip(ran["workload"], ran["optimizer"]))
+    for workload, name in product(workloads, optimizers):
+        if (workload, name) not in there:
+            raise NotRun(f"no run of {name!r} on {workload!r} in {comparison.LONG}.csv")
     mine = table[table["workload"].isin(list(workloads)) & (table["share"] > after)]
     mine = mine[mine["ahead"].isin(list(optimizers)) & mine["behind"].isin(list(optimizers))]
     return Estimate(np.array([float(mine["workload"].nunique())]), "workloads", exact=True)
@@ -241,8 +244,8 @@ def heterogeneity_rank(tables: Tables, *, workloads: Sequence[str], slow: str, f
         terms = [{"workload": workload, "optimizer": slow}, {"workload": workload, "optimizer": fast, "weight": -1}]
         first = _tuned(tables, [{"workload": workload, "optimizer": fast, "quantity": "first_objective"}])
         gaps[workload] = _tuned(tables, terms) / first
-    both = pd.DataFrame(gaps).join(distances[list(workloads)], rsuffix=" distance").replace(np.inf, np.nan).dropna()
-    found = [spearmanr(row[: len(workloads)], row[len(workloads) :]).statistic for row in both.to_numpy()]
+    both = pd.concat([pd.DataFrame(gaps), distances[list(workloads)]], axis=1).dropna().to_numpy()
+    found = [spearmanr(row[: len(workloads)], row[len(workloads) :]).statistic for row in both]
     return Estimate(np.array(found), "")
 
 
@@ -339,8 +342,9 @@ def _tuned(tables: Tables, terms: Sequence[dict]) -> pd.Series:
         if chosen is None:
             raise NotRun(f"no run of {' or '.join(map(repr, names))} on {workload!r} in {comparison.LONG}.csv")
         runs = comparison.finals(long[(long["workload"] == workload) & (long["optimizer"] == chosen)])
-        values = runs.set_index("seed")[term.get("quantity", "objective")].astype(float)
-        parts.append(term.get("weight", 1) * values.replace(np.inf, np.nan))
+        runs = runs.set_index("seed")
+        values = runs[term.get("quantity", "objective")].astype(float).where(runs["diverged"] == 0)
+        parts.append(term.get("weight", 1) * values)
     return pd.concat(parts, axis=1).dropna().sum(axis=1)
 
 
@@ -352,9 +356,9 @@ def _mean_objectives(tables: Tables, needed: int, optimizers: Sequence[str]) -> 
     whole = contested.index[contested == contested.max()] if len(contested) else []
     if len(whole) < needed:
         raise NotRun(f"{len(whole)} of {needed} workloads")
-    for name in optimizers:
-        if name not in means.index.get_level_values("optimizer"):
-            raise NotRun(f"no run of {name!r} in {comparison.LONG}.csv")
+    for workload, name in product(whole, optimizers):
+        if (workload, name) not in means.index:
+            raise NotRun(f"no run of {name!r} on {workload!r} in {comparison.LONG}.csv")
     return means[means.index.get_level_values("workload").isin(whole)]
 
 

@@ -124,6 +124,39 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         "twin; bars are 95 % intervals, dashed the registered bounds.",
         ("Q1", "Q11", "Q14", "Q15"),
     ),
+    "optimizer_loss": (
+        "Each optimizer at its tuned setting, mean and range over seeds not seen in tuning; dashed, the target: 95 % "
+        "of the fall of AdamW. Top: validation loss, cosine decay (not for Schedule-Free); below: training loss in "
+        "full batch at a constant learning rate.",
+        ("W5", "W2", "W3"),
+    ),
+    "optimizer_profile": (
+        "Performance profile: the share of workloads on which every tuned run of an optimizer arrives at the target "
+        "within a multiple of the best optimizer's steps. Who is at the top on the left is best; who ends below 1 does "
+        "not arrive on some workload.",
+        ("W5",),
+    ),
+    "lr_sensitivity": (
+        "Final loss at a learning rate off the tuned one, clipped at the loss before training (dotted): means over "
+        "seeds, bands their range. Right: the transformer without normalization, under four optimizers.",
+        ("W7", "W5"),
+    ),
+    "class_losses": (
+        "Left: on one-hot inputs gradient descent leaves each class a loss of (c - 1)/(c π t), sign descent "
+        "treats all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
+        "examples they have: SGD has not begun to learn the rare ones.",
+        ("W1", "W2"),
+    ),
+    "optimizer_sharpness": (
+        "Where tuned optimizers end: sharpness of the training loss on 256 examples; circles are seeds, bars 95 % "
+        "intervals.",
+        ("W5",),
+    ),
+    "optimizer_seconds": (
+        "The runs of the optimizer comparison against seconds, at what a step of each takes on one thread of this "
+        "machine: matrix optimizers pay for their steps.",
+        (),
+    ),
     "eigensolvers": (
         "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
         "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "
@@ -144,9 +177,10 @@ def render(
 
     Args:
         claims: the register.
-        tables: ``claims``, the study's long table, and the timing tables, by file name without ``.csv``.
+        tables: ``claims``, the study's long table, the optimizer comparison's summary and entries, and the timing
+            tables, by file name without ``.csv``.
         svgs: each figure's SVG text.
-        provenance: profile, data source and hashes, commits, versions, processors, seconds of training.
+        provenance: profile, data source and hashes, commits, versions, processors, minutes of training.
     """
     checks = tables["claims"]
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
@@ -162,6 +196,8 @@ def render(
         figures=figures,
         runs=_columns_and_rows(long, RUN_COLUMNS),
         runs_of={name: claim_runs(claim, long) for name, claim in claims.items()},
+        ranking=ranking(tables["optimizer_comparison"]),
+        entries=_records(tables["optimizer_comparison/optimizers"]),
         timings={
             name.rpartition("/")[2]: {"columns": list(table.columns), "rows": _records(table)}
             for name, table in tables.items()
@@ -169,6 +205,12 @@ def render(
         },
         provenance=provenance,
     )
+
+
+def ranking(summary: pd.DataFrame) -> dict[str, list[dict]]:
+    """The rows of the comparison by workload, best first."""
+    ordered = summary.sort_values(["rank_best", "rank_worst", "objective"], kind="stable")
+    return {name: _records(ordered[ordered["workload"] == name]) for name in summary["workload"].unique()}
 
 
 def template(name: str) -> jinja2.Template:

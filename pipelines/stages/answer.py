@@ -5,11 +5,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 from benchmarks.evidence import carry_over
-from pipelines import parameters
-from pipelines.files import prune, read_json, read_tables, write_csv, write_parquet
+from pipelines import collect, parameters
+from pipelines.files import prune, read_tables, write_csv, write_parquet
 from pipelines.stages import stage
 
 STUDY = "low_rank_progression"
@@ -24,30 +22,15 @@ def main() -> None:
     arguments = parser.parse_args()
     ladder = parameters.load().low_rank_progression
     folder = arguments.runs / STUDY
-    settings = {name: ladder.settings(name) for name in ladder.rungs}
-    for orphan in prune(folder, {folder / name for name in settings}, shutil.rmtree):
+    for orphan in prune(folder, {folder / name for name in ladder.rungs}, shutil.rmtree):
         print(f"pruned {orphan}: params.yaml no longer asks for it")
-    scores, curves = [], []
-    for name, wanted in settings.items():
-        place = folder / name
-        if not (place / "scores.csv").is_file():
-            raise ValueError(
-                f"missing rung {name}: params.yaml asks for it; `dvc repro` trains it, `dvc pull` brings it if it "
-                f"was pushed"
-            )
-        if read_json(place / "settings.json") != wanted:
-            raise ValueError(f"{place} was trained with other settings than params.yaml has now: run `dvc repro`")
-        scores.append(pd.read_csv(place / "scores.csv").assign(rung=name))
-        curves.append(pd.read_parquet(place / "curves.parquet").assign(rung=name))
-    long = pd.concat(scores, ignore_index=True)[["rung", "system", "seed", "quantity", "value"]]
+    settings, long, curves = collect.rungs(arguments.runs, ladder, ladder.rungs)
     toy = read_tables(arguments.tables, "deep_linear/waypoints.csv")["deep_linear/waypoints"]
     carry_over.require_gate(toy, long)
     write_csv(arguments.tables / f"{STUDY}.long.csv", long)
     write_csv(arguments.tables / "open_question_4_1.csv", carry_over.answer(long, settings))
-    drawn = pd.concat(
-        [part for part in curves if part["rung"].iloc[0] in carry_over.DRAWN] or curves, ignore_index=True
-    )
-    write_parquet(arguments.curves / f"{STUDY}.parquet", drawn)
+    drawn = curves[curves["rung"].isin(carry_over.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
+    write_parquet(arguments.curves / f"{STUDY}.parquet", curves if drawn.empty else drawn)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     checked = parameters.load()
-    names = ["claims", f"{STUDY}.long", *(f"timings/{name}" for name in ("training_step", "eigensolvers"))]
+    timed = ("training_step", "eigensolvers", "optimizer_steps", "optimizer_costs")
+    names = ["claims", f"{STUDY}.long", "optimizer_comparison", "optimizer_comparison/optimizers"]
+    names += [f"timings/{name}" for name in timed]
     tables = {name: pd.read_csv(arguments.results / "tables" / f"{name}.csv") for name in names}
     svgs = {name: (arguments.results / "figures" / f"{name}.svg").read_text(encoding="utf-8") for name in CAPTIONS}
-    metas = [
-        read_json(arguments.meta / study / configuration / f"{stack}.json")
-        for study, settings in checked.studies.items()
-        for configuration, stack, _ in settings.runs()
+    told = [
+        *(f"{name}/{run}/{stack}" for name, study in checked.studies.items() for run, stack, _ in study.runs()),
+        *(f"low_rank_progression/{rung}" for rung in checked.low_rank_progression.rungs),
+        *(f"optimizer_comparison/{w}-{o}" for w, o in checked.optimizer_comparison.contests()),
     ]
+    metas = [read_json(arguments.meta / f"{name}.json") for name in told]
     provenance = {
         "profile": checked.profile,
         "source": checked.data.source,
@@ -38,7 +41,6 @@ def main() -> None:
         "commits": sorted({meta["commit"] for meta in metas}),
         "versions": {name: sorted({meta["versions"][name] for meta in metas}) for name in sorted(metas[0]["versions"])},
         "hardware": sorted({f"{m['hardware']['processor']}, {m['hardware']['cores']} cores" for m in metas}),
-        "runs": len(tables[f"{STUDY}.long"]),
         "stages": len(metas),
         "minutes": sum(meta["wall_s"] for meta in metas) / 60,
     }

@@ -14,7 +14,7 @@ from pipelines.stages import stage
 @stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=["training_step", "eigensolvers"])
+    parser.add_argument("study", choices=["training_step", "eigensolvers", "optimizer_steps"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -27,9 +27,16 @@ def main() -> None:
     torch.set_num_threads(timings.threads)
     with np.load(arguments.data) as arrays:
         images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
-    settings = checked.progressive_sharpening.settings(timings.configuration)
     study = import_module(f"benchmarks.studies.{arguments.study}")
-    write_csv(arguments.out, study.run(settings, images, [timings.seed], compute, timings.model_dump()))
+    if arguments.study == "optimizer_steps":
+        comparison = checked.optimizer_comparison
+        workloads = {name: comparison.workload(name) for name in comparison.workloads}
+        contenders = {name: contender.model_dump() for name, contender in comparison.optimizers.items()}
+        table = study.run(workloads, contenders, images, compute, timings.repeats)
+    else:
+        settings = checked.progressive_sharpening.settings(timings.configuration)
+        table = study.run(settings, images, [timings.seed], compute, timings.model_dump())
+    write_csv(arguments.out, table)
 
 
 if __name__ == "__main__":

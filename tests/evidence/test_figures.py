@@ -18,7 +18,7 @@ from pipelines import parameters
 ROOT = Path(__file__).parents[2]
 SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
 CONFIGURATIONS = {**SETTINGS.configurations, **SETTINGS.comparisons, **SETTINGS.controls}
-# Those of the ladder have tables of their own: test_low_rank_figures.
+# Those of the ladder and of the optimizers have tables of their own: test_low_rank_figures, test_optimizer_figures.
 DRAWN = sorted(name for name in figures.FIGURES if figures.curves_of(name) == "progressive_sharpening")
 TRAINED = sorted(set(DRAWN) - {"stability_thresholds", "catapult", "deep_linear", "eigensolvers"})  # from runs
 
@@ -182,13 +182,40 @@ def test_a_long_curve_is_thinned():
     assert len(table) <= 400 and (table["step"].iloc[0], table["step"].iloc[-1]) == (0, 3000)
 
 
+def compared():
+    """The optimizer comparison's tables as they are read from their files."""
+    columns = ["optimizer", "rank_best", "rank_worst", "objective", "objective_low", "objective_high", "note"]
+    rows = [
+        ("sgd", 3, 3, 0.75, 0.7, 0.8, "no run reached the target"),
+        ("adamw", 1, 2, 0.25, 0.2, 0.3, np.nan),
+        ("soap", 1, 2, 0.125, 0.1, 0.15, np.nan),
+        ("lion", np.nan, np.nan, np.nan, np.nan, np.nan, "no trial of its search space stayed finite"),
+    ]
+    summary = pd.DataFrame(rows, columns=columns).assign(implementation="a.library.Optimizer", learning_rate=0.03)
+    summary = summary.assign(test_accuracy=0.5, steps_to_target=31.5, lr_sensitivity=np.nan, state_per_parameter=2.0)
+    entry = {"optimizer": "soap", "implementation": "theirs:SOAP", "package": "theirs 1.0", "source": np.nan}
+    entry |= {"meaning": np.nan, "fixed": np.nan, "space": "lr in [0.0001, 0.1], 1 - beta1 in [0.02, 0.5]"}
+    return {
+        "optimizer_comparison": pd.concat([summary.assign(workload="mlp"), summary[1:2].assign(workload="cnn")]),
+        "optimizer_comparison/optimizers": pd.DataFrame([entry]),
+    }
+
+
+def paged(source="cifar10"):
+    drawn = {name: f'<svg id="{name}" width="1pt" height="1pt"></svg>' for name in figures.FIGURES}
+    names = ("profile", "source", "sha256", "commits", "versions", "hardware", "stages", "minutes")
+    provenance = dict(zip(names, ("reference", source, {}, [], {}, [], 12, 7.21)))
+    register = claims.load(ROOT / "claims.yaml")
+    return report.render(register, tables() | compared(), drawn, provenance, "progressive_sharpening")
+
+
 @pytest.fixture(scope="module")
 def page():
-    drawn = {name: f'<svg id="{name}" width="1pt" height="1pt"></svg>' for name in figures.FIGURES}
-    names = ("profile", "source", "sha256", "commits", "versions", "hardware", "runs", "stages", "minutes")
-    provenance = dict(zip(names, ("reference", "cifar10", {}, [], {}, [], 1, 1, 1.0)))
-    register = claims.load(ROOT / "claims.yaml")
-    return report.render(register, tables(), drawn, provenance, "progressive_sharpening")
+    return paged()
+
+
+def test_every_figure_has_a_caption_and_each_caption_a_figure():
+    assert set(report.CAPTIONS) == set(figures.FIGURES)
 
 
 def test_every_figure_stands_at_its_first_claim_and_the_others_point_to_it(page):
@@ -211,6 +238,39 @@ def test_a_claim_lists_its_runs_and_what_it_judges_in_them(page):
     assert headers[:2] == ["configuration", "seed"] and {"late sam ratio", "edge fraction"} <= set(headers)
     assert f"All {3 * len(CONFIGURATIONS)} runs" in page
     assert "<details" not in page[(own := page.index('<article id="C5">')) : page.index("</article>", own)]
+
+
+def optimizers_of(page):
+    """The section on optimizers: cells of its rows, a list a table."""
+    start = page.index('<section aria-labelledby="optimizers">')
+    section = page[start : page.index("</section>", start)]
+    rows = [re.findall(r"<tr><td>.*?</tr>", body, re.DOTALL) for body in section.split("<summary>")[1:]]
+    cells = [[re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in mine] for mine in rows]
+    return section, [[[re.sub(r"<[^>]+>", " ", cell).strip() for cell in row] for row in mine] for mine in cells]
+
+
+def test_optimizers_are_listed_by_workload_with_their_places(page):
+    section, (mlp, cnn, entries) = optimizers_of(page)
+    assert re.findall(r"<summary>([^<]+)</summary>", section)[:2] == ["mlp", "cnn"]
+    assert section.count("<details open>") == 1
+    assert [row[0].split()[0] for row in mlp] == ["soap", "adamw", "sgd", "lion"] and len(cnn) == 1
+    assert [row[1] for row in mlp[:3]] == ["1 to 2", "1 to 2", "3"]
+    assert mlp[0][2:8] == ["0.125", "0.1 – 0.15", "0.5", "31.5", "–", "2"] and mlp[0][8] == "lr 0.03"
+    assert [row[9] for row in mlp[:3]] == ["", "", "no run reached the target"], "no remark, not nan"
+    assert entries[0][1].split() == ["theirs:SOAP", "theirs", "1.0"]
+    assert entries[0][2:] == ["–", "–", "lr in [0.0001, 0.1], 1 - beta1 in [0.02, 0.5]"]
+
+
+def test_an_optimizer_without_a_place_has_a_dash_and_its_remark(page):
+    _, (mlp, *_) = optimizers_of(page)
+    assert mlp[3][9] == "no trial of its search space stayed finite" and mlp[3][2:4] == ["–", "–"]
+    assert mlp[3][1] == "–"
+
+
+def test_the_page_says_what_it_cost_and_where_the_data_are_from(page):
+    assert "12 stages that train, 7.2 minutes of stage time" in page
+    assert "a check of the machinery" not in page
+    assert "a check of the machinery" in paged("digits")
 
 
 def test_nothing_is_left_open():

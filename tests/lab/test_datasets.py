@@ -134,6 +134,7 @@ def test_the_entries_of_a_package_are_its_files_that_build():
         "mlp",
         "residual_mlp",
         "self_stabilization",
+        "transformer",
         "two_layer",
     ]
     measured = registry.entries(MEASUREMENTS)

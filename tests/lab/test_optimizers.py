@@ -12,17 +12,22 @@ from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.lab.training import train
 from benchmarks.theory import stability
 
+PACKAGE = "benchmarks.lab.optimizers"
 # A learning rate at which each descends; an entry that is missing here fails the test that reads the package.
 ENTRIES = {
     "adagrad": dict(lr=0.1),
     "adam": dict(lr=0.02),
     "adamw": dict(lr=0.02, weight_decay=1e-3),
+    "blockwise_sgd": dict(lr=0.1, rates=[1.0, 2.0]),
     "lion": dict(lr=0.01),
     "muon": dict(lr=0.02, vector_lr=0.02),
+    "muon_flattened": dict(lr=0.02, vector_lr=0.02),
     "nadam": dict(lr=0.02),
     "rmsprop": dict(lr=0.01),
     "sam": dict(lr=0.2, rho=0.01),
     "scalar_rmsprop": dict(lr=0.02),
+    "schedule_free_adamw": dict(lr=0.02),
+    "schedule_free_sgd": dict(lr=0.2),
     "sgd": dict(lr=0.2),
     "sgdw": dict(lr=0.2, weight_decay=1e-3),
     "signum": dict(lr=0.01),
@@ -104,6 +109,10 @@ def test_what_the_entries_declare():
     assert names == list(ENTRIES)
     assert [n for n in names if optimizers.has_preconditioner(n)] == ["adam", "rmsprop", "scalar_rmsprop"]
     assert [n for n in names if optimizers.closures(n)] == ["sam"]
+    flagged = {
+        flag: [n for n in names if registry.defines(PACKAGE, n, flag)] for flag in ("SCHEDULE_FREE", "BLOCK_RATES")
+    }
+    assert flagged == {"SCHEDULE_FREE": ["schedule_free_adamw", "schedule_free_sgd"], "BLOCK_RATES": ["blockwise_sgd"]}
     thresholds = {n: optimizers.stability_threshold(n, **ENTRIES[n]) for n in names if n != "muon"}
     assert {n: value for n, value in thresholds.items() if value is not None} == pytest.approx(
         {"adam": 38 / 0.02, "rmsprop": 2 / 0.01, "scalar_rmsprop": 2 / 0.02, "sgd": 2 / 0.2}
@@ -195,3 +204,130 @@ def test_a_first_step_is_what_the_paper_says(name):
     for optimizer in optimizers.build([parameter], name=name, **options):
         optimizer.step()
     assert (parameter.detach() - 1).numpy() == pytest.approx(expected(gradient).numpy(), rel=1e-5, abs=1e-9)
+
+
+def slope(w):
+    """The gradient of a function that is not quadratic, so that where it is taken matters."""
+    scales = torch.tensor([[1.0, 0.3, 2.0], [0.1, 1.5, 0.7]], dtype=torch.float64)
+    return scales * (torch.sinh(w) + w.sum() / 7)
+
+
+def start_matrix():
+    return torch.tensor([[0.9, -1.3, 0.4], [1.1, -0.2, 0.6]], dtype=torch.float64)
+
+
+def stepped(name, options, steps):
+    """Where the gradient was taken at each step, and what is evaluated after it."""
+    w = nn.Parameter(start_matrix())
+    (optimizer,) = optimizers.build([w], name=name, **options)
+    taken, evaluated = [], []
+    for _ in range(steps):
+        taken.append(w.detach().clone())
+        w.grad = slope(w.detach())
+        optimizer.step()
+        optimizer.eval()
+        evaluated.append(w.detach().clone())
+        optimizer.train()
+    return taken, evaluated
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.5])
+def test_schedule_free_sgd_is_the_papers_recursion(momentum):
+    taken, evaluated = stepped("schedule_free_sgd", dict(lr=0.3, momentum=momentum), steps=8)
+    x = z = start_matrix()
+    for t in range(8):
+        y = (1 - momentum) * z + momentum * x
+        torch.testing.assert_close(taken[t], y, rtol=1e-12, atol=1e-13)
+        z = z - 0.3 * slope(y)
+        x = x + (z - x) / (t + 1)
+        torch.testing.assert_close(evaluated[t], x, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("beta1", "beta2", "weight_decay"), [(0.9, 0.999, 0.0), (0.6, 0.9, 0.5)])
+def test_schedule_free_adamw_is_the_papers_recursion(beta1, beta2, weight_decay):
+    options = dict(lr=0.05, beta1=beta1, beta2=beta2, weight_decay=weight_decay)
+    taken, evaluated = stepped("schedule_free_adamw", options, steps=8)
+    x = z = start_matrix()
+    squares = torch.zeros_like(x)
+    for t in range(8):
+        y = (1 - beta1) * z + beta1 * x
+        torch.testing.assert_close(taken[t], y, rtol=1e-6, atol=1e-8)
+        squares = beta2 * squares + (1 - beta2) * slope(y) ** 2
+        direction = slope(y) / ((squares / (1 - beta2 ** (t + 1))).sqrt() + 1e-8)
+        z = z - 0.05 * (direction + weight_decay * y)
+        x = x + (z - x) / (t + 1)
+        torch.testing.assert_close(evaluated[t], x, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 3, 3), (24, 2, 1, 3), (5, 9), (9, 5)])
+def test_flattened_muon_orthogonalizes_a_kernel_as_a_matrix(shape):
+    lr, momentum = 0.1, 0.5
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
+    kernel = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    (optimizer,) = optimizers.build([kernel], name="muon_flattened", lr=lr, momentum=momentum)
+    rows, columns = shape[0], kernel.numel() // shape[0]
+    average = torch.zeros(rows, columns, dtype=torch.float64)
+    for gradient in gradients:
+        before = kernel.detach().clone()
+        kernel.grad = gradient.clone()
+        optimizer.step()
+        # Nesterov's: the gradient is averaged in twice.
+        average = momentum * average + gradient.reshape(rows, columns)
+        direction = momentum * average + gradient.reshape(rows, columns)
+        left, _, right = torch.linalg.svd(direction, full_matrices=False)
+        moved = (kernel.detach() - before).reshape(rows, columns)
+        core = -(left.mT @ moved @ right.mT) / (lr * max(1, rows / columns) ** 0.5)
+        assert 0.6 < core.diagonal().min() and core.diagonal().max() < 1.3
+        assert (core - torch.diag(core.diagonal())).abs().max() < 0.05
+        # Nothing of it lies outside these subspaces.
+        inside = left @ left.mT @ moved @ right.mT @ right
+        assert (moved - inside).norm() < 0.02 * moved.norm()
+
+
+def test_flattened_muon_leaves_vectors_to_adamw():
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(5, 4, dtype=torch.float64, generator=generator)
+    mine, theirs = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
+    matrix = nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
+    built = optimizers.build([mine, matrix], name="muon_flattened", lr=10.0, vector_lr=0.01)
+    reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.999), weight_decay=0.0)
+    for gradient in gradients:
+        mine.grad, theirs.grad, matrix.grad = gradient.clone(), gradient.clone(), torch.zeros_like(matrix)
+        for optimizer in (*built, reference):
+            optimizer.step()
+    torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-8)
+    # No weight decay.
+    assert bool((matrix == 1).all())
+
+
+@pytest.mark.parametrize("parts", [[(3,)], [(2, 3)]])
+def test_flattened_muon_builds_where_a_network_has_one_kind_of_tensor_only(parts):
+    tensors = [nn.Parameter(torch.ones(shape)) for shape in parts]
+    (optimizer,) = optimizers.build(tensors, name="muon_flattened", lr=0.1)
+    assert [group["use_muon"] for group in optimizer.param_groups] == [len(parts[0]) > 1]
+
+
+def test_blockwise_sgd_has_a_learning_rate_a_tensor():
+    rates, lr, momentum = [1.0, 30.0, 0.5], 0.01, 0.8
+    starts = [torch.full((k + 1,), 1.0 + k, dtype=torch.float64) for k in range(3)]
+    tensors = [nn.Parameter(s.clone()) for s in starts]
+    built = optimizers.build(tensors, name="blockwise_sgd", lr=lr, momentum=momentum, rates=rates)
+    buffers = [torch.zeros_like(s) for s in starts]
+    for _ in range(4):
+        for tensor in tensors:
+            tensor.grad = torch.sin(tensor.detach())
+        for optimizer in built:
+            optimizer.step()
+        buffers = [momentum * b + torch.sin(s) for b, s in zip(buffers, starts)]
+        starts = [s - lr * rate * b for s, rate, b in zip(starts, rates, buffers)]
+    for tensor, expected in zip(tensors, starts):
+        torch.testing.assert_close(tensor.detach(), expected, rtol=1e-12, atol=0)
+
+
+def test_blockwise_sgd_without_rates_has_one_and_refuses_a_wrong_number():
+    tensors = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+    (optimizer,) = optimizers.build(tensors, name="blockwise_sgd", lr=0.3)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3] * 3
+    with pytest.raises(ValueError, match="3 tensors but 2 rates"):
+        optimizers.build(tensors, name="blockwise_sgd", lr=0.3, rates=[1.0, 2.0])

@@ -94,6 +94,31 @@ low_rank_progression:
     default-adam-relu-real: {init: null, optimizer: {name: adam, lr: 1e-2}, edge: null, data: {labels: real}}
   output_scale: {seeds: 2, images: 20, pool: 1, components: 4, width: 4, depths: [2], scales: [0.01, 0.1, 10, 100],
                  steps: 5, resolution: 0.5}
+optimizer_comparison:
+  protocol: {trials: 3, tuning_seed: 1000, space_seed: 0, seeds: [1, 2], marks: 5}
+  target: {optimizer: adamw, share: 0.95}
+  defaults:
+    data: {name: images, train: 150, validation: 50, pool: 1}
+    batch_size: 50
+    steps: 20
+    warmup: 2
+    decay: true
+    factors: [0.25, 4]
+    factor_seeds: 2
+    curvature_examples: 20
+  workloads:
+    mlp: {architecture: {name: mlp, hidden: [8], activation: relu}}
+  extras:
+    balanced: {data: {name: imbalanced, size: 3, balanced: true}, batch_size: null, warmup: 0, decay: false,
+               factors: [], architecture: {name: mlp, hidden: [], activation: identity}}
+  pair: [adamw]
+  optimizers:
+    adamw: {optimizer: {name: adamw}, space: {lr: {log: [1e-3, 0.1]}, weight_decay: {log: [1e-4, 1]}}}
+    hopeless: {optimizer: {name: sgd}, space: {lr: {log: [1e6, 1e9]}}}
+  class_imbalance:
+    {classes: 3, time: 50, early: 3, systems: {gradient-descent: {optimizer: {name: sgd, lr: 0.5}}}}
+  normalised_quadratic: {seeds: 2, decades: 3, rates: 3, search: [0.1], lr: 1.0, examples: 8, features: 3, steps: 5}
+  heterogeneity: {seeds: 2, workloads: [mlp, balanced], examples: 20, products: 4}
 timings: {threads: 1, configuration: lr-low, seed: 1, warmup: 2, refreshes: 1, repeats: 1, target: 1e-3}
 """
 

@@ -73,3 +73,21 @@ def test_a_broken_instrument_stops_the_stage_and_leaves_the_tables(workspace):
     assert done.returncode == 1
     assert "instrument broken: the toy's linear network scores 0.700, at least 0.9 needed" in done.stderr
     assert workspace.bytes("results/tables/*.csv") == before
+
+
+def test_a_claim_s_verdict_is_of_the_rungs_that_were_trained_for_it(workspace):
+    workspace.edit("params.yaml", "    small-gd-relu-hat: {}\n", "    small-gd-relu-hat: {init: 1e-3, steps: 200}\n")
+    before = workspace.bytes("results/tables/*.csv")
+    said = workspace.bench("repro", "Q9").stdout
+    assert workspace.bytes("results/tables/*.csv") == before
+    (line,) = [line for line in said.splitlines() if line.split()[:1] == ["Q9.relu"]]
+    measured = float(line.partition("measured ")[2].partition(",")[0])
+
+    def mean(table):
+        mine = table[(table["system"] == "net") & (table["quantity"] == "concurrency")]
+        return mine["value"].mean()
+
+    trained = pd.read_csv(workspace.path / "runs/low_rank_progression/small-gd-relu-hat/scores.csv")
+    committed = pd.read_csv(workspace.path / "results/tables/low_rank_progression.long.csv")
+    assert measured == pytest.approx(mean(trained), rel=1e-3)
+    assert measured != pytest.approx(mean(committed[committed["rung"] == "small-gd-relu-hat"]), rel=1e-3)

@@ -119,6 +119,33 @@ STUDY = "progressive_sharpening"
             "low_rank_progression.rungs.planted-he1.data",
             "need as many functions",
         ),
+        ("tuning_seed: 1000", "tuning_seed: 3", "optimizer_comparison.protocol", "tuning would have seen them"),
+        ("target: {optimizer: adamw,", "target: {optimizer: adamww,", "optimizer_comparison", "did you mean 'adamw'?"),
+        ("pair: [sgd, polyak,", "pair: [sgd, polyack,", "optimizer_comparison", "did you mean 'polyak'?"),
+        (
+            "adagrad: {optimizer: {name: adagrad}",
+            "adagrad: {optimizer: {name: adagrat}",
+            "optimizers.adagrad",
+            "'adagrad'?",
+        ),
+        ("{lr: {log: [1.0e-3, 1]}}}", "{lr: {log: [1, 1.0e-3]}}}", "optimizers.adagrad", "must be log: [low, high]"),
+        ("{lr: {log: [1.0e-3, 1]}}}", "{rate: {log: [1.0e-3, 1]}}}", "optimizers.adagrad", "the space must have lr"),
+        (
+            "beta1: {one_minus: [0.02, 0.5]}, weight_decay",
+            "beta1: {one_minus: [0.02, 5]}, weight_decay",
+            "adamw",
+            "at most 1",
+        ),
+        ("channels: [8, 16]", "chanels: [8, 16]", "optimizer_comparison.workloads.cnn", "did you mean 'channels'?"),
+        ("decay: true #", "decay: 1 #", "optimizer_comparison.defaults.decay", "valid boolean"),
+        ("warmup: 15 #", "warmup: 300 #", "optimizer_comparison.", "leaves nothing of 300 steps"),
+        ("train: 4000,", "train: 0,", "optimizer_comparison.defaults.data.train", "greater than or equal to 2"),
+        (
+            "patch: 4}, batch_size: 64}",
+            "patch: 4}, batch_size: 6400}",
+            "workloads.transformer",
+            "exceeds the 4000 examples",
+        ),
         ("scales: [1.0e-3, 1.0e-2, 1.0e-1,", "scales: [1.0e-3,", "low_rank_progression.output_scale", "in each regime"),
     ],
 )
@@ -176,3 +203,13 @@ def test_both_doors_stop_before_anything_trains(workspace):
         assert "progressive_sharpening.configurations.lr-low.stpes" in done.stderr
         assert "Traceback" not in done.stderr
     assert written() == before
+
+
+def test_the_paper_profile_is_the_reference_but_for_the_optimizer_comparison():
+    paper, reference = (parameters.load(ROOT / f"params{kind}.yaml").model_dump() for kind in (".paper", ""))
+    assert (
+        len(paper["optimizer_comparison"]["workloads"]) >= 6
+        and "adam-untuned" in paper["optimizer_comparison"]["optimizers"]
+    )
+    for name in paper.keys() - {"profile", "optimizer_comparison"}:
+        assert paper[name] == reference[name], f"{name} differs from params.yaml"

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.figures import comparisons, flows, levels, low_rank, modes, thresholds, timings
+from benchmarks.evidence.figures import comparisons, flows, levels, low_rank, modes, optimizers, thresholds, timings
 from benchmarks.evidence.figures.drawing import Tables
 
 Draw = Callable[[Tables, pd.DataFrame], Figure]
@@ -37,14 +37,21 @@ FIGURES: dict[str, Draw] = {
         low_rank.score_against_init,
         low_rank.effective_rank,
         low_rank.carry_over_ladder,
+        optimizers.optimizer_loss,
+        optimizers.optimizer_profile,
+        optimizers.lr_sensitivity,
+        optimizers.class_losses,
+        optimizers.optimizer_sharpness,
         timings.eigensolvers,
+        optimizers.optimizer_seconds,
     )
 }
 
 
 def curves_of(name: str) -> str:
     """The study whose curves a figure takes."""
-    return "low_rank_progression" if FIGURES[name].__module__ == low_rank.__name__ else "progressive_sharpening"
+    studies = {low_rank.__name__: "low_rank_progression", optimizers.__name__: "optimizer_comparison"}
+    return studies.get(FIGURES[name].__module__, "progressive_sharpening")
 
 
 def save(figure: Figure, path: Path) -> None:

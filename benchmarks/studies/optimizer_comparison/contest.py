@@ -90,16 +90,14 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
                 **row,
             }
         )
-        curves.append(
-            pd.DataFrame(curve, columns=["step", "metric", "value"]).assign(role=role, factor=factor, seed=seed)
-        )
+        curves.extend((role, factor, seed, *reading) for reading in curve)
         note(len(rows), planned)
         return row
 
     objectives = [
         attempt("trial", options, protocol["tuning_seed"], trial)["objective"] for trial, options in enumerate(points)
     ]
-    facts = facts_of(settings, task(protocol["tuning_seed"]), images)
+    facts = facts_of(settings, task(protocol["tuning_seed"]))
     finite = [trial for trial, value in enumerate(objectives) if isfinite(value)]
     facts["finite_trials"] = len(finite)
     if finite:
@@ -112,7 +110,7 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
                 attempt("factor", points[best], seed, best, factor)
     table = pd.DataFrame(rows)
     others = [name for name in table if name not in RUN_COLUMNS]
-    return Contest(table[RUN_COLUMNS + others], pd.concat(curves, ignore_index=True)[CURVE_COLUMNS], facts)
+    return Contest(table[RUN_COLUMNS + others], pd.DataFrame(curves, columns=CURVE_COLUMNS), facts)
 
 
 def sample(space: dict[str, dict], trials: int, seed: int) -> list[dict[str, float]]:
@@ -142,7 +140,7 @@ def schedule(step: int, *, steps: int, warmup: int, decay: bool) -> float:
     return 0.5 * (1 + cos(pi * (step - warmup) / max(steps - warmup, 1))) if decay else 1.0
 
 
-def facts_of(settings: dict, task: tasks.Task, images: datasets.Images) -> dict:
+def facts_of(settings: dict, task: tasks.Task) -> dict:
     """What does not depend on a seed: names, memory, and whether the library's optimizer refused a shape."""
     name = settings["optimizer"]["name"]
     parameters = [nn.Parameter(p.detach().clone()) for p in task.network.parameters()]
@@ -151,7 +149,7 @@ def facts_of(settings: dict, task: tasks.Task, images: datasets.Images) -> dict:
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     for optimizer in built:
-        optimizer.step()
+        optimizer.step(lambda: torch.zeros(())) if optimizers.closures(name) else optimizer.step()
     kept, held = sum(_bytes(optimizer.state) for optimizer in built), _bytes(parameters)
     total = sum(p.numel() for p in parameters)
     notes = []
@@ -313,6 +311,8 @@ class Attempt:
         flat, grads, weights = (
             torch.cat([t.reshape(-1) for t in ts]).double() for ts in (moved, self.before.grads, self.before.weights)
         )
+        if not bool(torch.isfinite(flat).all()):
+            return
         ranks = [_stable_rank(t) for t in moved if t.ndim >= 2]
         told = {
             "update_to_weight": float(flat.norm() / weights.norm()),

@@ -71,7 +71,7 @@ def build(settings: dict, images: datasets.Images, seed: int, compute: dict) -> 
     network = network.to(device, dtype)
     splits = {name: (x.to(device), y.to(device)) for name, (x, y) in splits.items()}
     problem = Problem(network, *splits["train"], "cross_entropy", chunk_size=compute["chunk_size"])
-    return Task(problem, network, splits, groups_C)
+    return Task(problem, network, splits, groups_C.to(device))
 
 
 def _images(data: datasets.Images, *, train: int, validation: int, pool: int) -> tuple[dict[str, Split], int, Tensor]:
