@@ -249,7 +249,8 @@ def flips(curves: pd.DataFrame, long: pd.DataFrame) -> pd.DataFrame:
     mine = curves[curves["role"] == "final"]
     lost = finals(long)
     lost = set(lost.loc[lost["diverged"] == 1, ["workload", "optimizer"]].itertuples(index=False, name=None))
-    mine = mine[[pair not in lost for pair in zip(mine["workload"], mine["optimizer"])]]
+    kept = [pair not in lost for pair in zip(mine["workload"], mine["optimizer"])]
+    mine = mine[np.array(kept, dtype=bool)]
     objective = objective_curves(mine).droplevel(["role", "factor"])
     rows = []
     for workload, mine in objective.groupby(level="workload"):

@@ -1116,3 +1116,25 @@ def test_every_contest_that_a_claim_reads_is_in_the_reference_profile():
         pair for claim in REGISTER.values() for check in claim.checks.values() for pair in check.estimator.contests
     }
     assert named and named <= asked
+
+
+def test_seconds_to_target_are_steps_times_seconds():
+    table = pd.DataFrame(
+        [("mlp", "sgd", 0.0, np.nan), ("mlp", "adamw", 2.0, 50.0)],
+        columns=["workload", "optimizer", "state_per_parameter", "steps_to_target"],
+    )
+    timings = pd.DataFrame(
+        [("mlp", "sgd", 0.01, 1.0), ("mlp", "adamw", 0.02, 2.0), ("cnn", "adamw", 0.5, 1.0)],
+        columns=["workload", "optimizer", "loop_seconds", "over_sgd"],
+    )
+    costs = comparison.costs(table, timings).set_index(["workload", "optimizer"])
+    assert list(costs.index) == [("mlp", "sgd"), ("mlp", "adamw"), ("cnn", "adamw")]
+    assert costs.loc[("mlp", "adamw")].to_dict() == {
+        "seconds_per_step": 0.02,
+        "step_over_sgd": 2.0,
+        "state_per_parameter": 2.0,
+        "steps_to_target": 50.0,
+        "seconds_to_target": 1.0,
+    }
+    assert np.isnan(costs.loc[("mlp", "sgd"), "seconds_to_target"])
+    assert np.isnan(costs.loc[("cnn", "adamw"), "seconds_to_target"])

@@ -219,10 +219,10 @@ def test_where_one_of_three_runs_diverged_the_optimizer_is_left_out_of_the_losse
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_where_all_diverged_there_is_a_panel_without_curves(draw, workload):
+def test_where_all_diverged_there_is_no_panel(draw, workload):
     lost = tuple((workload, optimizer) for optimizer in RATES)
-    figure, _ = draw("optimizer_loss", *made(lost=lost, workloads=(workload,)))
-    assert all(len(found.get_xdata()) <= 2 for found in panel(figure, optimizers.TITLES[workload]).lines)
+    _, text = draw("optimizer_loss", *made(lost=lost, workloads=(workload,)))
+    assert optimizers.NONE in text and optimizers.TITLES[workload] not in text
 
 
 @pytest.mark.parametrize("profile", ["params.yaml", "params.quick.yaml", "params.paper.yaml"])
@@ -340,8 +340,7 @@ def shares(axes, optimizer, at):
 
 
 def near(*expected):
-    """Lines are a hair apart."""
-    return pytest.approx(expected, abs=0.02)
+    return pytest.approx(expected)
 
 
 def test_the_profile_is_the_share_of_runs_within_a_multiple_of_the_best_of_their_seed(draw):

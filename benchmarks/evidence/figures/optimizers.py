@@ -106,13 +106,12 @@ def optimizer_profile(tables: Tables, curves: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     finite = ratios.loc[np.isfinite(ratios["ratio"]), "ratio"]
     right = max(2.0, 1.2 * finite.max()) if len(finite) else 2.0
-    for place, optimizer in enumerate(_grey_first(ratios["optimizer"].unique())):
+    for optimizer in _grey_first(ratios["optimizer"].unique()):
         label, colour = _look(optimizer)
         mine = np.sort(ratios.loc[ratios["optimizer"] == optimizer, "ratio"].to_numpy())
         x = [1.0, *mine[np.isfinite(mine)], right]
         y = np.array([(mine <= tau).mean() for tau in x])
-        # Steps lie on each other: each is drawn a hair higher than the one before.
-        axes.step(x, y + 0.003 * place, where="post", color=colour, lw=1.6 if label else 0.8, label=label)
+        axes.step(x, y, where="post", color=colour, lw=1.6 if label else 0.8, label=label)
     axes.set(xscale="log", xlim=(1, right), ylim=(0, 1.06))
     plain_ticks(axes.xaxis)
     axes.set_xlabel("steps to the target, in units of the best optimizer's")
@@ -252,7 +251,8 @@ def _finished(tables: Tables, curves: pd.DataFrame) -> pd.DataFrame:
     """Curves without those of optimizers of which a tuned run diverged."""
     summary = tables.get("optimizer_comparison", pd.DataFrame(columns=["workload", "optimizer", "diverged"]))
     lost = set(summary.loc[summary["diverged"] > 0, ["workload", "optimizer"]].itertuples(index=False, name=None))
-    return curves[[pair not in lost for pair in zip(curves["workload"], curves["optimizer"])]]
+    kept = [pair not in lost for pair in zip(curves["workload"], curves["optimizer"])]
+    return curves[np.array(kept, dtype=bool)]
 
 
 def _legend(figure: Figure, grid: np.ndarray, spare: bool) -> None:
