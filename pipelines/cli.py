@@ -204,6 +204,7 @@ def explain(parsed: argparse.Namespace) -> int:
         print(f"    measured    {row.measured:.10g}{unit}, n = {row.n}{interval}")
         print(f"    verdict     {row.verdict}: {row.reason}")
     _print_runs(claim)
+    _print_contests(claim)
     if not table.empty:
         verdict, why = register.claim_verdict(table[table["claim"] == name])
         print(f"\n{name}: {verdict} ({why})")
@@ -281,6 +282,20 @@ def _print_runs(claim: register.Claim) -> None:
     print(mine[columns].to_string(index=False, float_format="{:.5g}".format))
     cells = TABLES / "progressive_sharpening.csv"
     print(f"cells: {int(pd.read_csv(cells)['configuration'].isin(claim.configurations).sum())} rows of {cells}")
+
+
+def _print_contests(claim: register.Claim) -> None:
+    """The optimizers on workloads that a claim rests on."""
+    path = TABLES / "optimizer_comparison.csv"
+    wanted = set().union(*(check.estimator.contests for check in claim.checks.values()))
+    if not path.is_file() or not wanted:
+        return
+    table = pd.read_csv(path)
+    mine = table[[pair in wanted for pair in zip(table["workload"], table["optimizer"])]]
+    if not mine.empty:
+        columns = ["workload", "optimizer", "n", "learning_rate", "objective", "objective_low", "objective_high"]
+        print(f"\ncontests (rows of {path}):")
+        print(mine[[*columns, "steps_to_target"]].to_string(index=False, float_format="{:.5g}".format))
 
 
 def _print_verdicts(claims: dict[str, register.Claim]) -> None:

@@ -27,6 +27,13 @@ def test_a_rebuild_leaves_the_tables_of_the_comparison(built):
     assert "Optimizers compared" in page and "no trial of its search space stayed finite" in page
 
 
+def test_explain_shows_the_contests_that_a_claim_rests_on(built):
+    said = built.bench("explain", "W5").stdout
+    listed = said.partition("contests (rows of results/tables/optimizer_comparison.csv):")[2].split("W5:")[0]
+    assert listed.count("adamw") == 1 and "hopeless" not in listed
+    assert "contests" not in built.bench("explain", "E1").stdout
+
+
 def test_a_search_space_without_a_finite_trial_is_a_row_that_says_so(built):
     summary = pd.read_csv(built.path / "results/tables/optimizer_comparison.csv").set_index(["workload", "optimizer"])
     row = summary.loc[("mlp", "hopeless")]
