@@ -33,7 +33,7 @@ class _Map(nn.Module):
 
 def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
     """For each seed the learning-rate sensitivity of both, over ``decades`` around each one's best rate, and
-    ``log_ratio``, that of the plain one over the other's."""
+    ``ratio``, that of the plain one over the other's."""
     rows = []
     grid = torch.logspace(-settings["decades"] / 2, settings["decades"] / 2, settings["rates"]).tolist()
     for seed in seeds:
