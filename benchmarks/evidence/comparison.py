@@ -308,7 +308,8 @@ def profile(long: pd.DataFrame, quantity: str = "steps_to_target") -> pd.DataFra
     runs = finals(long)
     values = runs[quantity].astype(float).where(runs["diverged"] == 0)
     best = values.groupby([runs["workload"], runs["seed"]]).transform("min")
-    return runs[["workload", "optimizer", "seed"]].assign(ratio=(values / best).fillna(np.inf)).reset_index(drop=True)
+    ratio = (values / best).mask(values == best, 1.0)  # also where the best is zero steps
+    return runs[["workload", "optimizer", "seed"]].assign(ratio=ratio.fillna(np.inf)).reset_index(drop=True)
 
 
 def costs(table: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:

@@ -426,7 +426,7 @@ def test_sensitivity_has_a_panel_a_workload_and_names_adam_on_the_last(draw):
     assert figure.axes[0].get_ylabel() == "final validation loss (nats)"
     assert all(axes.get_xscale() == "log" for axes in figure.axes)
     assert legend(figure) == [*LABELS, "Adam", "other optimizers"]
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0.25", "1", "4"]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1/4", "1", "4"]
 
 
 def test_the_loss_of_a_learning_rate_is_clipped_at_that_before_training(draw):

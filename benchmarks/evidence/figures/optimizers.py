@@ -1,5 +1,7 @@
 """Optimizers on workloads (claims W1 to W8). Curves are those of the study `optimizer_comparison`."""
 
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -18,7 +20,7 @@ SHOWN = {
     "adamw": ("AdamW", PALETTE[2]),
     "muon-flattened": ("Muon", PALETTE[3]),
     "soap": ("SOAP", PALETTE[4]),
-    "schedule-free-adamw": ("Schedule-Free AdamW", PALETTE[5]),
+    "schedule-free-adamw": ("Schedule-Free AdamW", PALETTE[9]),
 }
 OTHERS = "0.8"
 TITLES = {
@@ -104,13 +106,15 @@ def optimizer_profile(tables: Tables, curves: pd.DataFrame) -> Figure:
         return empty(NONE)
     ratios = comparison.profile(long[long["workload"].isin(contested)])
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    # Of all optimizers: who has no run on a workload did not arrive there.
+    instances = len(ratios[["workload", "seed"]].drop_duplicates())
     finite = ratios.loc[np.isfinite(ratios["ratio"]), "ratio"]
     right = max(2.0, 1.2 * finite.max()) if len(finite) else 2.0
     for optimizer in _grey_first(ratios["optimizer"].unique()):
         label, colour = _look(optimizer)
         mine = np.sort(ratios.loc[ratios["optimizer"] == optimizer, "ratio"].to_numpy())
         x = [1.0, *mine[np.isfinite(mine)], right]
-        y = np.array([(mine <= tau).mean() for tau in x])
+        y = np.array([(mine <= tau).sum() / instances for tau in x])
         axes.step(x, y, where="post", color=colour, lw=1.6 if label else 0.8, label=label)
     axes.set(xscale="log", xlim=(1, right), ylim=(0, 1.06))
     plain_ticks(axes.xaxis)
@@ -138,19 +142,29 @@ def lr_sensitivity(tables: Tables, curves: pd.DataFrame) -> Figure:
         first = of["first_objective"].mean()
         for optimizer in _grey_first(of["optimizer"].unique()):
             label, colour = _look(optimizer)
-            if optimizer == "adam" and workload == "transformer-plain":
-                label, colour = "Adam", PALETTE[8]
+            dashed = optimizer == "adam" and workload == "transformer-plain"
+            if dashed:
+                label, colour = "Adam", PALETTE[2]
             mine = of[of["optimizer"] == optimizer]
             clipped = np.minimum(mine["objective"].fillna(np.inf), first)
             means = clipped.groupby(mine["factor"]).agg(["mean", "min", "max"])
-            axes.plot(means.index, means["mean"], "o-", ms=2.5, color=colour, lw=1.4 if label else 0.8, label=label)
+            axes.plot(
+                means.index,
+                means["mean"],
+                "o--" if dashed else "o-",
+                ms=2.5,
+                color=colour,
+                lw=1.4 if label else 0.8,
+                label=label,
+            )
             if label:
                 axes.fill_between(means.index, means["min"], means["max"], color=colour, alpha=0.2, lw=0)
         axes.axhline(first, color=INK, lw=0.8, ls=":")
         axes.set_title(TITLES.get(workload, "without normalization"), loc="left")
         axes.set(xscale="log", xlabel="lr over the tuned one")
-        plain_ticks(axes.xaxis, sorted(of["factor"].unique()))
-        axes.tick_params(axis="x", labelrotation=45)
+        factors = sorted(of["factor"].unique())
+        axes.set_xticks(factors, [str(Fraction(factor).limit_denominator(1000)) for factor in factors])
+        axes.minorticks_off()
     grid[0, 0].set_ylabel("final validation loss (nats)")
     _legend(figure, grid, spare=False)
     return figure
