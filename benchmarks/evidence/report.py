@@ -131,7 +131,7 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("W5", "W2", "W3"),
     ),
     "optimizer_profile": (
-        "Performance profile: the share of tuned runs (workloads and seeds) in which an optimizer arrives at the target "
+        "Performance profile: the share of runs (workloads and seeds) in which a tuned optimizer arrives at the target "
         "within a multiple of the best optimizer's steps. Who is at the top on the left is best; who ends below 1 does "
         "not always arrive.",
         ("W5",),

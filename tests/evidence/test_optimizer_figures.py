@@ -363,11 +363,12 @@ def test_a_run_that_diverged_never_arrives_in_the_profile_and_is_nobodys_best(dr
     lost = [("mlp", "soap", 2), ("cnn", "sgd", 1), ("cnn", "sgd", 2)]
     figure, _ = draw("optimizer_profile", profiled(*rows, lost=lost), None)
     (axes,) = figure.axes
-    assert shares(axes, "soap", (1, 2.1)) == near(0.5, 0.5)
-    assert shares(axes, "adamw", (1, 1.9, 2.1)) == near(0.5, 0.5, 1.0)
+    # Of two workloads in two seeds, whoever has no run somewhere.
+    assert shares(axes, "soap", (1, 2.1)) == near(0.25, 0.25)
+    assert shares(axes, "adamw", (1, 1.9, 2.1)) == near(0.25, 0.25, 0.5)
     assert shares(axes, "sgd", (1, 2.1)) == near(0.0, 0.0) and axes.get_xlim()[1] < 5
     whole, _ = draw("optimizer_profile", profiled(*rows), None)
-    assert shares(whole.axes[0], "adamw", (1, 2.1, 11)) == near(0.0, 0.5, 1.0)
+    assert shares(whole.axes[0], "adamw", (1, 2.1, 11)) == near(0.0, 0.25, 0.5)
 
 
 def test_the_profile_is_of_tuned_runs(draw):
