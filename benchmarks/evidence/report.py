@@ -144,7 +144,7 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "class_losses": (
         "Left: on one-hot inputs gradient descent leaves each class a loss of (c - 1)/(c π t), sign descent "
         "treats all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
-        "examples they have: SGD has not begun to learn the rare ones.",
+        "examples they have.",
         ("W1", "W2"),
     ),
     "optimizer_sharpness": (
