@@ -38,7 +38,8 @@ def test_a_rebuild_leaves_tables_verdicts_figures_and_a_report(built):
     assert checks.loc["C5.gd", "verdict"] == "verified"
     assert checks.loc["E1.level-mid", "verdict"] == "not-run"
     assert {p.stem for p in (built.path / "results/figures").glob("*.svg")} == set(CAPTIONS)
-    assert {p.name for p in (tables / "timings").iterdir()} == {"training_step.csv", "eigensolvers.csv"}
+    timings = {"training_step.csv", "eigensolvers.csv", "optimizer_steps.csv", "optimizer_costs.csv"}
+    assert {p.name for p in (tables / "timings").iterdir()} == timings
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(built):
