@@ -11,12 +11,12 @@ import pandas as pd
 
 from benchmarks.evidence import claims as register
 from benchmarks.evidence.carry_over import LADDER
-from benchmarks.evidence.comparison import LONG, flips, long_table, targets
+from benchmarks.evidence.comparison import LONG, measured, of_pairs
 from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
 from benchmarks.lab import registry
-from pipelines import collect, doctor, parameters, rebuild, store
+from pipelines import collect, doctor, images, parameters, rebuild, store
 from pipelines.files import read_tables
 from pipelines.sources import DataError
 
@@ -212,11 +212,9 @@ def explain(parsed: argparse.Namespace) -> int:
 
 
 def carry_over(parsed: argparse.Namespace) -> int:
-    import numpy as np
     import torch
 
     from benchmarks.evidence.carry_over import RECIPES, answer
-    from benchmarks.lab import datasets
     from benchmarks.studies.low_rank_progression import rung
     from benchmarks.studies.settings import resolve
 
@@ -229,8 +227,7 @@ def carry_over(parsed: argparse.Namespace) -> int:
     sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
     dtype = getattr(torch, checked.compute.dtype)
     torch.set_num_threads(checked.compute.threads)
-    with np.load(IMAGES) as arrays:
-        images = datasets.images(**arrays, dtype=dtype)
+    prepared = images.load(IMAGES, checked.compute.dtype)
     ladder = checked.low_rank_progression
     data = {"inputs": parsed.inputs, **({"images": parsed.images} if parsed.images else {})}
     asked = {"architecture": {"name": parsed.factory}, "data": data, "seeds": parsed.seeds}
@@ -240,7 +237,7 @@ def carry_over(parsed: argparse.Namespace) -> int:
         try:
             registry.require(base, list(ladder.rungs), "rung")
             settings = resolve(ladder.settings(base), asked)
-            scores, _ = rung.run(settings, images, range(1, parsed.seeds + 1), dtype)
+            scores, _ = rung.run(settings, prepared, range(1, parsed.seeds + 1), dtype)
         except ValueError as error:
             print(f"error: {parsed.factory}, {recipe}: {error}", file=sys.stderr)
             return 1
@@ -291,7 +288,7 @@ def _print_contests(claim: register.Claim) -> None:
     if not path.is_file() or not wanted:
         return
     table = pd.read_csv(path)
-    mine = table[[pair in wanted for pair in zip(table["workload"], table["optimizer"])]]
+    mine = table[of_pairs(table, wanted)]
     if not mine.empty:
         columns = ["workload", "optimizer", "n", "learning_rate", "objective", "objective_low", "objective_high"]
         print(f"\ncontests (rows of {path}):")
@@ -333,9 +330,7 @@ def _fresh_tables(claim: register.Claim, checked: parameters.Parameters) -> dict
     wanted = set().union(*(estimator.contests for estimator in estimators))
     if pairs := [pair for pair in comparison.contests() if pair in wanted]:
         runs, curves, _ = collect.contests(RUNS, comparison, pairs)
-        goals = targets(runs, curves, comparison.target.optimizer, comparison.target.share)
-        tables[LONG] = long_table(runs, curves, goals, comparison.target.optimizer)
-        tables["optimizer_comparison/flips"] = flips(curves, tables[LONG])
+        _, tables[LONG], tables["optimizer_comparison/flips"] = measured(runs, curves, **comparison.target.model_dump())
     return tables
 
 
@@ -359,12 +354,10 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
 def _stages(claim: register.Claim) -> set[str]:
     """The configurations that a claim's checks rest on, and the stages apart from training."""
     estimators = {check.estimator.name for check in claim.checks.values()}
-    apart = {"threshold": "thresholds", "catapult": "catapult"}
+    apart = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
     experiments = {check.estimator.model_extra.get("experiment") for check in claim.checks.values()} - {None}
     rungs = {rung for check in claim.checks.values() for rung in check.estimator.rungs}
     contests = {f"{w}-{o}" for check in claim.checks.values() for w, o in check.estimator.contests}
-    if contests:
-        experiments |= {"heterogeneity"} if "heterogeneity_rank" in estimators else set()
     return claim.configurations | experiments | rungs | contests | {apart[name] for name in estimators & set(apart)}
 
 

@@ -1,11 +1,12 @@
 """What training stages left in their folders, checked against params.yaml."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from pipelines.files import read_json
+from pipelines.files import prune, read_json
 from pipelines.parameters import LowRankProgression, OptimizerComparison
 
 
@@ -21,7 +22,8 @@ def rungs(
     scores, curves = [], []
     for name, wanted in settings.items():
         place = runs / "low_rank_progression" / name
-        _require(place, "scores.csv", f"rung {name}", wanted)
+        require(place / "scores.csv", f"rung {name}")
+        require_settings(place, read_json(place / "settings.json"), wanted)
         scores.append(pd.read_csv(place / "scores.csv").assign(rung=name))
         curves.append(pd.read_parquet(place / "curves.parquet").assign(rung=name))
     long = pd.concat(scores, ignore_index=True)[["rung", "system", "seed", "quantity", "value"]]
@@ -39,7 +41,8 @@ def contests(
     rows, curves, facts = [], [], {}
     for workload, optimizer in pairs:
         place = runs / "optimizer_comparison" / f"{workload}-{optimizer}"
-        _require(place, "runs.csv", f"contest {place.name}", study.settings(workload, optimizer))
+        require(place / "runs.csv", f"contest {place.name}")
+        require_settings(place, read_json(place / "settings.json"), study.settings(workload, optimizer))
         named = {"workload": workload, "optimizer": optimizer}
         rows.append(pd.read_csv(place / "runs.csv").assign(**named))
         curves.append(pd.read_parquet(place / "curves.parquet").assign(**named))
@@ -47,10 +50,21 @@ def contests(
     return pd.concat(rows, ignore_index=True), pd.concat(curves, ignore_index=True), facts
 
 
-def _require(place: Path, file: str, what: str, settings: dict) -> None:
-    if not (place / file).is_file():
+def require(path: Path, what: str) -> None:
+    """Raises ValueError unless a file that a training stage makes is there."""
+    if not path.is_file():
         raise ValueError(
             f"missing {what}: params.yaml asks for it; `dvc repro` trains it, `dvc pull` brings it if it was pushed"
         )
-    if read_json(place / "settings.json") != settings:
+
+
+def require_settings(place: Path, trained: dict, wanted: dict) -> None:
+    """Raises ValueError unless a stage was trained with the settings that params.yaml has now."""
+    if trained != wanted:
         raise ValueError(f"{place} was trained with other settings than params.yaml has now: run `dvc repro`")
+
+
+def keep(folder: Path, names: Iterable[str]) -> None:
+    """Remove all other runs from a folder, and say so."""
+    for orphan in prune(folder, {folder / name for name in names}, shutil.rmtree):
+        print(f"pruned {orphan}: params.yaml no longer asks for it")

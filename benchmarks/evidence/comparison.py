@@ -246,11 +246,7 @@ def flips(curves: pd.DataFrame, long: pd.DataFrame) -> pd.DataFrame:
         workload, ahead (at the end), behind, step (the last reading at which it was the other way), share (of the
         steps).
     """
-    mine = curves[curves["role"] == "final"]
-    lost = finals(long)
-    lost = set(lost.loc[lost["diverged"] == 1, ["workload", "optimizer"]].itertuples(index=False, name=None))
-    kept = [pair not in lost for pair in zip(mine["workload"], mine["optimizer"])]
-    mine = mine[np.array(kept, dtype=bool)]
+    mine = finished(curves[curves["role"] == "final"], finals(long))
     objective = objective_curves(mine).droplevel(["role", "factor"])
     rows = []
     for workload, mine in objective.groupby(level="workload"):
@@ -264,6 +260,30 @@ def flips(curves: pd.DataFrame, long: pd.DataFrame) -> pd.DataFrame:
             if reverse:
                 rows.append((workload, a, b, reverse[-1], reverse[-1] / steps[-1]))
     return pd.DataFrame(rows, columns=["workload", "ahead", "behind", "step", "share"])
+
+
+def finished(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Curves without those of a workload and optimizer of which a run diverged.
+
+    Args:
+        runs: workload, optimizer and diverged, of whatever is to count: tuned runs, or the `summary`.
+    """
+    lost = runs.loc[runs["diverged"] > 0, ["workload", "optimizer"]]
+    return curves[~of_pairs(curves, set(lost.itertuples(index=False, name=None)))]
+
+
+def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> np.ndarray:
+    """Which rows of a table are of one of these workloads and optimizers."""
+    return pd.MultiIndex.from_frame(table[["workload", "optimizer"]]).isin(list(pairs))
+
+
+def measured(
+    runs: pd.DataFrame, curves: pd.DataFrame, optimizer: str, share: float
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """`targets` set by an optimizer, the `long_table` of runs against them, and `flips`."""
+    goals = targets(runs, curves, optimizer, share)
+    long = long_table(runs, curves, goals, optimizer)
+    return goals, long, flips(curves, long)
 
 
 def drawn(curves: pd.DataFrame) -> pd.DataFrame:

@@ -127,7 +127,7 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "optimizer_loss": (
         "Each optimizer at its tuned setting, mean and range over seeds not seen in tuning; dashed, the target: 95 % "
         "of the fall of AdamW. Top: validation loss, cosine decay (not for Schedule-Free); below: training loss in "
-        "full batch at a constant learning rate.",
+        "full batch at a constant learning rate. Who diverged in a tuned run is left out there.",
         ("W5", "W2", "W3"),
     ),
     "optimizer_profile": (
@@ -144,7 +144,7 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "class_losses": (
         "Left: on one-hot inputs gradient descent leaves each class a loss of (c - 1)/(c π t), sign descent "
         "treats all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
-        "examples they have.",
+        "examples they have; whatever is below 1e-5 is drawn there.",
         ("W1", "W2"),
     ),
     "optimizer_sharpness": (

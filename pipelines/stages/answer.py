@@ -2,12 +2,11 @@
 gate."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from benchmarks.evidence import carry_over
 from pipelines import collect, parameters
-from pipelines.files import prune, read_tables, write_csv, write_parquet
+from pipelines.files import read_tables, write_csv, write_parquet
 from pipelines.stages import stage
 
 STUDY = "low_rank_progression"
@@ -21,9 +20,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=Path("results/curves"))
     arguments = parser.parse_args()
     ladder = parameters.load().low_rank_progression
-    folder = arguments.runs / STUDY
-    for orphan in prune(folder, {folder / name for name in ladder.rungs}, shutil.rmtree):
-        print(f"pruned {orphan}: params.yaml no longer asks for it")
+    collect.keep(arguments.runs / STUDY, ladder.rungs)
     settings, long, curves = collect.rungs(arguments.runs, ladder, ladder.rungs)
     toy = read_tables(arguments.tables, "deep_linear/waypoints.csv")["deep_linear/waypoints"]
     carry_over.require_gate(toy, long)

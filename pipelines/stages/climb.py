@@ -4,11 +4,10 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pipelines import parameters, provenance
+from pipelines import images, parameters, provenance
 from pipelines.files import write_csv, write_json, write_parquet
 from pipelines.stages import stage
 
@@ -27,7 +26,6 @@ def main() -> None:
     started = time.time()
     import torch
 
-    from benchmarks.lab import datasets
     from benchmarks.studies.low_rank_progression import rung
 
     checked = parameters.load()
@@ -36,10 +34,9 @@ def main() -> None:
     torch.set_num_threads(checked.compute.threads)
     threadpool_limits(checked.compute.threads)  # numpy's threads would compete with those of the stage beside
     torch.use_deterministic_algorithms(True)
-    with np.load(arguments.data) as arrays:
-        images = datasets.images(**arrays, dtype=dtype)
+    prepared = images.load(arguments.data, checked.compute.dtype)
     try:
-        scores, curves = rung.run(settings, images, range(1, settings["seeds"] + 1), dtype)
+        scores, curves = rung.run(settings, prepared, range(1, settings["seeds"] + 1), dtype)
     except ValueError as error:
         raise ValueError(f"low_rank_progression.rungs.{arguments.rung}: {error}") from error
     write_csv(arguments.out / "scores.csv", scores)

@@ -1,12 +1,11 @@
 """Stage: the contests' runs as tables and curves."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from benchmarks.evidence import comparison
 from pipelines import collect, parameters
-from pipelines.files import prune, write_csv, write_parquet
+from pipelines.files import write_csv, write_parquet
 from pipelines.stages import stage
 
 STUDY = "optimizer_comparison"
@@ -20,17 +19,14 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=Path("results/curves"))
     arguments = parser.parse_args()
     study = parameters.load().optimizer_comparison
-    folder, pairs = arguments.runs / STUDY, study.contests()
-    for orphan in prune(folder, {folder / f"{w}-{o}" for w, o in pairs}, shutil.rmtree):
-        print(f"pruned {orphan}: params.yaml no longer asks for it")
+    pairs = study.contests()
+    collect.keep(arguments.runs / STUDY, [f"{w}-{o}" for w, o in pairs])
     runs, curves, facts = collect.contests(arguments.runs, study, pairs)
-    by = study.target.optimizer
-    goals = comparison.targets(runs, curves, by, study.target.share)
-    long = comparison.long_table(runs, curves, goals, by)
+    goals, long, flips = comparison.measured(runs, curves, **study.target.model_dump())
     write_csv(arguments.tables / f"{STUDY}.long.csv", long)
     write_csv(arguments.tables / f"{STUDY}.csv", comparison.summary(long, facts, goals))
     write_csv(arguments.tables / STUDY / "targets.csv", goals)
-    write_csv(arguments.tables / STUDY / "flips.csv", comparison.flips(curves, long))
+    write_csv(arguments.tables / STUDY / "flips.csv", flips)
     write_csv(arguments.tables / STUDY / "optimizers.csv", comparison.entries(study.model_dump()["optimizers"], facts))
     write_parquet(arguments.curves / f"{STUDY}.parquet", comparison.drawn(curves))
 

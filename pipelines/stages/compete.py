@@ -4,10 +4,9 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipelines import parameters, provenance, state
+from pipelines import images, parameters, provenance, state
 from pipelines.files import write_csv, write_json, write_parquet
 from pipelines.stages import stage
 
@@ -27,7 +26,6 @@ def main() -> None:
     started = time.time()
     import torch
 
-    from benchmarks.lab import datasets
     from benchmarks.studies.optimizer_comparison import contest
 
     checked = parameters.load()
@@ -38,15 +36,14 @@ def main() -> None:
     torch.set_num_threads(compute["threads"])
     threadpool_limits(compute["threads"])
     torch.use_deterministic_algorithms(True)
-    with np.load(arguments.data) as arrays:
-        images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
+    prepared = images.load(arguments.data, compute["dtype"])
 
     def note(done: int, planned: int) -> None:
         left_s = (time.time() - started) / done * (planned - done)
         write_json(progress, {"step": done, "steps": planned, "left_s": round(left_s, 1)})
 
     try:
-        held = contest.run(settings, images, compute, note)
+        held = contest.run(settings, prepared, compute, note)
     except ValueError as error:
         raise ValueError(f"{STUDY}: {arguments.optimizer} on {arguments.workload}: {error}") from error
     write_csv(arguments.out / "runs.csv", held.runs)

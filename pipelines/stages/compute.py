@@ -4,10 +4,9 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipelines import parameters
+from pipelines import images, parameters
 from pipelines.files import write_csv
 from pipelines.stages import stage
 
@@ -31,11 +30,7 @@ def main() -> None:
     if arguments.data is None:
         table = experiment.run(settings, seeds)
     else:
-        from benchmarks.lab import datasets
-
-        with np.load(arguments.data) as arrays:
-            images = datasets.images(**arrays, dtype=getattr(torch, checked.compute.dtype))
-        table = experiment.run(settings, seeds, images)
+        table = experiment.run(settings, seeds, images.load(arguments.data, checked.compute.dtype))
     write_csv(arguments.out, table)
 
 

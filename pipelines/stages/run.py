@@ -9,9 +9,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
-from pipelines import parameters, provenance, state
+from pipelines import images, parameters, provenance, state
 from pipelines.files import replacing, write_json, write_parquet
 from pipelines.stages import stage
 
@@ -72,14 +70,11 @@ def train(study: str, seeds: list[int], identity: dict, data: Path, path: Path, 
     """
     import torch
 
-    from benchmarks.lab import datasets
-
     compute = identity["compute"]
     torch.set_num_threads(compute["threads"])
     torch.set_num_interop_threads(1)
     torch.use_deterministic_algorithms(True)
-    with np.load(data) as arrays:
-        images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
+    prepared = images.load(data, compute["dtype"])
 
     key = hashlib.sha256(json.dumps([identity, seeds], sort_keys=True).encode()).hexdigest()
     saved = _load_checkpoint(path, key)
@@ -99,7 +94,7 @@ def train(study: str, seeds: list[int], identity: dict, data: Path, path: Path, 
     if saved:
         print(f"continuing from step {resume['step']}", file=sys.stderr)
     module = import_module(f"benchmarks.studies.{study}")
-    outcome, facts = module.run(identity["settings"], images, seeds, compute, resume=resume, observe=observe)
+    outcome, facts = module.run(identity["settings"], prepared, seeds, compute, resume=resume, observe=observe)
     return outcome, facts, earlier_s, saved is not None
 
 

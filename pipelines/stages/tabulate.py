@@ -1,7 +1,6 @@
 """Stage: a study's runs as tables and curves. Enumerates the runs that params.yaml asks for."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +8,8 @@ import pandas as pd
 from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.runs import run_rows
 from benchmarks.evidence.tables import cells, curves
-from pipelines import parameters
-from pipelines.files import prune, write_csv, write_parquet
+from pipelines import collect, parameters
+from pipelines.files import write_csv, write_parquet
 from pipelines.stages import stage
 
 
@@ -27,25 +26,19 @@ def main() -> None:
     wanted = list(study.runs())
 
     for configuration, stack, _ in wanted:
-        if not (folder / configuration / stack / "history.parquet").is_file():
-            raise ValueError(
-                f"missing run {arguments.study}/{configuration}, stack {stack}: params.yaml asks for it; "
-                f"`dvc repro` trains it, `dvc pull` brings it if it was pushed"
-            )
-    kept = {folder / configuration for configuration, _, _ in wanted}
-    orphans = prune(folder, kept, shutil.rmtree)
-    for place in sorted(kept):
-        orphans += prune(place, {folder / c / s for c, s, _ in wanted if folder / c == place}, shutil.rmtree)
-    for orphan in orphans:
-        print(f"pruned {orphan}: params.yaml no longer asks for it")
+        path = folder / configuration / stack / "history.parquet"
+        collect.require(path, f"run {arguments.study}/{configuration}, stack {stack}")
+    kept = sorted({configuration for configuration, _, _ in wanted})
+    collect.keep(folder, kept)
+    for configuration in kept:
+        collect.keep(folder / configuration, [stack for name, stack, _ in wanted if name == configuration])
 
     rows: list[pd.DataFrame] = []
     histories: dict[str, list[pd.DataFrame]] = {}
     for configuration, stack, _ in wanted:
         place = folder / configuration / stack
         history, summary = load_stage(place)
-        if summary["settings"] != study.settings(configuration):
-            raise ValueError(f"{place} was trained with other settings than params.yaml has now: run `dvc repro`")
+        collect.require_settings(place, summary["settings"], study.settings(configuration))
         rows.append(run_rows(history, summary))
         histories.setdefault(configuration, []).append(history)
     long = pd.concat(rows, ignore_index=True)

@@ -4,9 +4,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
-from pipelines import parameters
+from pipelines import images, parameters
 from pipelines.files import write_csv
 from pipelines.stages import stage
 
@@ -20,22 +18,19 @@ def main() -> None:
     arguments = parser.parse_args()
     import torch
 
-    from benchmarks.lab import datasets
-
     checked = parameters.load()
     timings, compute = checked.timings, checked.compute.model_dump()
     torch.set_num_threads(timings.threads)
-    with np.load(arguments.data) as arrays:
-        images = datasets.images(**arrays, dtype=getattr(torch, compute["dtype"]))
+    prepared = images.load(arguments.data, compute["dtype"])
     study = import_module(f"benchmarks.studies.{arguments.study}")
     if arguments.study == "optimizer_steps":
         comparison = checked.optimizer_comparison
         workloads = {name: comparison.workload(name) for name in comparison.workloads}
         contenders = {name: contender.model_dump() for name, contender in comparison.optimizers.items()}
-        table = study.run(workloads, contenders, images, compute, timings.repeats)
+        table = study.run(workloads, contenders, prepared, compute, timings.repeats)
     else:
         settings = checked.progressive_sharpening.settings(timings.configuration)
-        table = study.run(settings, images, [timings.seed], compute, timings.model_dump())
+        table = study.run(settings, prepared, [timings.seed], compute, timings.model_dump())
     write_csv(arguments.out, table)
 
 

@@ -31,6 +31,8 @@ TITLES = {
     "imbalanced": "imbalanced softmax",
     "tokens": "tokens, full batch",
 }
+# Losses of classes below this are drawn there: some are zero in float32.
+LEAST = 1e-5
 NONE = "No run of the optimizer comparison."
 
 
@@ -49,7 +51,7 @@ def optimizer_seconds(tables: Tables, curves: pd.DataFrame) -> Figure:
 
 def _losses(tables: Tables, curves: pd.DataFrame, seconds: pd.Series | None) -> Figure:
     mine = curves[(curves["role"] == "final") & (curves["metric"] == "objective")]
-    mine = _finished(tables, mine)
+    mine = comparison.finished(mine, _summary(tables))
     if seconds is not None:
         timed = set(seconds.index.get_level_values("workload"))
         mine = mine[mine["workload"].isin(timed)]
@@ -176,7 +178,8 @@ def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
     exact = tables.get("optimizer_comparison/class_imbalance", pd.DataFrame())
     if exact.empty:
         return empty(NONE)
-    groups = _finished(tables, curves[(curves["role"] == "final") & (curves["workload"] == "imbalanced")])
+    groups = curves[(curves["role"] == "final") & (curves["workload"] == "imbalanced")]
+    groups = comparison.finished(groups, _summary(tables))
     groups = groups[groups["metric"].str.startswith("group_loss_")]
     figure, axes = plt.subplots(
         1, 2 if len(groups) else 1, figsize=(7.2 if len(groups) else 4, 3.4), layout="constrained", squeeze=False
@@ -197,6 +200,7 @@ def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
             time = mine["limit_low"] / (y * x).min()
             left.plot(x, (len(x) - 1) / len(x) / (x * time), color=INK, ls="--", lw=1, label="(c − 1)/(c π t)")
     left.set(xscale="log", yscale="log", xlabel="frequency of the class, π", ylabel="loss of the class (nats)")
+    plain_ticks(left.xaxis)
     left.legend(loc="lower left", bbox_to_anchor=(0, 1))
     if len(groups):
         right = axes[0, 1]
@@ -207,11 +211,14 @@ def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
             last["group"] = last["metric"].str.rpartition("_")[2].astype(int)
             last = last.sort_values("group")
             counts = 2.0 ** (last["group"].max() + 1 - last["group"])
-            right.plot(counts, last["mean"], "o-", ms=3, color=colour, lw=1.4 if label else 0.8, label=label)
+            mean, low, high = (last[name].clip(lower=LEAST) for name in ("mean", "low", "high"))
+            right.plot(counts, mean, "o-", ms=3, color=colour, lw=1.4 if label else 0.8, label=label)
             if label:
-                right.fill_between(counts, last["low"], last["high"], color=colour, alpha=0.2, lw=0)
+                right.fill_between(counts, low, high, color=colour, alpha=0.2, lw=0)
         right.set(xscale="log", yscale="log", xlabel="examples of the class", ylabel="loss of these classes (nats)")
+        right.set_ylim(bottom=LEAST)
         plain_ticks(right.xaxis, sorted(set(counts)))
+        right.minorticks_off()
         _legend(figure, axes, spare=False)
     return figure
 
@@ -261,12 +268,8 @@ def _goals(tables: Tables) -> pd.Series:
     return goals[goals["target"] == "target"].set_index("workload")["objective"]
 
 
-def _finished(tables: Tables, curves: pd.DataFrame) -> pd.DataFrame:
-    """Curves without those of optimizers of which a tuned run diverged."""
-    summary = tables.get("optimizer_comparison", pd.DataFrame(columns=["workload", "optimizer", "diverged"]))
-    lost = set(summary.loc[summary["diverged"] > 0, ["workload", "optimizer"]].itertuples(index=False, name=None))
-    kept = [pair not in lost for pair in zip(curves["workload"], curves["optimizer"])]
-    return curves[np.array(kept, dtype=bool)]
+def _summary(tables: Tables) -> pd.DataFrame:
+    return tables.get("optimizer_comparison", pd.DataFrame(columns=["workload", "optimizer", "diverged"]))
 
 
 def _legend(figure: Figure, grid: np.ndarray, spare: bool) -> None:

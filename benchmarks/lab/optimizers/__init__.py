@@ -4,8 +4,9 @@ A file defines ``build(parameters, **options) -> list of torch optimizers`` (sev
 optimizer takes only some of the parameters), ``IMPLEMENTATION`` (what the tables call it), ``SOURCE`` (the paper)
 and, where they exist, ``stability_threshold(**options) -> float``, the largest curvature at which it is stable on a
 quadratic, preconditioned where the optimizer is; ``preconditioner(optimizer)``, the positive diagonal by which the
-optimizer divides its gradient, a tensor a parameter, or None before the first step; and ``CLOSURES = True`` for one
-that evaluates the gradient again within a step.
+optimizer divides its gradient, a tensor a parameter, or None before the first step; ``CLOSURES = True`` for one that
+evaluates the gradient again within a step; ``SCHEDULE_FREE = True`` for one that takes no decay of its rate; and
+``BLOCK_RATES = True`` for one with an option ``rates``, a number a tensor, that is measured where training starts.
 """
 
 from collections.abc import Sequence
