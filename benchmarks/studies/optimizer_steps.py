@@ -7,10 +7,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.lab import datasets, optimizers
 from benchmarks.lab.minibatches import Minibatches
+from benchmarks.lab.problem import stack_parameters
 from benchmarks.lab.training import train
 from benchmarks.studies.optimizer_comparison import tasks
 from benchmarks.studies.optimizer_comparison.contest import DIVERGENCE
@@ -65,7 +67,7 @@ def _batches(task: tasks.Task, settings: dict) -> Minibatches | None:
 
 
 def _loop(task: tasks.Task, settings: dict, spec: dict) -> float:
-    params_1xP = torch.cat([p.detach().reshape(-1) for p in task.network.parameters()])[None]
+    params_1xP = stack_parameters([task.network])
     batches = _batches(task, settings)
     started = time.perf_counter()
     train(
@@ -84,6 +86,7 @@ def _loop(task: tasks.Task, settings: dict, spec: dict) -> float:
 def _bare(task: tasks.Task, settings: dict, spec: dict) -> float:
     network = deepcopy(task.network)
     built = optimizers.build(list(network.parameters()), **spec)
+    closures = optimizers.closures(spec["name"])
     inputs, labels = task.splits["train"]
     batches = _batches(task, settings)
     started = time.perf_counter()
@@ -92,9 +95,16 @@ def _bare(task: tasks.Task, settings: dict, spec: dict) -> float:
         if batches is not None:
             (rows,) = batches(step)
             chosen = inputs[rows], labels[rows]
-        network.zero_grad()
-        F.cross_entropy(network(chosen[0]), chosen[1]).backward()
+        _backward(network, *chosen)
         if step < STEPS - 1:
+            again = partial(_backward, network, *chosen)
             for optimizer in built:
-                optimizer.step()
+                optimizer.step(torch.enable_grad()(again)) if closures else optimizer.step()
     return (time.perf_counter() - started) / STEPS
+
+
+def _backward(network: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    network.zero_grad()
+    loss = F.cross_entropy(network(inputs), labels)
+    loss.backward()
+    return loss

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from benchmarks.lab import datasets, optimizers, registry
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.problem import Problem
+from benchmarks.studies import optimizer_steps
 from benchmarks.studies.optimizer_comparison import (
     blocks,
     class_imbalance,
@@ -1022,3 +1023,17 @@ def test_normalization_makes_the_quadratic_less_sensitive():
             assert by[seed, name] == pytest.approx(mean - clipped.min(), rel=1e-6)
         assert by[seed, "both"] == pytest.approx(by[seed, "plain"] / by[seed, "normalised"])
         assert by[seed, "both"] > 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "sam", "muon"])
+def test_every_kind_of_optimizer_can_be_timed(name, images):
+    contender = {"optimizer": {"name": name}, "space": {"lr": {"log": [0.01, 0.1]}}}
+    if name == "sam":
+        contender["optimizer"]["rho"] = 0.05
+    table = optimizer_steps.run(
+        {"mlp": WORKLOAD}, {name: contender}, images, {**COMPUTE, "threads": torch.get_num_threads()}, repeats=1
+    )
+    assert list(table.columns) == optimizer_steps.COLUMNS
+    (row,) = table.to_dict("records")
+    assert row["overhead"] == pytest.approx(row["loop_seconds"] / row["bare_seconds"] - 1)
+    assert (row["workload"], row["optimizer"], row["over_sgd"]) == ("mlp", name, 1)
