@@ -1,10 +1,11 @@
 """Stage: the phases of gradient descent on a two-layer network and one example, and their controls."""
 
 import argparse
+import time
 from pathlib import Path
 
-from pipelines import parameters
-from pipelines.files import write_csv
+from pipelines import parameters, provenance
+from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
 
@@ -12,7 +13,9 @@ from pipelines.stages import stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
+    started = time.time()
     import torch
 
     from benchmarks.studies import catapult
@@ -21,6 +24,7 @@ def main() -> None:
     torch.set_num_threads(checked.compute.threads)
     study = checked.progressive_sharpening
     write_csv(arguments.out, catapult.run(study.catapult.model_dump(), study.seeds))
+    write_json(arguments.meta, provenance.told(time.time() - started))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Stage: an experiment that keeps no history: its table alone."""
 
 import argparse
+import time
 from importlib import import_module
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from pipelines import images, parameters
-from pipelines.files import write_csv
+from pipelines import images, parameters, provenance
+from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
 
@@ -18,7 +19,9 @@ def main() -> None:
     parser.add_argument("experiment")
     parser.add_argument("--data", type=Path, help="the prepared images, for an experiment that takes them")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
+    started = time.time()
     import torch
 
     checked = parameters.load()
@@ -32,6 +35,7 @@ def main() -> None:
     else:
         table = experiment.run(settings, seeds, images.load(arguments.data, checked.compute.dtype))
     write_csv(arguments.out, table)
+    write_json(arguments.meta, provenance.told(time.time() - started))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Stage: the stability threshold of each optimizer on a quadratic, read off the library's own step."""
 
 import argparse
+import time
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from pipelines import parameters
-from pipelines.files import write_csv
+from pipelines import parameters, provenance
+from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
 BY_HAND = "by-hand-polyak-09"
@@ -17,7 +18,9 @@ BY_HAND = "by-hand-polyak-09"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
+    started = time.time()
     from benchmarks.lab import optimizers
     from benchmarks.lab.measurements import linear_stability
 
@@ -33,6 +36,7 @@ def main() -> None:
     table = pd.DataFrame(rows, columns=["optimizer", "implementation", "learning_rate", "stability_threshold"])
     table["threshold_times_learning_rate"] = table["stability_threshold"] * table["learning_rate"]
     write_csv(arguments.out, table)
+    write_json(arguments.meta, provenance.told(time.time() - started))
 
 
 if __name__ == "__main__":

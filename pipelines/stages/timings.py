@@ -1,11 +1,12 @@
 """Stage: seconds. Run alone, after everything else; part of no verdict."""
 
 import argparse
+import time
 from importlib import import_module
 from pathlib import Path
 
-from pipelines import images, parameters
-from pipelines.files import write_csv
+from pipelines import images, parameters, provenance
+from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
 
@@ -15,7 +16,9 @@ def main() -> None:
     parser.add_argument("study", choices=["training_step", "eigensolvers", "optimizer_steps"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
+    started = time.time()
     import torch
 
     checked = parameters.load()
@@ -32,6 +35,7 @@ def main() -> None:
         settings = checked.progressive_sharpening.settings(timings.configuration)
         table = study.run(settings, prepared, [timings.seed], compute, timings.model_dump())
     write_csv(arguments.out, table)
+    write_json(arguments.meta, provenance.told(time.time() - started))
 
 
 if __name__ == "__main__":
