@@ -11,12 +11,28 @@ import pandas as pd
 
 from benchmarks.evidence import claims as register
 from benchmarks.evidence.carry_over import LADDER
+from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import LONG, measured, of_pairs
 from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
 from benchmarks.lab import registry
-from pipelines import collect, doctor, images, parameters, rebuild, store
+from pipelines import (
+    cite,
+    collect,
+    compare,
+    diff,
+    doctor,
+    images,
+    manifest,
+    parameters,
+    publish,
+    rebuild,
+    release,
+    revisions,
+    store,
+    verify,
+)
 from pipelines.files import read_tables
 from pipelines.sources import DataError
 
@@ -27,8 +43,20 @@ REPORT = Path("results/report.html")
 IMAGES = Path("data/images.npz")
 QUICK = Path(".quick")
 # What the quick workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
-QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore")
-EXPECTED = (parameters.ParametersError, register.ClaimsError, rebuild.RebuildError, DataError, FileNotFoundError)
+QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "CITATION.cff", "dvc.yaml", ".dvcignore")
+EXPECTED = (
+    parameters.ParametersError,
+    register.ClaimsError,
+    rebuild.RebuildError,
+    DataError,
+    FileNotFoundError,
+    CitingError,
+    compare.CompareError,
+    manifest.ManifestError,
+    release.ReleaseError,
+    revisions.RevisionError,
+    verify.VerifyError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     command = commands.add_parser("repro", help="rebuild what is stale: all of it, a study, or what a claim needs")
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM")
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION")
     command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages at once (default 1)")
     command.set_defaults(run=repro)
 
@@ -84,6 +112,47 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("push", help="put the runs into the embedded store, pruned of superseded ones")
     command.set_defaults(run=push)
 
+    command = commands.add_parser(
+        "verify", help="rebuild the committed tables in a scratch clone without any cache, and compare cell by cell"
+    )
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="what to rebuild")
+    command.add_argument("--against", default="HEAD", metavar="REV", help="the revision whose tables are the measure")
+    command.add_argument("--sample", type=_positive, metavar="N", help="rebuild so many of the configurations")
+    command.add_argument("--seed", type=int, default=0, help="of the sample")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in params.yaml: what if?")
+    command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages at once (default 2)")
+    command.set_defaults(run=_verify)
+
+    command = commands.add_parser("diff", help="which cells and verdicts moved between two revisions")
+    command.add_argument("before", metavar="REV_A")
+    command.add_argument("after", nargs="?", metavar="REV_B", help="the working tree if not given")
+    command.add_argument("--limit", type=_positive, default=20, help="cells to show")
+    command.set_defaults(run=_diff)
+
+    command = commands.add_parser("compare", help="two runs, configurations or revisions side by side")
+    for side in ("first", "second"):
+        command.add_argument(side, metavar="CONFIGURATION[:SEED] | REV")
+    command.set_defaults(run=_compare)
+
+    command = commands.add_parser("publish", help="finished runs, tables and figures to W&B, each once")
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="all if not given")
+    command.set_defaults(run=_publish)
+
+    command = commands.add_parser("check", help="manifest, data cards, and the rule of versions")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("release", help="check, write results/CHANGELOG.md and CITATION.cff, commit, tag")
+    command.add_argument("version", metavar="X.Y.Z")
+    command.add_argument("--since", metavar="REV", help="what the first release is compared with")
+    command.set_defaults(run=_release)
+
+    command = commands.add_parser("cite", help="a table or a cell: BibTeX, interval, how to rebuild and verify it")
+    command.add_argument("table", nargs="?", help="as in results/tables; all are listed if not given")
+    command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE")
+    command.add_argument("--column", action="append", default=[])
+    command.add_argument("--format", choices=("text", "bibtex", "latex", "markdown"), default="text")
+    command.set_defaults(run=_cite)
+
     command = commands.add_parser("doctor", help="check the environment and the data")
     command.set_defaults(run=lambda _: doctor.main())
     return parser
@@ -100,9 +169,9 @@ def repro(parsed: argparse.Namespace) -> int:
     elif parsed.target == "timings":
         stages, then = [], ["pipelines/timings/dvc.yaml"]
     elif parsed.target is not None:
-        claim = _named_claim(claims, parsed.target)
-        stages = [stage for stage in stages if stage.configuration in _stages(claims[claim])]
-        then = None
+        wanted, then = _configurations(parsed.target), None
+        claim = None if parsed.target in wanted else _named_claim(claims, parsed.target)
+        stages = [stage for stage in stages if stage.configuration in wanted]
     done = rebuild.rebuild(stages, parsed.jobs, then)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
@@ -110,7 +179,7 @@ def repro(parsed: argparse.Namespace) -> int:
     if claim is not None and not done.failed:
         _print_fresh_verdict(claims, claim, checked)
         print("the committed tables are as they were: `bench repro` rebuilds them")
-    elif claim is None and not done.failed:
+    elif then is not None and not done.failed:
         _print_verdicts(claims)
         if checked.data.source != "cifar10":
             print("not-run and toy: the reference profile judges these (`make repro`); its verdicts are in results/")
@@ -265,6 +334,57 @@ def push(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(parsed: argparse.Namespace) -> int:
+    study = parsed.target if parsed.target in verify.studies() else None
+    named = _configurations(parsed.target) if parsed.target and not study else None
+    settings, jobs = tuple(parsed.set), parsed.jobs
+    request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs)
+    outcome = verify.verify(request)
+    verify.record(outcome, verify.VERDICT)
+    print(verify.told(outcome))
+    return 0 if outcome.agrees else 1
+
+
+def _configurations(target: str) -> frozenset[str]:
+    """The one of that name, or those of a claim."""
+    if target in {stage.configuration for stage in rebuild.training_stages(parameters.load())}:
+        return frozenset({target})
+    claims = register.load(CLAIMS)
+    return frozenset(claims[_named_claim(claims, target)].stages)
+
+
+def _diff(parsed: argparse.Namespace) -> int:
+    print(diff.told(diff.diff(parsed.before, parsed.after), parsed.limit))
+    return 0
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    print(compare.compare(parsed.first, parsed.second))
+    return 0
+
+
+def _publish(parsed: argparse.Namespace) -> int:
+    study = parsed.target if parsed.target in verify.studies() else None
+    named = _configurations(parsed.target) if parsed.target and not study else None
+    print("\n".join(publish.publish(study, named)))
+    return 0
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    print("\n".join(release.check()))
+    return 0
+
+
+def _release(parsed: argparse.Namespace) -> int:
+    print("\n".join(release.release(parsed.version, parsed.since)))
+    return 0
+
+
+def _cite(parsed: argparse.Namespace) -> int:
+    print(cite.cite(parsed.table, parsed.row, parsed.column, parsed.format))
+    return 0
+
+
 def _print_runs(claim: register.Claim) -> None:
     """The runs that a claim rests on, with the columns that its checks and regimes read."""
     path = TABLES / "progressive_sharpening.long.csv"
@@ -345,20 +465,11 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     by_lower = {known.lower(): known for known in claims}
     if name.lower() not in by_lower:
         raise register.ClaimsError(
-            f"{name!r} is neither a study nor a claim: claims are {', '.join(claims)}; "
-            "studies are progressive_sharpening, deep_linear, low_rank_progression, optimizer_comparison, timings"
+            f"{name!r} is neither a study nor a claim nor a configuration: claims are {', '.join(claims)}; studies are "
+            "progressive_sharpening, deep_linear, low_rank_progression, optimizer_comparison, timings; configurations "
+            "are in params.yaml"
         )
     return by_lower[name.lower()]
-
-
-def _stages(claim: register.Claim) -> set[str]:
-    """The configurations that a claim's checks rest on, and the stages apart from training."""
-    estimators = {check.estimator.name for check in claim.checks.values()}
-    apart = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
-    experiments = {check.estimator.model_extra.get("experiment") for check in claim.checks.values()} - {None}
-    rungs = {rung for check in claim.checks.values() for rung in check.estimator.rungs}
-    contests = {f"{w}-{o}" for check in claim.checks.values() for w, o in check.estimator.contests}
-    return claim.configurations | experiments | rungs | contests | {apart[name] for name in estimators & set(apart)}
 
 
 def _go_to_root() -> None:

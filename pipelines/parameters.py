@@ -612,6 +612,22 @@ class Parameters(_Strict):
     def studies(self) -> dict[str, ProgressiveSharpening]:
         return {"progressive_sharpening": self.progressive_sharpening}
 
+    def settings(self, study: str, configuration: str) -> dict:
+        """All that a stage which trains or computes is run with, resolved, as plain data.
+
+        Raises:
+            KeyError: if params.yaml asks for no such stage.
+        """
+        mine = getattr(self, study)
+        if study == "progressive_sharpening" and configuration not in mine.named:
+            return mine.model_dump(include={"thresholds", "catapult"})[configuration]
+        experiments = {} if study == "progressive_sharpening" else mine.experiments
+        if configuration in experiments:
+            return experiments[configuration]
+        if study == "optimizer_comparison":
+            return mine.settings(*{f"{w}-{o}": (w, o) for w, o in mine.contests()}[configuration])
+        return mine.settings(configuration)
+
 
 def parse_stack(stack: int | str) -> list[int]:
     """The seeds of a stack: ``3`` is [3], ``"1-3"`` is [1, 2, 3].

@@ -31,7 +31,7 @@ def told(wall_s: float) -> dict:
     return {
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "hardware": {"processor": _processor(), "cores": os.cpu_count()},
+        "hardware": {**_processor(), "cores": os.cpu_count()},
         "wall_s": round(wall_s, 1),
     }
 
@@ -42,11 +42,19 @@ def commit() -> str:
     return found.stdout.strip() if found.returncode == 0 else "unknown"
 
 
-def _processor() -> str:
-    """The processor's model, which decides how floats round; nothing that names a machine."""
+def _processor() -> dict[str, str]:
+    """The processor's model, and its family where the system tells: they decide how floats round. Nothing that names a
+    machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
+    told = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        told.setdefault(name.strip(), value.strip())
+    found = {"processor": told.get("model name") or platform.machine()}
+    parts = [
+        f"{name.removeprefix('cpu ')} {told[name]}" for name in ("cpu family", "model", "stepping") if name in told
+    ]
+    return {**found, "family": ", ".join(parts)} if parts else found

@@ -123,6 +123,15 @@ def stale() -> dict[str, list]:
     return json.loads(found.stdout or "{}")
 
 
+def rerun(stages: list[TrainingStage], jobs: int) -> Report:
+    """Run training stages whether stale or not, and restore none of them from a cache."""
+    started = time.time()
+    report = Report()
+    _work(list(stages), jobs, report, "--force", "--no-run-cache")
+    report.seconds = time.time() - started
+    return report
+
+
 def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> Report:
     """Run what is stale among the training stages, ``jobs`` at a time, then what DVC makes of them.
 
@@ -146,7 +155,7 @@ def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> R
     return report
 
 
-def _work(pending: list[TrainingStage], jobs: int, report: Report) -> None:
+def _work(pending: list[TrainingStage], jobs: int, report: Report, *flags: str) -> None:
     queue, running, finished_weight = list(pending), {}, 0.0
     total = len(pending)
     display = _Display(total)
@@ -154,7 +163,7 @@ def _work(pending: list[TrainingStage], jobs: int, report: Report) -> None:
         while queue or running:
             while queue and len(running) < jobs:
                 stage = queue.pop(0)
-                running[stage] = _start(stage)
+                running[stage] = _start(stage, *flags)
             time.sleep(POLL_S)
             for stage, process in list(running.items()):
                 if process.poll() is None:
@@ -180,12 +189,12 @@ def _work(pending: list[TrainingStage], jobs: int, report: Report) -> None:
         display.close()
 
 
-def _start(stage: TrainingStage) -> subprocess.Popen:
+def _start(stage: TrainingStage, *flags: str) -> subprocess.Popen:
     stage.log.parent.mkdir(parents=True, exist_ok=True)
     stage.progress.unlink(missing_ok=True)
     with stage.log.open("w", encoding="utf-8") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage.address],
+            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *flags, stage.address],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -10,9 +10,11 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 
+from pipelines.finished import Finished
 from pipelines.state import WANDB_UNREACHABLE
 
 PROJECT = "optimization-dynamics-benchmark"
@@ -20,6 +22,8 @@ INIT_TIMEOUT_S = 10
 FINISH_TIMEOUT_S = 10
 # A later stage of the same rebuild still finds the marker; an older one is forgotten.
 MARKER_LIFE_S = 3600
+# In a run's summary: how much was sent, once all of it was.
+COMPLETE = "published"
 
 
 def run_id(study: str, configuration: str, seed: int, identity: dict) -> str:
@@ -28,27 +32,53 @@ def run_id(study: str, configuration: str, seed: int, identity: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def publish(history: pd.DataFrame, rows: pd.DataFrame, summary: dict, identity: dict, commit: str) -> dict:
+def publish(runs: Finished, commit: str) -> dict:
     """Write one W&B run per training run; returns {seed: {"id", "mode"}}, empty where W&B could not be used.
 
-    Args:
-        history: seed, step, metric, value.
-        rows: the runs' rows of the long table; they become the summaries.
-        summary: the stage's summary.json.
-        identity: settings, seeds, data, compute and code fingerprint.
+    Whatever W&B raises is a warning: the runs are finished, and their files are the truth.
     """
     if os.environ.get("WANDB_MODE") == "disabled":
         return {}
     try:
         published = {}
-        for seed in summary["seeds"]:
-            name = run_id(summary["study"], summary["configuration"], seed, identity)
-            mode = _publish_one(history[history["seed"] == seed], rows, summary, identity, commit, seed, name)
-            published[str(seed)] = {"id": name, "mode": mode}
+        for seed in runs.seeds:
+            name = run_id(runs.study, runs.configuration, seed, runs.identity)
+            published[str(seed)] = {"id": name, "mode": _publish_one(runs, commit, seed, name)}
         return published
-    except Exception as error:  # whatever W&B raises, the run is finished and its files are the truth
+    except Exception as error:
         _warn(f"not published: {type(error).__name__}: {error}")
         return {}
+
+
+def publish_results(version: str, tables: dict[str, Path], figures: dict[str, Path], entries: dict[str, dict]) -> dict:
+    """Write one W&B run that holds the results tables, each as a table to look at and as a versioned artifact, and the
+    figures; returns {"id", "mode"}, empty where W&B could not be used.
+
+    Args:
+        entries: of the manifest, by table; they become the artifacts' metadata.
+    """
+    if os.environ.get("WANDB_MODE") == "disabled":
+        return {}
+    name = results_id(tables, figures)
+    try:
+        return {"id": name, "mode": _publish_results(name, version, tables, figures, entries)}
+    except Exception as error:
+        _warn(f"results not published: {type(error).__name__}: {error}")
+        return {}
+
+
+def results_id(tables: dict[str, Path], figures: dict[str, Path]) -> str:
+    """The same for the same bytes."""
+    digest = hashlib.sha256()
+    for path in [*tables.values(), *figures.values()]:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def is_written(name: str) -> bool:
+    """Whether this checkout has written the W&B run of this id where runs go now: offline, or to the server."""
+    kind = "offline-run" if os.environ.get("WANDB_MODE") in ("offline", "dryrun") else "run"
+    return any(Path(os.environ.get("WANDB_DIR", ".")).glob(f"wandb/{kind}-*-{name}"))
 
 
 def forget_failures() -> None:
@@ -56,26 +86,70 @@ def forget_failures() -> None:
     WANDB_UNREACHABLE.unlink(missing_ok=True)
 
 
-def _publish_one(history, rows, summary, identity, commit, seed, name) -> str:
-    study, configuration = summary["study"], summary["configuration"]
+def _publish_one(runs: Finished, commit: str, seed: int, name: str) -> str:
+    history = runs.history[runs.history["seed"] == seed]
     run = _start(
         id=name,
-        name=f"{configuration} seed {seed}",
+        name=f"{runs.configuration} seed {seed}",
         project=os.environ.get("WANDB_PROJECT", PROJECT),
-        group=study,
+        group=runs.study,
         job_type="train",
-        tags=[study, configuration, summary["profile"], summary["settings"]["optimizer"]["name"]],
-        config={**identity, "study": study, "configuration": configuration, "seed": seed, "commit": commit},
+        tags=[runs.study, runs.configuration, runs.profile, runs.identity["settings"]["optimizer"]["name"]],
+        config={
+            **runs.identity,
+            "study": runs.study,
+            "configuration": runs.configuration,
+            "seed": seed,
+            "commit": commit,
+        },
         resume="allow",
         reinit="finish_previous",
     )
-    run.define_metric("step")
-    run.define_metric("*", step_metric="step")
-    wide = history.pivot(index="step", columns="metric", values="value")
-    for step, values in wide.iterrows():
-        run.log({"step": int(step), **values.dropna().to_dict()})
-    row = rows[rows["seed"] == seed].iloc[0]
-    run.summary.update({key: _plain(value) for key, value in row.items() if not pd.isna(value)})
+    # A run of this id has these numbers: what the server has whole is not sent again.
+    if not (run.resumed and run.summary.get(COMPLETE) == len(history)):
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+        for step, values in history.pivot(index="step", columns="metric", values="value").iterrows():
+            run.log({"step": int(step), **values.dropna().to_dict()})
+        row = runs.rows[runs.rows["seed"] == seed].iloc[0]
+        run.summary.update({key: _plain(value) for key, value in row.items() if not pd.isna(value)})
+        run.summary[COMPLETE] = len(history)
+    return _finish(run)
+
+
+def _publish_results(name, version, tables, figures, entries) -> str:
+    # W&B copies artifacts to this folder until they are sent; by default it is in the user's home.
+    os.environ.setdefault("WANDB_DATA_DIR", str(Path("wandb").absolute()))
+    run = _start(
+        id=name,
+        name=f"results {version}",
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        group="results",
+        job_type="results",
+        tags=["results", version],
+        config={"version": version, "tables": entries},
+        resume="allow",
+        reinit="finish_previous",
+    )
+    import wandb
+
+    if not (run.resumed and run.summary.get(COMPLETE) == len(tables) + len(figures)):
+        for table, path in tables.items():
+            # Empty cells stay empty: as numbers they would be nan, which W&B cannot tell from a result.
+            frame = pd.read_csv(path).astype(object)
+            frame = frame.where(frame.notna(), None)
+            slug = table.replace("/", "-")
+            run.log({f"tables/{slug}": wandb.Table(dataframe=frame, allow_mixed_types=True)})
+            artifact = wandb.Artifact(slug, type="results-table", metadata=entries.get(table, {}))
+            artifact.add_file(str(path), name=path.name)
+            run.log_artifact(artifact, aliases=["latest", f"release-{version}"])
+        for figure, path in figures.items():
+            run.log({f"figures/{figure}": wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
+        run.summary[COMPLETE] = len(tables) + len(figures)
+    return _finish(run)
+
+
+def _finish(run) -> str:
     offline = run.settings.mode == "offline" or run.offline
     run.finish()
     return "offline" if offline else "online"

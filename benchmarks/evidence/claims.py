@@ -28,6 +28,8 @@ COMPUTED = (
     "optimizer_comparison.long.csv",
     "optimizer_comparison/*.csv",
 )
+# The stages that these estimators read the tables of.
+APART = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
 CHECK_COLUMNS = [
     "claim",
     "check",
@@ -134,6 +136,14 @@ class Estimator(BaseModel):
         ]
         return pairs | {(workload, name) for workload in given.get("workloads", ()) for name in names}
 
+    @property
+    def stages(self) -> set[str]:
+        """The configurations on whose stages it rests: of runs, rungs, contests and experiments."""
+        given = self.model_extra
+        named = {given[key] for key in ("configuration", "experiment") if key in given}
+        named |= {*given.get("configurations", ()), *self.rungs, *("-".join(pair) for pair in self.contests)}
+        return named | ({APART[self.name]} if self.name in APART else set())
+
     def estimate(self, tables: Tables) -> Estimate:
         return ESTIMATORS[self.name](tables, **self.model_extra)
 
@@ -192,6 +202,11 @@ class Claim(_Strict):
         given = [check.estimator.model_extra for check in self.checks.values()]
         single = {arguments["configuration"] for arguments in given if "configuration" in arguments}
         return single.union(*(arguments.get("configurations", ()) for arguments in given))
+
+    @property
+    def stages(self) -> set[str]:
+        """The configurations on whose stages its checks rest."""
+        return set().union(*(check.estimator.stages for check in self.checks.values()))
 
     @property
     def metrics(self) -> list[str]:

@@ -4,14 +4,11 @@ import argparse
 import time
 from pathlib import Path
 
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipelines import images, parameters, provenance
 from pipelines.files import write_csv, write_json, write_parquet
 from pipelines.stages import stage
-
-STUDY = "low_rank_progression"
 
 
 @stage
@@ -46,22 +43,10 @@ def main() -> None:
     write_json(arguments.out / "settings.json", settings)
     trained_s = time.time() - started
 
-    from pipelines import tracking
+    from pipelines import finished, tracking
 
-    identity = provenance.identity(settings, checked, arguments.code)
-    seeds = sorted(scores["seed"].unique().tolist())
-    summary = {"study": STUDY, "configuration": arguments.rung, "profile": checked.profile, "seeds": seeds, **identity}
-    published = tracking.publish(*_as_runs(scores, curves), summary, identity, provenance.commit())
+    published = tracking.publish(finished.of_rung(arguments.out, checked, arguments.code), provenance.commit())
     write_json(arguments.meta, {**provenance.told(trained_s), "wandb": published})
-
-
-def _as_runs(scores: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A network and its twin as one W&B run a seed: curves as a history, scores as a row."""
-    history = curves.melt(["system", "seed", "step"], var_name="metric").dropna()
-    history["metric"] = history["system"] + "/" + history["metric"]
-    names = scores["system"] + "/" + scores["quantity"]
-    rows = scores.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
-    return history.drop(columns="system"), rows
 
 
 if __name__ == "__main__":

@@ -52,19 +52,9 @@ def main() -> None:
     write_json(arguments.out / "facts.json", held.facts)
     trained_s = time.time() - started
 
-    from pipelines import tracking
+    from pipelines import finished, tracking
 
-    identity = provenance.identity(settings, checked, arguments.code)
-    finals = held.runs[held.runs["role"] == "final"]
-    summary = {
-        "study": STUDY,
-        "configuration": name,
-        "profile": checked.profile,
-        "seeds": sorted(finals["seed"].tolist()),
-        **identity,
-    }
-    curves = held.curves[held.curves["role"] == "final"].drop(columns=["role", "factor"])
-    published = tracking.publish(curves, finals, summary, identity, provenance.commit())
+    published = tracking.publish(finished.of_contest(arguments.out, checked, arguments.code), provenance.commit())
     write_json(arguments.meta, {**provenance.told(trained_s), "wandb": published})
     progress.unlink(missing_ok=True)
 

@@ -52,10 +52,9 @@ def main() -> None:
     write_json(arguments.out / "summary.json", summary)
     trained_s = time.time() - started
 
-    from benchmarks.evidence.runs import run_rows
-    from pipelines import tracking
+    from pipelines import finished, tracking
 
-    published = tracking.publish(history, run_rows(history, summary), summary, identity, provenance.commit())
+    published = tracking.publish(finished.of_run(arguments.out), provenance.commit())
     told = provenance.told(earlier_s + trained_s)
     write_json(arguments.meta, {**told, "resumed": resumed, "wandb": published})
     checkpoint.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""Data cards: for every results table what a row is, what each column means, its unit, how it is computed, how far to
+trust it, and how far a rebuild may differ.
+
+`CARDS` has a card a table, by the table's path in ``results/tables`` without ``.csv``.
+"""
+
+from benchmarks.evidence.cards.card import Agreement, Card, Column
+from benchmarks.evidence.cards.deep_linear import CARDS as DEEP_LINEAR
+from benchmarks.evidence.cards.low_rank_progression import CARDS as LOW_RANK_PROGRESSION
+from benchmarks.evidence.cards.optimizer_comparison import CARDS as OPTIMIZER_COMPARISON
+from benchmarks.evidence.cards.progressive_sharpening import CARDS as PROGRESSIVE_SHARPENING
+from benchmarks.evidence.cards.timings import CARDS as TIMINGS
+from benchmarks.evidence.cards.verdicts import CARDS as VERDICTS
+
+__all__ = ["CARDS", "Agreement", "Card", "Column", "card_of"]
+
+CARDS: dict[str, Card] = {
+    **VERDICTS,
+    **PROGRESSIVE_SHARPENING,
+    **DEEP_LINEAR,
+    **LOW_RANK_PROGRESSION,
+    **OPTIMIZER_COMPARISON,
+    **TIMINGS,
+}
+
+
+def card_of(table: str) -> Card:
+    """The card of a table.
+
+    Raises:
+        KeyError: if it has none.
+    """
+    return CARDS[table]

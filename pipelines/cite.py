@@ -1,0 +1,66 @@
+"""``bench cite``: a table or a cell, with where it comes from and how to get, rebuild and verify it."""
+
+import pandas as pd
+
+from benchmarks.evidence import agreement, citing
+from benchmarks.evidence.cards import CARDS, Card
+from pipelines import manifest, revisions
+
+
+def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> str:
+    """What ``bench cite`` prints.
+
+    Args:
+        rows: ``column=value`` each.
+        form: text, bibtex, latex or markdown.
+
+    Raises:
+        CitingError, ManifestError: for what is not there, or a table that is not the one that the manifest names.
+    """
+    named, tables = manifest.load(), revisions.tables(None)
+    manifest.require_tables(named, tables, "results/tables")
+    if name is None:
+        return "\n".join(f"{table:<42}{CARDS[table].title}" for table in tables)
+    name = citing.require_table(name, tables)
+    card, table = CARDS[name], agreement.read(tables[name])
+    picked = citing.select(table, card, rows)
+    version = named["version"]
+    revision = revisions.last_change_of(named["tables"][name]["path"]) or "unknown"
+    entry = citing.bibtex(manifest.citation(), version, revision, name)
+    if form == "bibtex":
+        return entry
+    if form in ("latex", "markdown"):
+        shown = columns or [column for column in picked.columns if column in (*card.keys, *citing.CITED)]
+        if form == "markdown":
+            return citing.markdown_table(picked, shown)
+        return citing.latex_table(picked, shown, f"{card.title} (version {version}).", name)
+    path = named["tables"][name]["path"]
+    lines = [entry, "", f"table     {path}, {len(table)} rows, version {version}, schema {card.schema}"]
+    lines.append(f"sha256    {named['tables'][name]['sha256']}")
+    cells = (
+        [citing.cell(row, card, column) for _, row in picked.iterrows() for column in columns or [None]] if rows else []
+    )
+    lines += [f"cell      {cell.row}, {cell.column}: {cell}" for cell in cells]
+    target = f" {found}" if (found := _target(picked, name, card)) else ""
+    lines += [f"get       git show {revision}:{path}", f"rebuild   bench repro{target}"]
+    if not name.startswith("timings/"):
+        lines.append(f"verify    bench verify{target} --against {revision[:12]}")
+    return "\n".join(lines)
+
+
+def _target(picked: pd.DataFrame, name: str, card: Card) -> str:
+    """What ``bench repro`` and ``bench verify`` call that on which all these rows rest; empty for everything."""
+    for columns in (["claim"], ["configuration"], ["rung"], ["workload", "optimizer"]):
+        if set(columns) <= set(picked.columns):
+            names = picked[columns].agg("-".join, axis=1).unique()
+            if len(names) == 1 and not name.startswith("timings/"):
+                return names[0]
+    if name == "claims":
+        return ""
+    if "timings" in card.stage:
+        return "timings"
+    if card.stage.startswith("pipelines/"):
+        return card.stage.partition(":")[2].removeprefix("compute@")
+    return {"answer": "low_rank_progression", "compare": "optimizer_comparison"}.get(
+        card.stage, "progressive_sharpening"
+    )

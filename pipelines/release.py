@@ -1,0 +1,173 @@
+"""``bench check`` and ``bench release``: results under one MAJOR.MINOR are comparable; a release is a commit and tags.
+
+The state of the last release is found in the history, as the last commit that changed results/CHANGELOG.md, which only
+a release writes: no tag is needed.
+"""
+
+import datetime
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pipelines import diff, manifest, parameters, rebuild, revisions
+from pipelines.files import write_text
+
+CHANGES = Path("results/CHANGELOG.md")
+PROJECT = Path("pyproject.toml")
+LOG = Path("CHANGELOG.md")
+# What a release writes; taken back if it fails half-way.
+WRITTEN = ("pyproject.toml", "CITATION.cff", "results", "dvc.lock")
+# The root stages that hold the version.
+STAGES = ("export", "report", "manifest")
+HEAD = (
+    "# Releases of the results\n\nResults under the same MAJOR.MINOR are comparable: no number moved beyond the "
+    "tolerance of its column, no verdict moved. Written by `bench release`.\n"
+)
+
+
+class ReleaseError(ValueError):
+    """Why there is no release; nothing was changed."""
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def of(cls, text: str) -> "Version":
+        """Raises ReleaseError unless it is written X.Y.Z."""
+        if not re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", text):
+            raise ReleaseError(f"a version is written X.Y.Z, as 1.4.0, and not {text!r}")
+        return cls(*map(int, text.split(".")))
+
+    def comparable_with(self, other: "Version") -> bool:
+        return (self.major, self.minor) == (other.major, other.minor)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+def check(version: str | None = None) -> list[str]:
+    """The manifest, the tables, and the rule of versions: what was looked at, in lines.
+
+    Args:
+        version: that the results are about to have; that of CITATION.cff if not given.
+
+    Raises:
+        ManifestError: if anything here disagrees with the manifest.
+        ReleaseError: if a number moved beyond tolerance since the last release, under its MAJOR.MINOR.
+    """
+    checked = parameters.load()
+    named = manifest.load()
+    tables = revisions.tables(None)
+    manifest.require_agreement(named, checked, tables, Path("results/code"))
+    lines = [f"{len(tables)} tables agree with the manifest, their cards, parameters, code and locks"]
+    written = re.search(r'^version = "(.+)"$', PROJECT.read_text(encoding="utf-8"), re.MULTILINE)
+    if written is None or written[1] != manifest.version():
+        raise ReleaseError(f"{PROJECT} has version {written and written[1]}, {manifest.CITATION} {manifest.version()}")
+    base = revisions.last_change_of(str(CHANGES))
+    if base is None:
+        lines.append("no earlier release in the history here: nothing to be comparable with")
+        return lines
+    before = Version.of(manifest.load(revisions.read(base, str(manifest.MANIFEST)))["version"])
+    now = Version.of(version or manifest.version())
+    found = diff.diff(base, None)
+    if now.comparable_with(before) and found.beyond:
+        raise ReleaseError(
+            f"{len(found.beyond)} numbers moved beyond tolerance since {before}, and {now} is comparable with it:\n"
+            + "\n".join(f"  {line}" for line in found.beyond[:10])
+            + ("\n  ..." if len(found.beyond) > 10 else "")
+            + f"\nraise the MINOR version (`bench release {now.major}.{now.minor + 1}.0`), or find out what moved them"
+        )
+    how = "comparable with" if now.comparable_with(before) else "another MAJOR.MINOR than"
+    lines.append(f"{now} is {how} {before}: {len(found.moved)} cells moved, {len(found.beyond)} beyond tolerance")
+    return lines
+
+
+def release(text: str, since: str | None) -> list[str]:
+    """Check, write, commit and tag a release; returns what was done, in lines.
+
+    Args:
+        since: the revision that the first release is compared with; later ones know their predecessor.
+
+    Raises:
+        ReleaseError, ManifestError, RevisionError, RebuildError: with nothing changed.
+    """
+    version = Version.of(text)
+    artifacts = registered()
+    tags = [f"v{version}", *(f"{name}@v{version}" for name in artifacts)]
+    _require_ready(version, tags)
+    lines = check(text)
+    base = revisions.last_change_of(str(CHANGES)) or since
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        _write(version, today, diff.markdown(diff.diff(base, None)) if base else "- The first release.")
+        for stage in STAGES:
+            if rebuild.dvc("repro", "-q", "--single-item", stage).returncode != 0:
+                raise ReleaseError(f"stage {stage} failed; what it said is above")
+        if rebuild.dvc("repro", "-q", "fingerprint").returncode != 0:
+            raise ReleaseError("stage fingerprint failed; what it said is above")
+        _git("add", "--", *WRITTEN)
+        _git("commit", "-q", "-m", f"Release {version}")
+    except BaseException:
+        _git("reset", "-q")
+        _git("checkout", "-q", "--", *WRITTEN)
+        if not revisions.last_change_of(str(CHANGES)):
+            CHANGES.unlink(missing_ok=True)
+        raise
+    for tag in tags:
+        _git("tag", "-a", tag, "-m", f"Release {version}")
+    return [
+        *lines,
+        f"committed and tagged v{version}, and {len(artifacts)} tables as NAME@v{version}",
+        "push with: git push --follow-tags",
+    ]
+
+
+def registered() -> dict[str, str]:
+    """The tables that dvc.yaml registers as artifacts: path by name."""
+    whole = YAML(typ="safe", pure=True).load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    return {name: entry["path"] for name, entry in (whole.get("artifacts") or {}).items()}
+
+
+def _require_ready(version: Version, tags: list[str]) -> None:
+    dirty = revisions.changed()
+    if dirty:
+        listed = ", ".join(dirty[:5]) + (", ..." if len(dirty) > 5 else "")
+        raise ReleaseError(f"the tree is dirty: commit or stash first ({listed})")
+    if version < Version.of(manifest.version()):
+        raise ReleaseError(f"{version} is below {manifest.version()}, which the results already have")
+    known = set(_git("tag", "--list").stdout.split())
+    if taken := [tag for tag in tags if tag in known]:
+        raise ReleaseError(f"tag {taken[0]} exists: a release is never changed, choose a higher version")
+    if f"## {version} " not in LOG.read_text(encoding="utf-8"):
+        raise ReleaseError(f"{LOG} has no section `## {version} (date)`: say what changed, commit, then release")
+    if stale := rebuild.stale():
+        raise ReleaseError(f"stale: {', '.join(list(stale)[:5])}: `bench repro` first, commit, then release")
+
+
+def _write(version: Version, today: str, changes: str) -> None:
+    _substitute(PROJECT, r'^version = ".*"$', f'version = "{version}"')
+    _substitute(manifest.CITATION, r"^version: .*$", f"version: {version}")
+    _substitute(manifest.CITATION, r"^date-released: .*$", f"date-released: {today}")
+    earlier = CHANGES.read_text(encoding="utf-8").removeprefix(HEAD) if CHANGES.is_file() else ""
+    write_text(CHANGES, f"{HEAD}\n## {version} ({today})\n\n{changes}\n{earlier}")
+
+
+def _substitute(path: Path, pattern: str, line: str) -> None:
+    text, count = re.subn(pattern, line, path.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
+    if count != 1:
+        raise ReleaseError(f"{path} has no line like {line!r}")
+    write_text(path, text)
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and arguments[0] in ("add", "commit", "tag"):
+        raise ReleaseError(f"git {' '.join(arguments)} failed: {done.stderr.strip()}")
+    return done

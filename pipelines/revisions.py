@@ -1,0 +1,71 @@
+"""Files of the project as they were committed: tables, claims and parameters at a Git revision."""
+
+import subprocess
+from pathlib import Path
+
+TABLES = "results/tables"
+
+
+class RevisionError(ValueError):
+    """A revision that does not exist or holds no results; the message says which."""
+
+
+def resolve(revision: str) -> str:
+    """The full hash of a commit.
+
+    Raises:
+        RevisionError: if there is no such revision, or no Git history at all.
+    """
+    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found.returncode != 0:
+        if _git("rev-parse", "--git-dir").returncode != 0:
+            raise RevisionError("this is no Git checkout (a downloaded archive has no history): clone the repository")
+        raise RevisionError(f"no revision {revision!r} here: `git log --oneline` and `git tag` list those there are")
+    return found.stdout.strip()
+
+
+def read(revision: str, path: str) -> str:
+    """A file's text at a revision.
+
+    Raises:
+        RevisionError: if it was not there.
+    """
+    found = _git("show", f"{revision}:{path}")
+    if found.returncode != 0:
+        raise RevisionError(f"revision {revision[:12]} has no {path}")
+    return found.stdout
+
+
+def tables(revision: str | None) -> dict[str, str]:
+    """The text of every results table at a revision, or in the working tree if None, by name.
+
+    Raises:
+        RevisionError: if it has none.
+    """
+    if revision is None:
+        found = {_name(path.as_posix()): path.read_text(encoding="utf-8") for path in Path(TABLES).rglob("*.csv")}
+    else:
+        listed = _git("ls-tree", "-r", "--name-only", "-z", revision, f"{TABLES}/").stdout.split("\0")
+        found = {_name(path): read(revision, path) for path in listed if path.endswith(".csv")}
+    if not found:
+        raise RevisionError(f"{f'revision {revision[:12]}' if revision else 'the working tree'} has no results tables")
+    return dict(sorted(found.items()))
+
+
+def changed() -> list[str]:
+    """What in the working tree is not committed, untracked files included."""
+    return [line[3:] for line in _git("status", "--porcelain").stdout.splitlines()]
+
+
+def last_change_of(path: str) -> str | None:
+    """The last commit that changed a file; None if there is none, or no history."""
+    found = _git("log", "-1", "--format=%H", "--", path)
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def _name(path: str) -> str:
+    return path.removeprefix(f"{TABLES}/").removesuffix(".csv")
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
