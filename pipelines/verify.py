@@ -158,7 +158,7 @@ def _rebuild(request: Request) -> tuple[list[rebuild.TrainingStage], int, float]
     if not request.settings and _fingerprints() != committed:
         raise VerifyError("results/code is not that of the committed code: the results were made by other code")
     if len(chosen) < len(everything):
-        _dvc("pull", "-q")
+        _dvc("pull")
     report = rebuild.rerun(chosen, request.jobs)
     if report.failed:
         raise VerifyError(f"failed in {SCRATCH}, see above: {', '.join(report.failed)}")
