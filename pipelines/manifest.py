@@ -134,24 +134,23 @@ def environment_of(told: dict, checked: Parameters) -> dict:
     }
 
 
-def differences(committed: Iterable[dict], here: dict) -> list[str]:
-    """How this environment differs from those that made a manifest's tables, in words; none on the same machine."""
+def differences(entry: dict, here: dict) -> list[str]:
+    """How this environment differs from those that made a table, in words; none on the same machine.
+
+    Processors of one name and different families round differently: a record without a family is of another machine.
+
+    Args:
+        entry: the table's, of the manifest.
+    """
     found = []
-    for there in committed:
+    for there in entry["environments"]:
         for name in ("processor", "family", "device", "dtype", "threads"):
-            # Older records have no family.
-            if name in there and name in here and there[name] != here[name]:
-                found.append(f"{name} {here[name]} (was {there[name]})")
+            if there.get(name) != here.get(name):
+                found.append(f"{name} {here.get(name)} (was {there.get(name, 'not recorded')})")
         for name in NUMERIC:
             if there["versions"][name] != here["versions"][name]:
                 found.append(f"{name} {here['versions'][name]} (was {there['versions'][name]})")
     return list(dict.fromkeys(found))
-
-
-def environments(manifest: dict) -> list[dict]:
-    """Every environment that made one of its tables, seconds apart."""
-    mine = [t["environments"] for name, t in manifest["tables"].items() if not name.startswith("timings/")]
-    return _distinct(environment for part in mine for environment in part)
 
 
 def require_tables(manifest: dict, tables: dict[str, str], where: str) -> None:

@@ -43,8 +43,8 @@ def commit() -> str:
 
 
 def _processor() -> dict[str, str]:
-    """The processor's model, and its family where the system tells: they decide how floats round. Nothing that names a
-    machine."""
+    """The processor's model, and family/model/stepping where the system tells: processors of one name round differently.
+    Nothing that names a machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -54,7 +54,5 @@ def _processor() -> dict[str, str]:
         name, _, value = line.partition(":")
         told.setdefault(name.strip(), value.strip())
     found = {"processor": told.get("model name") or platform.machine()}
-    parts = [
-        f"{name.removeprefix('cpu ')} {told[name]}" for name in ("cpu family", "model", "stepping") if name in told
-    ]
-    return {**found, "family": ", ".join(parts)} if parts else found
+    parts = [told[name] for name in ("cpu family", "model", "stepping") if name in told]
+    return {**found, "family": "/".join(parts)} if parts else found

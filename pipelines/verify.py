@@ -66,7 +66,7 @@ class Outcome:
     Attributes:
         rebuilt: the configurations that were trained or computed anew, as study/configuration.
         restored: how many others came from the store.
-        elsewhere: how this environment differs from the manifest's; empty on the same machine.
+        elsewhere: by table how this environment differs from that which made it; nothing on the same machine.
         seconds: of the stages that were run anew.
     """
 
@@ -74,7 +74,7 @@ class Outcome:
     against: str
     rebuilt: list[str]
     restored: int
-    elsewhere: list[str]
+    elsewhere: dict[str, list[str]]
     comparisons: list[agreement.Comparison]
     seconds: float
 
@@ -116,15 +116,13 @@ def verify(request: Request) -> Outcome:
     try:
         _clone(commit)
         chosen, restored, seconds = _rebuild(request)
-        rebuilt, elsewhere = (
-            revisions.tables(None),
-            manifest.differences(manifest.environments(named), manifest.here(parameters.load())),
-        )
+        rebuilt, here = revisions.tables(None), manifest.here(parameters.load())
     finally:
         os.chdir(root)
         os.environ.clear()
         os.environ.update(environment)
-    comparisons = [_compared(name, text, rebuilt.get(name), chosen, elsewhere) for name, text in expected.items()]
+    elsewhere = {name: manifest.differences(entry, here) for name, entry in named["tables"].items()}
+    comparisons = [_compared(name, text, rebuilt.get(name), chosen, elsewhere[name]) for name, text in expected.items()]
     names = [f"{stage.study}/{stage.label}" for stage in sorted(chosen, key=lambda stage: stage.address)]
     return Outcome(commit, measure, names, restored, elsewhere, comparisons, seconds)
 
@@ -210,12 +208,11 @@ def record(outcome: Outcome, path: Path) -> None:
             "against": outcome.against,
             "rebuilt": outcome.rebuilt,
             "restored": outcome.restored,
-            "same_machine": not outcome.elsewhere,
-            "elsewhere": outcome.elsewhere,
             "seconds": round(outcome.seconds, 1),
             "tables": {
                 c.table: {
                     "agrees": c.agrees,
+                    "elsewhere": outcome.elsewhere[c.table],
                     "cells": c.cells,
                     "cells_of_rebuilt_runs": c.picked,
                     "not_compared": c.apart,
@@ -238,10 +235,12 @@ def told(outcome: Outcome) -> str:
     lines = [f"rebuilt {len(outcome.rebuilt)}, restored {outcome.restored} configurations in {outcome.seconds:.0f} s"]
     lines += [f"  {name}" for name in outcome.rebuilt[:20]]
     lines += [f"  and {len(outcome.rebuilt) - 20} more"] if len(outcome.rebuilt) > 20 else []
-    if outcome.elsewhere:
-        lines.append(f"another environment than the manifest's, so tolerances hold: {'; '.join(outcome.elsewhere)}")
-    else:
-        lines.append("the environment is the manifest's: every cell but seconds must be identical")
+    why: dict[str, list[str]] = {}
+    for c in outcome.comparisons:
+        why.setdefault("; ".join(outcome.elsewhere[c.table]), []).append(c.table)
+    for differs, names in why.items():
+        must = f"made elsewhere, tolerances hold: {differs}" if differs else "made on this machine, must be identical"
+        lines.append(f"{len(names)} tables {must}")
     head = ("table", "cells", "of rebuilt runs", "not compared", "differ", "disagree")
     lines.append(f"{head[0]:<42}{head[1]:>8}{head[2]:>17}{head[3]:>14}{head[4]:>8}{head[5]:>10}")
     for c in outcome.comparisons:
