@@ -65,6 +65,7 @@ def described(checked: Parameters, code: Path, meta: Path) -> list[Configuration
 
 def _yaml(value: dict) -> str:
     text, yaml = io.StringIO(), YAML()
+    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     yaml.default_flow_style = None
     yaml.width = 100
     yaml.dump(value, text)

@@ -43,8 +43,8 @@ def commit() -> str:
 
 
 def _processor() -> dict[str, str]:
-    """The processor's model, and family/model/stepping where the system tells: processors of one name round differently.
-    Nothing that names a machine."""
+    """The processor's model, and family/model/stepping where the system tells, for processors of one name round
+    differently. Nothing that names a machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -88,8 +88,8 @@ def cell(row: pd.Series, card: Card, column: str | None) -> Cell:
     return Cell(name, column, row[column] or "(empty)", unit, low, high, n)
 
 
-def bibtex(citation: Mapping, version: str, revision: str, table: str | None = None) -> str:
-    """An entry that names version and revision.
+def bibtex(citation: Mapping, version: str, revision: str | None = None, table: str | None = None) -> str:
+    """An entry that names the version, and the commit if given.
 
     Args:
         citation: CITATION.cff.
@@ -99,7 +99,7 @@ def bibtex(citation: Mapping, version: str, revision: str, table: str | None = N
     year = str(citation.get("date-released", ""))[:4]
     title = citation.get("title", "Optimization dynamics benchmark")
     key = "optimization-dynamics-benchmark"
-    note = f"Version {version}, commit {revision[:12]}"
+    note = f"Version {version}" + (f", commit {revision[:12]}" if revision else "")
     if table is not None:
         key += "-" + re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")
         note = f"Table {table}: {CARDS[table].title}. {note}"
@@ -138,8 +138,8 @@ def latex_table(table: pd.DataFrame, columns: Iterable[str], caption: str, name:
 
 
 def macros(checks: pd.DataFrame, version: str) -> str:
-    """A number macro a check, and one for its interval: ``\\BenchEOneLrMid`` and ``\\BenchEOneLrMidInterval`` of
-    E1.lr-mid, so that a paper cites numbers by name.
+    """A number macro a check, and one for its interval: ``\\BenchEOneLevelMid`` and ``\\BenchEOneLevelMidInterval`` of
+    E1.level-mid, so that a paper cites numbers by name.
 
     Raises:
         ValueError: if two checks would have one name.

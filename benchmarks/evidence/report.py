@@ -1,13 +1,16 @@
 """The report: one self-contained page that opens from disk, from tables, figures, the register and provenance."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import pandas as pd
 
+from benchmarks.evidence.cards import CARDS
 from benchmarks.evidence.claims import Claim, claim_verdict
+from benchmarks.evidence.figures import TABLES, WITHOUT_CURVES, curves_of
 from benchmarks.evidence.runs import COLUMNS
 
 # What the table of all runs shows of the long table's columns; a claim's own table shows the first and what it judges.
@@ -172,6 +175,8 @@ def render(
     svgs: dict[str, str],
     provenance: dict,
     study: str,
+    anchors: dict[str, str],
+    cite: dict[str, str],
 ) -> str:
     """The page as HTML.
 
@@ -181,6 +186,8 @@ def render(
             tables, by file name without ``.csv``.
         svgs: each figure's SVG text.
         provenance: profile, data source and hashes, commits, versions, processors, minutes of training.
+        anchors: where the page of tables has a configuration, by its name.
+        cite: version and bibtex.
     """
     checks = tables["claims"]
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
@@ -188,23 +195,39 @@ def render(
     figures = []
     for name, (caption, shows) in CAPTIONS.items():
         shows = [claim for claim in shows if claim in claims]
-        figures.append({"name": name, "caption": caption, "claims": shows, "svg": inline_svg(svgs[name], name)})
+        svg = inline_svg(svgs[name], name)
+        figures.append({"name": name, "caption": caption, "claims": shows, "svg": svg, "sources": sources(name)})
     return template("report.html.j2").render(
         claims=claims,
+        sections=list(dict.fromkeys(claim.section for claim in claims.values())),
+        words={word for word, _ in verdicts.values()},
         verdicts=verdicts,
         checks={name: _records(checks[checks["claim"] == name]) for name in claims},
         figures=figures,
-        runs=_columns_and_rows(long, RUN_COLUMNS),
+        runs=_columns_and_rows(long, RUN_COLUMNS) | {"table": f"{study}.long"},
         runs_of={name: claim_runs(claim, long) for name, claim in claims.items()},
         ranking=ranking(tables["optimizer_comparison"]),
         entries=_records(tables["optimizer_comparison/optimizers"]),
         timings={
-            name.rpartition("/")[2]: {"columns": list(table.columns), "rows": _records(table)}
+            name.rpartition("/")[2]: {"columns": list(table.columns), "rows": _anchored(name, table)}
             for name, table in tables.items()
             if name.startswith("timings/")
         },
         provenance=provenance,
+        anchors=anchors,
+        cite=cite,
     )
+
+
+def sources(figure: str) -> list[str]:
+    """The files that a figure is drawn from, relative to the page."""
+    curves = [] if figure in WITHOUT_CURVES else [f"curves/{curves_of(figure)}.parquet"]
+    return [f"tables/{name}.csv" for name in TABLES[figure]] + curves
+
+
+def anchor(table: str, keys: Sequence[object]) -> str:
+    """Where the page of tables has a row."""
+    return "-".join([f"row-{table}", *(str(key) for key in keys if str(key) not in ("", "nan"))]).replace(" ", "_")
 
 
 def ranking(summary: pd.DataFrame) -> dict[str, list[dict]]:
@@ -219,14 +242,15 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = number
-    environment.globals["span"] = span
+    environment.globals |= {"span": span, "anchor": anchor}
     return environment.get_template(name)
 
 
 def claim_runs(claim: Claim, long: pd.DataFrame) -> dict:
     """The runs that a claim's checks rest on, with the columns that they judge or whose regime they ask for."""
     columns = CLAIM_COLUMNS + [name for name in COLUMNS if name in claim.metrics and name not in CLAIM_COLUMNS]
-    return _columns_and_rows(long[long["configuration"].isin(claim.configurations)], columns)
+    mine = long[long["configuration"].isin(claim.configurations)]
+    return _columns_and_rows(mine, columns) | {"table": "progressive_sharpening.long"}
 
 
 def number(value: object) -> str:
@@ -270,6 +294,12 @@ def _columns_and_rows(runs: pd.DataFrame, columns: list[str]) -> dict:
     """Columns (name, what, unit) that the table has, and its rows."""
     shown = [column for column in columns if column in runs]
     return {"columns": [(c, COLUMNS[c][1], COLUMNS[c][0]) for c in shown], "rows": _records(runs[shown])}
+
+
+def _anchored(name: str, table: pd.DataFrame) -> list[dict]:
+    """The rows of a table, each with the anchor of its own on the page of tables."""
+    keys = table[list(CARDS[name].keys)].itertuples(index=False)
+    return [{**row, "anchor": anchor(name, key)} for row, key in zip(_records(table), keys)]
 
 
 def _records(table: pd.DataFrame) -> list[dict]:

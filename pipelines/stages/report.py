@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.evidence import claims
+from benchmarks.evidence import agreement, browse, claims
+from benchmarks.evidence.cards import CARDS
+from benchmarks.evidence.citing import bibtex
 from benchmarks.evidence.report import CAPTIONS, render
-from pipelines import parameters
+from pipelines import configurations, manifest, parameters
 from pipelines.files import read_json, write_text
 from pipelines.stages import stage
 
@@ -20,7 +22,9 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--meta", type=Path, default=Path("runs-meta"))
+    parser.add_argument("--code", type=Path, default=Path("results/code"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tables-out", type=Path, required=True, help="the page of tables and configurations")
     arguments = parser.parse_args()
     checked = parameters.load()
     timed = ("training_step", "eigensolvers", "optimizer_steps", "optimizer_costs")
@@ -44,7 +48,14 @@ def main() -> None:
         "stages": len(metas),
         "minutes": sum(meta["wall_s"] for meta in metas) / 60,
     }
-    write_text(arguments.out, render(claims.load(arguments.claims), tables, svgs, provenance, STUDY))
+    version = manifest.version()
+    listed = configurations.described(checked, arguments.code, arguments.meta)
+    texts = {name: (arguments.results / "tables" / f"{name}.csv").read_text(encoding="utf-8") for name in CARDS}
+    page = browse.render({name: agreement.read(text) for name, text in texts.items()}, listed, version)
+    write_text(arguments.tables_out, page)
+    anchors = {configuration.name: configuration.anchor for configuration in listed}
+    cite = {"version": version, "bibtex": bibtex(manifest.citation(), version)}
+    write_text(arguments.out, render(claims.load(arguments.claims), tables, svgs, provenance, STUDY, anchors, cite))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,18 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
-CODE = ("benchmarks", "pipelines", "claims.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "params.quick.yaml")
+CODE = (
+    "benchmarks",
+    "pipelines",
+    "claims.yaml",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    "params.quick.yaml",
+    "CITATION.cff",
+    "CHANGELOG.md",
+    "pyproject.toml",
+)
 
 PARAMS = """
 profile: quick

@@ -47,9 +47,53 @@ FIGURES: dict[str, Draw] = {
     )
 }
 
+_RUNS, _LADDER, _CONTESTS = "progressive_sharpening.long", "low_rank_progression.long", "optimizer_comparison.long"
+# The tables that each is drawn from.
+TABLES: dict[str, tuple[str, ...]] = {
+    "progressive_sharpening": (_RUNS,),
+    "settled_sharpness": (_RUNS, "claims"),
+    "edges": (_RUNS,),
+    "stability_thresholds": ("stability_thresholds", "claims"),
+    "descent_lemma": (_RUNS, "claims"),
+    "catapult": ("catapult",),
+    "gradient_flow": (_RUNS,),
+    "oscillation_variance": (_RUNS, "claims"),
+    "central_flow": (_RUNS,),
+    "batch_sharpness": (_RUNS, "claims"),
+    "sharpening_modifiers": (_RUNS,),
+    "deep_linear": ("deep_linear/waypoints", "deep_linear/solutions", "deep_linear/completion"),
+    "carry_over_waterfall": (_LADDER,),
+    "mode_trajectories": (_LADDER,),
+    "score_against_init": (_LADDER,),
+    "effective_rank": (_LADDER,),
+    "carry_over_ladder": ("open_question_4_1",),
+    "optimizer_loss": ("optimizer_comparison", "optimizer_comparison/targets"),
+    "optimizer_profile": (_CONTESTS, "optimizer_comparison/targets"),
+    "lr_sensitivity": (_CONTESTS,),
+    "class_losses": ("optimizer_comparison/class_imbalance", "optimizer_comparison"),
+    "optimizer_sharpness": (_CONTESTS,),
+    "eigensolvers": ("timings/eigensolvers",),
+    "optimizer_seconds": ("timings/optimizer_steps", "optimizer_comparison", "optimizer_comparison/targets"),
+}
+# Those that draw no curve.
+WITHOUT_CURVES = frozenset(
+    {
+        "stability_thresholds",
+        "catapult",
+        "deep_linear",
+        "carry_over_waterfall",
+        "score_against_init",
+        "carry_over_ladder",
+        "optimizer_profile",
+        "lr_sensitivity",
+        "optimizer_sharpness",
+        "eigensolvers",
+    }
+)
+
 
 def curves_of(name: str) -> str:
-    """The study whose curves a figure takes."""
+    """The study whose curves a figure is given."""
     studies = {low_rank.__name__: "low_rank_progression", optimizers.__name__: "optimizer_comparison"}
     return studies.get(FIGURES[name].__module__, "progressive_sharpening")
 

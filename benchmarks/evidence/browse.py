@@ -1,0 +1,43 @@
+"""The page of tables: every data card, the rows of all but the longest, and every configuration's settings.
+
+The report links its numbers to rows and configurations here.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from benchmarks.evidence.agreement import label
+from benchmarks.evidence.cards import CARDS, Card
+from benchmarks.evidence.report import anchor, template
+
+# Cells beyond which a table is a file to download and no rows to look at.
+MOST_CELLS = 10_000
+
+
+def is_listed(table: pd.DataFrame) -> bool:
+    """Whether the page has the rows of a table."""
+    return table.size <= MOST_CELLS
+
+
+def render(tables: Mapping[str, pd.DataFrame], configurations: Sequence, version: str) -> str:
+    """The page as HTML.
+
+    Args:
+        tables: all of them, from `benchmarks.evidence.agreement.read`.
+        configurations: each with study, name, anchor, settings (text), code, addresses, commits and seconds.
+    """
+    shown = []
+    for name, table in tables.items():
+        card = CARDS[name]
+        rows = _rows(name, table, card) if is_listed(table) else []
+        shown.append({"name": name, "card": card, "columns": list(table.columns), "count": len(table), "rows": rows})
+    return template("tables.html.j2").render(tables=shown, configurations=configurations, version=version)
+
+
+def _rows(name: str, table: pd.DataFrame, card: Card) -> list[dict]:
+    keys = table[list(card.keys)].itertuples(index=False)
+    cells = table.itertuples(index=False)
+    return [
+        {"anchor": anchor(name, k), "label": label(tuple(k), card.keys), "cells": list(c)} for k, c in zip(keys, cells)
+    ]

@@ -1,0 +1,65 @@
+"""Data cards: every table has one, and it says what every column is."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from benchmarks.evidence.agreement import read
+from benchmarks.evidence.cards import CARDS
+from benchmarks.evidence.cards.card import from_dictionary, statistical
+
+ROOT = Path(__file__).parents[2]
+TABLES = ROOT / "results" / "tables"
+FOUND = sorted(path.relative_to(TABLES).with_suffix("").as_posix() for path in TABLES.rglob("*.csv"))
+
+
+def test_every_table_has_a_card_and_every_card_a_table():
+    assert FOUND == sorted(CARDS)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_card_says_what_every_column_and_quantity_of_its_table_is(name):
+    table, card = read((TABLES / f"{name}.csv").read_text()), CARDS[name]
+    assert card.undocumented(table.columns, table["quantity"].unique() if "quantity" in table else ()) == []
+    assert list(card.columns) == list(table.columns), "the card's order is the table's"
+    assert not table.duplicated(list(card.keys)).any(), "keys name a row"
+    for column in [*card.columns.values(), *card.quantities.values()]:
+        assert column.meaning
+        assert set(column.interval or ()) <= set(table.columns)
+    assert set(card.replicates) <= set(card.keys) and (card.n is None or card.n in table)
+    if "quantity" in table:
+        unused = [
+            q
+            for q in card.quantities
+            if not any(card.quantity(x) is card.quantities[q] for x in table["quantity"].unique())
+        ]
+        assert not unused, "a card speaks of what is there"
+
+
+def test_a_card_that_lacks_a_column_or_a_quantity_says_so():
+    card = CARDS["deep_linear/solutions"]
+    assert card.undocumented(["system", "seed", "colour"], ["sigmoid_error", "taste"]) == ["colour", "quantity taste"]
+    with pytest.raises(KeyError, match="taste"):
+        card.quantity("taste")
+    with pytest.raises(ValueError, match="flavour"):
+        from_dictionary({"loss": ("", "what")}, statistical(), flavour=statistical())
+
+
+def test_the_longer_pattern_of_a_quantity_comes_first():
+    card = CARDS["low_rank_progression.long"]
+    assert "frozen" in card.quantity("update_rank_null_50%").meaning
+    assert "frozen" not in card.quantity("update_rank_50%").meaning
+
+
+def test_artifacts_are_the_tables_and_stages_are_theirs():
+    whole = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+    assert {entry["path"] for entry in whole["artifacts"].values()} == {f"results/tables/{name}.csv" for name in FOUND}
+    for name, card in CARDS.items():
+        path, _, stage = card.stage.rpartition(":")
+        stages = YAML(typ="safe").load((ROOT / (path or "dvc.yaml")).read_text())["stages"]
+        entry = stages[stage.partition("@")[0]]
+        written = [next(iter(out)) if isinstance(out, dict) else out for out in entry["outs"]]
+        item = stage.partition("@")[2]
+        written = [w.replace("${item.experiment}", item).replace("${item.study}", item) for w in written]
+        assert f"results/tables/{name}.csv" in written, f"{card.stage} does not write {name}"
