@@ -339,6 +339,8 @@ def _verify(parsed: argparse.Namespace) -> int:
     named = _configurations(parsed.target) if parsed.target and not study else None
     settings, jobs = tuple(parsed.set), parsed.jobs
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs)
+    if dirty := revisions.changed():
+        print(f"uncommitted changes are no part of this: {', '.join(dirty[:5])}{', ...' if dirty[5:] else ''}")
     outcome = verify.verify(request)
     verify.record(outcome, verify.VERDICT)
     print(verify.told(outcome))

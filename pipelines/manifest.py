@@ -124,6 +124,12 @@ def lock_hash(locks: dict[str, dict], card: Card) -> str | None:
     return _hash(entry) if entry else None
 
 
+def inputs(stages: Iterable[str]) -> set[str]:
+    """The paths that these stages read when they last ran, by their addresses."""
+    locks = _locks()
+    return {entry["path"] for stage in stages for entry in locks.get(stage, {}).get("deps", [])}
+
+
 def environment_of(told: dict, checked: Parameters) -> dict:
     """Where a stage ran, from its word in runs-meta: what decides how floats round."""
     compute = checked.compute.model_dump(include={"device", "dtype", "threads"})

@@ -19,6 +19,7 @@ from pipelines.files import read_json, write_json
 
 SCRATCH = Path(".verify")
 VERDICT = Path("verify.json")
+DATA = "data/images.npz"
 # The root stages that make tables, in their order.
 TABLE_STAGES = ("tabulate", "answer", "compare", "judge")
 WORST = 10
@@ -152,11 +153,17 @@ def _rebuild(request: Request) -> tuple[list[rebuild.TrainingStage], int, float]
     everything = rebuild.training_stages(parameters.load())
     chosen = request.choose(everything)
     committed = _fingerprints()
-    _dvc("repro", "-q", "--force", *rebuild.ROOTS)
+    _dvc("repro", "-q", "--force", "fingerprint")
     if not request.settings and _fingerprints() != committed:
         raise VerifyError("results/code is not that of the committed code: the results were made by other code")
+    if DATA in manifest.inputs(stage.address for stage in chosen):
+        _dvc("repro", "-q", "--force", "prepare")
     if len(chosen) < len(everything):
-        _dvc("pull")
+        try:
+            _dvc("pull")
+        except VerifyError as error:
+            cure = "the store lacks runs of the committed results: `bench push`, commit the store, then verify"
+            raise VerifyError(f"{error}\n{cure}") from None
     report = rebuild.rerun(chosen, request.jobs)
     if report.failed:
         raise VerifyError(f"failed in {SCRATCH}, see above: {', '.join(report.failed)}")

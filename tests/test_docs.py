@@ -58,6 +58,13 @@ def test_the_readmes_bench_commands_exist():
         "carry-over",
         "push",
         "doctor",
+        "verify",
+        "diff",
+        "compare",
+        "cite",
+        "publish",
+        "check",
+        "release",
     }
     for command in commands:
         _parser().parse_args(command)

@@ -1,5 +1,7 @@
 """W&B: what was written offline, read back with W&B's own tool; and servers that are not there."""
 
+import base64
+import hashlib
 import json
 import socket
 import subprocess
@@ -122,3 +124,45 @@ def test_a_dead_server_is_paid_for_once_and_costs_no_run(workspace, kind):
         first, second = runs_with_server(workspace, listener.getsockname()[1])
     # Not a timing of our code: the bound on what a dead server may cost a rebuild.
     assert first - second < 30
+
+
+def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(workspace):
+    written = {path.name.rpartition("-")[2]: records(path) for path in workspace.path.glob("wandb/offline-run-*")}
+    workspace.run("rm", "-rf", "wandb", "runs", ".dvc/cache")
+    workspace.dvc("pull", "-q")
+    said = workspace.bench("publish").stdout
+    assert said.startswith(f"{len(written)} runs sent, 0 had been")
+    sent = {path.name.rpartition("-")[2]: path for path in workspace.path.glob("wandb/offline-run-*")}
+    assert len(sent) == len(written) + 1, "and one that holds the results"
+    for run_id, entries in written.items():
+        assert logged(records(sent[run_id])) == logged(entries), "the same run, value by value"
+
+    (results,) = [path for run_id, path in sent.items() if run_id not in written]
+    entries = records(results)
+    tables = sorted((workspace.path / "results/tables").rglob("*.csv"))
+    artifacts = [entry["artifact"] for entry in entries if entry["type"] == "artifact"]
+    kept = {artifact["name"]: artifact for artifact in artifacts if artifact["type"] == "results-table"}
+    manifest = json.loads((workspace.path / "results/MANIFEST.json").read_text())
+    assert len(kept) == len(tables) == len(manifest["tables"])
+    for name, entry in manifest["tables"].items():
+        artifact = kept[name.replace("/", "-")]
+        (content,) = artifact["manifest"]["contents"]
+        assert (
+            content["digest"]
+            == base64.b64encode(hashlib.md5((workspace.path / entry["path"]).read_bytes()).digest()).decode()
+        )
+        assert json.loads(artifact["metadata"])["sha256"] == entry["sha256"]
+        assert f"release-{manifest['version']}" in artifact["aliases"]
+    values = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
+    shown = {key.rpartition("._type")[0]: value for item in values for key, value in item.items() if "._type" in key}
+    assert sum(kind == "table-file" for kind in shown.values()) == len(tables)
+    assert sum(kind == "html-file" for kind in shown.values()) == len(
+        list(workspace.path.glob("results/figures/*.svg"))
+    )
+
+    again = workspace.bench("publish").stdout
+    assert again.startswith(f"0 runs sent, {len(written)} had been") and "the results had been sent" in again
+    assert len(list(workspace.path.glob("wandb/offline-run-*"))) == len(sent)
+    workspace.run("rm", "-rf", "wandb")
+    assert workspace.bench("publish", "lr-low").stdout.startswith("2 runs sent")
+    assert len(list(workspace.path.glob("wandb/offline-run-*"))) == 2

@@ -1,0 +1,152 @@
+"""`bench diff`, `bench check`, `bench release`: what moved, whether it may, and tables at a tag."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+CLAIMS = "results/tables/claims.csv"
+ROOT = Path(__file__).parents[2]
+
+
+def remake(space, *stages):
+    """The stages after a change, and the manifest."""
+    for stage in (*stages, "export", "report", "manifest"):
+        space.dvc("repro", "-q", "-s", stage)
+    space.dvc("repro", "-q", "fingerprint")
+
+
+def announce(space, version):
+    space.edit("CHANGELOG.md", "# Changelog\n", f"# Changelog\n\n## {version} (2026-11-25)\n\nA release.\n")
+
+
+@pytest.fixture(scope="module")
+def released(built, tmp_path_factory):
+    """The built workspace after its first release, from a branch that announced it."""
+    space = built.copy(tmp_path_factory.mktemp("released") / "work")
+    space.git("config", "user.name", "test")
+    space.git("config", "user.email", "test@example.org")
+    announce(space, "7.1.0")
+    remake(space)
+    space.commit("announced")
+    space.said = space.bench("release", "7.1.0").stdout
+    return space
+
+
+def test_a_release_commits_version_changes_and_manifest_and_tags_every_table(released):
+    assert "committed and tagged v7.1.0, and 25 tables" in released.said
+    assert released.git("status", "--porcelain").stdout == ""
+    assert released.git("log", "-1", "--format=%s").stdout.strip() == "Release 7.1.0"
+    assert "version: 7.1.0" in (released.path / "CITATION.cff").read_text()
+    assert 'version = "7.1.0"' in (released.path / "pyproject.toml").read_text()
+    assert json.loads((released.path / "results/MANIFEST.json").read_text())["version"] == "7.1.0"
+    changes = (released.path / "results/CHANGELOG.md").read_text()
+    assert "## 7.1.0 (" in changes and "The first release." in changes
+    assert "Version 7.1.0" in (released.path / "results/report.html").read_text()
+    assert "\\newcommand{\\BenchVersion}{7.1.0}" in (released.path / "results/latex/numbers.tex").read_text()
+    tags = set(released.git("tag", "--points-at", "HEAD").stdout.split())
+    assert len(tags) == 26 and {"v7.1.0", "claims@v7.1.0", "deep-linear-solutions@v7.1.0"} <= tags
+    assert released.git("cat-file", "-t", "claims@v7.1.0").stdout.strip() == "tag", "annotated"
+    assert released.stale() == set()
+    assert "25 tables agree" in released.bench("check").stdout
+
+
+def test_a_table_comes_from_its_tag_in_three_ways(released, tmp_path):
+    """From a clone that has another state, as a stranger would."""
+    wanted = (released.path / CLAIMS).read_text()
+    source = released.clone(tmp_path / "source")
+    (source.path / CLAIMS).write_text("gone\n")
+    source.git("config", "user.name", "test")
+    source.git("config", "user.email", "test@example.org")
+    source.commit("gone")
+    there = str(source.path)
+    tag = "claims@v7.1.0"
+    source.dvc("get", there, CLAIMS, "--rev", tag, "-o", str(tmp_path / "got.csv"))
+    assert (tmp_path / "got.csv").read_text() == wanted
+    source.dvc("artifacts", "get", there, "claims", "--rev", "v7.1.0", "-o", str(tmp_path / "artifact"))
+    (artifact,) = [path for path in (tmp_path / "artifact", tmp_path / "artifact/claims.csv") if path.is_file()]
+    assert artifact.read_text() == wanted
+    script = f"import dvc.api; print(dvc.api.read({CLAIMS!r}, repo={there!r}, rev={tag!r}), end='')"
+    assert source.run("python", "-c", script).stdout == wanted
+
+
+def test_nothing_needs_a_tag(released, tmp_path):
+    source = released.clone(tmp_path / "fork")
+    tags = source.git("tag").stdout.split()
+    source.git("tag", "-d", *tags)
+    assert "7.1.0 is comparable with 7.1.0: 0 cells moved" in source.bench("check").stdout
+
+
+def lower(space):
+    return "7.0.9", "below 7.1.0"
+
+
+def no_version(space):
+    return "7.2", "written X.Y.Z"
+
+
+def again(space):
+    return "7.1.0", "tag v7.1.0 exists"
+
+
+def unannounced(space):
+    return "7.2.0", "no section `## 7.2.0 (date)`"
+
+
+def dirty(space):
+    announce(space, "7.2.0")
+    return "7.2.0", "the tree is dirty"
+
+
+def stale(space):
+    announce(space, "7.2.0")
+    space.edit("claims.yaml", "Stability thresholds on a quadratic", "Another title")
+    space.commit("stale")
+    return "7.2.0", "stale: "
+
+
+@pytest.mark.parametrize("how", [lower, no_version, again, unannounced, dirty, stale])
+def test_a_release_that_cannot_be_changes_nothing(released, tmp_path, how):
+    space = released.copy(tmp_path / "work")
+    version, message = how(space)
+    before = [space.git(*command).stdout for command in (("status", "--porcelain"), ("rev-parse", "HEAD"), ("tag",))]
+    done = space.bench("release", version, check=False)
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    after = [space.git(*command).stdout for command in (("status", "--porcelain"), ("rev-parse", "HEAD"), ("tag",))]
+    assert after == before
+
+
+def test_a_number_moved_beyond_its_tolerance_needs_another_minor_version(released, tmp_path):
+    space = released.copy(tmp_path / "work")
+    # The threshold of gradient descent is exact: any other learning rate moves it, and the verdict of its check.
+    space.edit("params.yaml", "gd: {name: sgd, lr: 0.01}", "gd: {name: sgd, lr: 0.02}")
+    space.bench("repro", "thresholds")
+    remake(space, "judge", "draw", "tell")
+    space.commit("another learning rate")
+    said = space.bench("diff", "v7.1.0").stdout
+    table = pd.read_csv(space.path / "results/tables/stability_thresholds.csv").set_index("optimizer")
+    assert table.loc["gd", "stability_threshold"] == pytest.approx(100)
+    assert "stability_thresholds, optimizer gd, stability_threshold: 200 -> 100" in said
+    assert "C5.gd: verified -> falsified" in said
+    refused = space.bench("check", check=False)
+    assert refused.returncode == 1
+    assert "moved beyond tolerance since 7.1.0" in refused.stderr and "raise the MINOR version" in refused.stderr
+    announce(space, "7.1.1")
+    announce(space, "7.2.0")
+    space.commit("announced")
+    assert "comparable" in space.bench("release", "7.1.1", check=False).stderr
+    space.bench("release", "7.2.0")
+    changes = (space.path / "results/CHANGELOG.md").read_text()
+    assert changes.index("## 7.2.0") < changes.index("## 7.1.0")
+    assert "Verdict of `C5.gd`: verified, now falsified." in changes
+    compared = space.bench("compare", "v7.1.0", "HEAD").stdout
+    assert "progressive_sharpening.thresholds.gd.lr  0.01" in compared and "C5.gd" in compared
+
+
+def test_the_committed_results_agree_with_their_manifest_and_the_rule_of_versions():
+    """The real ones, of this checkout."""
+    from conftest import Workspace
+
+    assert "agree with the manifest" in Workspace(ROOT).bench("check").stdout
