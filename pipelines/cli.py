@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sample", type=_positive, metavar="N", help="rebuild so many of the configurations")
     command.add_argument("--seed", type=int, default=0, help="of the sample")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in params.yaml: what if?")
+    command.add_argument("--identical", action="store_true", help="hold every digit, whatever machine made the tables")
     command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages at once (default 2)")
     command.set_defaults(run=_verify)
 
@@ -337,8 +338,8 @@ def push(parsed: argparse.Namespace) -> int:
 def _verify(parsed: argparse.Namespace) -> int:
     study = parsed.target if parsed.target in verify.studies() else None
     named = _configurations(parsed.target) if parsed.target and not study else None
-    settings, jobs = tuple(parsed.set), parsed.jobs
-    request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs)
+    settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
+    request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
     if dirty := revisions.changed():
         print(f"uncommitted changes are no part of this: {', '.join(dirty[:5])}{', ...' if dirty[5:] else ''}")
     outcome = verify.verify(request)

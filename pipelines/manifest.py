@@ -144,6 +144,7 @@ def differences(entry: dict, here: dict) -> list[str]:
     """How this environment differs from those that made a table, in words; none on the same machine.
 
     Processors of one name and different families round differently: a record without a family is of another machine.
+    Kernels that an older record does not tell are not compared.
 
     Args:
         entry: the table's, of the manifest.
@@ -153,6 +154,8 @@ def differences(entry: dict, here: dict) -> list[str]:
         for name in ("processor", "family", "device", "dtype", "threads"):
             if there.get(name) != here.get(name):
                 found.append(f"{name} {here.get(name)} (was {there.get(name, 'not recorded')})")
+        if "kernels" in there and there["kernels"] != here.get("kernels"):
+            found.append(f"kernels {here.get('kernels')} (was {there['kernels']})")
         for name in NUMERIC:
             if there["versions"][name] != here["versions"][name]:
                 found.append(f"{name} {here['versions'][name]} (was {there['versions'][name]})")

@@ -31,7 +31,7 @@ def told(wall_s: float) -> dict:
     return {
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "hardware": {**_processor(), "cores": os.cpu_count()},
+        "hardware": {**_processor(), **_kernels(), "cores": os.cpu_count()},
         "wall_s": round(wall_s, 1),
     }
 
@@ -40,6 +40,18 @@ def commit() -> str:
     """The commit of the code, or "unknown" outside a Git checkout."""
     found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _kernels() -> dict[str, str]:
+    """Which kernels the BLAS libraries that are loaded have chosen for this processor: they decide how numpy rounds."""
+    from threadpoolctl import threadpool_info
+
+    found = {
+        f"{library['internal_api']} {library['version']} {library['architecture']}"
+        for library in threadpool_info()
+        if "architecture" in library
+    }
+    return {"kernels": ", ".join(sorted(found))} if found else {}
 
 
 def _processor() -> dict[str, str]:
