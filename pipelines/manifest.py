@@ -207,7 +207,7 @@ def require_agreement(manifest: dict, checked: Parameters, tables: dict[str, str
             faults.append(f"{name} has no data card")
             continue
         table = read_table(tables[name])
-        missing = card.undocumented(table.columns, table["quantity"].unique() if "quantity" in table else ())
+        missing = card.undocumented(table.columns, table[card.by].unique() if card.by in table else ())
         faults += [f"{name}: {column} has no entry in its data card" for column in missing]
         if entry["schema"] != card.schema:
             faults.append(f"{name} has schema {entry['schema']}, its card {card.schema}")

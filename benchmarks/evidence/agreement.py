@@ -85,7 +85,7 @@ def compare(
     errors = standard_errors(card, before)
     mask = pd.Series(True if picked is None else picked, index=old.index).loc[both].to_numpy()
     old, now, errors = old.loc[both], now.loc[both], errors.set_index(old.index).loc[both]
-    quantities = both.get_level_values("quantity") if "quantity" in keys else None
+    quantities = both.get_level_values(card.by) if card.quantities and card.by in keys else None
     parts = []
     for column in [c for c in old.columns if c in now.columns and c in card.columns]:
         agreements = _agreements(card, column, quantities, len(both))
@@ -122,7 +122,7 @@ def standard_errors(card: Card, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _agreements(card: Card, column: str, quantities: pd.Index | None, rows: int) -> list[Agreement]:
-    if column != "value" or quantities is None:
+    if column not in card.holds or quantities is None:
         return [card.columns[column].agreement] * rows
     known = {name: card.quantity(name).agreement for name in quantities.unique()}
     return [known[name] for name in quantities]

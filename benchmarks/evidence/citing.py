@@ -81,8 +81,8 @@ def cell(row: pd.Series, card: Card, column: str | None) -> Cell:
     described = card.columns[column]
     low, high = (row[end] for end in described.interval) if described.interval else ("", "")
     unit = row["unit"] if "unit" in row.index else described.unit
-    if "quantity" in row.index and column == "value":
-        unit = card.quantity(row["quantity"]).unit
+    if card.quantities and column in card.holds:
+        unit = card.quantity(row[card.by]).unit
     n = row[card.n] if card.n and described.interval else ""
     name = label(tuple(row[key] for key in card.keys), card.keys)
     return Cell(name, column, row[column] or "(empty)", unit, low, high, n)
@@ -189,7 +189,7 @@ def data_card(name: str, card: Card, rows: int, digest: str) -> str:
         "| column | unit | meaning | a rebuild elsewhere |",
         "| --- | --- | --- | --- |",
     ]
-    for kind, entries in (("", card.columns), ("quantity ", card.quantities)):
+    for kind, entries in (("", card.columns), (f"{card.by} ", card.quantities)):
         for column, entry in entries.items():
             mark = " (key)" if column in card.keys and not kind else ""
             text = (entry.meaning, entry.unit or "–")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence.agreement import compare, read
+from benchmarks.evidence.cards import CARDS
 from benchmarks.evidence.cards.card import EXACT, IDENTICAL, SECONDS, Card, Column, relative, statistical
 
 CARD = Card(
@@ -114,6 +115,15 @@ def test_an_interval_gives_the_standard_error_of_its_mean():
     before = "name,n,mean,low,high\na,5,10,7.224,12.776\n"
     for value, agrees in (("10.99", True), ("11.01", False)):
         assert against(before.replace("5,10,", f"5,{value},"), before=before, card=card).agrees is agrees
+
+
+def test_a_metric_of_the_cell_table_may_differ_as_the_runs_column_may():
+    card = CARDS["progressive_sharpening"]
+    head = ",".join(card.columns) + "\n"
+    rows = "".join(f"s,c,0.1,{metric},,3,10,1,8,12\n" for metric in ("hvps_per_reading", "first_loss", "last_loss"))
+    for metric, agrees in (("hvps_per_reading", True), ("first_loss", False), ("last_loss", True)):
+        changed = (head + rows).replace(f"{metric},,3,10,", f"{metric},,3,10.2,")
+        assert against(changed, before=head + rows, card=card).agrees is agrees, metric
 
 
 def test_each_quantity_of_a_tidy_table_has_its_own_agreement():

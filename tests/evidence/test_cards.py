@@ -21,20 +21,16 @@ def test_every_table_has_a_card_and_every_card_a_table():
 @pytest.mark.parametrize("name", FOUND)
 def test_a_card_says_what_every_column_and_quantity_of_its_table_is(name):
     table, card = read((TABLES / f"{name}.csv").read_text()), CARDS[name]
-    assert card.undocumented(table.columns, table["quantity"].unique() if "quantity" in table else ()) == []
+    quantities = table[card.by].unique() if card.by in table else ()
+    assert card.undocumented(table.columns, quantities) == []
     assert list(card.columns) == list(table.columns), "the card's order is the table's"
     assert not table.duplicated(list(card.keys)).any(), "keys name a row"
     for column in [*card.columns.values(), *card.quantities.values()]:
         assert column.meaning
         assert set(column.interval or ()) <= set(table.columns)
     assert set(card.replicates) <= set(card.keys) and (card.n is None or card.n in table)
-    if "quantity" in table:
-        unused = [
-            q
-            for q in card.quantities
-            if not any(card.quantity(x) is card.quantities[q] for x in table["quantity"].unique())
-        ]
-        assert not unused, "a card speaks of what is there"
+    unused = [entry for entry in card.quantities.values() if not any(card.quantity(q) is entry for q in quantities)]
+    assert not unused, "a card speaks of what is there"
 
 
 def test_a_card_that_lacks_a_column_or_a_quantity_says_so():

@@ -81,7 +81,7 @@ class Card:
         limits: what they do not say.
         stage: the pipeline stage that writes it, as DVC addresses it.
         columns: in the table's order.
-        quantities: for tidy tables, by a pattern of the column ``quantity``: what is in ``value``, and how it may
+        quantities: for tidy tables, by a pattern of the column `by`: what is in the columns `holds`, and how they may
             differ.
         replicates: the keys in which replicates differ; rows that agree in all others give a cell its standard error.
         n: the column with the number of seeds behind a row's intervals.
@@ -97,13 +97,15 @@ class Card:
     stage: str
     columns: Mapping[str, Column]
     quantities: Mapping[str, Column] = field(default_factory=dict)
+    by: str = "quantity"
+    holds: tuple[str, ...] = ("value",)
     replicates: tuple[str, ...] = ()
     n: str | None = None
     rows: Literal["exact", "identical"] = "exact"
     schema: int = 1
 
     def quantity(self, name: str) -> Column:
-        """What ``value`` is in the rows of a quantity.
+        """What the columns `holds` are in the rows of a quantity.
 
         Raises:
             KeyError: if the card has no entry for it.
@@ -118,7 +120,7 @@ class Card:
     def undocumented(self, columns: Iterable[str], quantities: Iterable[str] = ()) -> list[str]:
         """The columns and quantities of a table that have no entry."""
         missing = [name for name in columns if name not in self.columns]
-        for name in quantities:
+        for name in quantities if self.quantities else ():
             try:
                 self.quantity(name)
             except KeyError:

@@ -24,6 +24,16 @@ _LIMITS = (
     "runs do on average. Sharpness is that of the loss in params.yaml: half the squared error, summed over outputs, "
     "mean over examples."
 )
+_RUNS = from_dictionary(
+    runs.COLUMNS,
+    statistical(),
+    **dict.fromkeys(_SETTINGS, EXACT),
+    **dict.fromkeys(_AT_START, relative(1e-3)),
+    stability_threshold=relative(1e-9),
+    hvps_per_reading=IDENTICAL,
+    largest_cold_gap=IDENTICAL,
+    largest_error_estimate=IDENTICAL,
+)
 _CELL = statistical()
 _CELL_INTERVAL = ("ci95_low", "ci95_high")
 
@@ -36,6 +46,9 @@ CARDS = {
         limits=_LIMITS,
         stage="tabulate",
         n="n",
+        quantities={name: _RUNS[name] for name in runs.METRICS},
+        by="metric",
+        holds=("mean", "sd", *_CELL_INTERVAL),
         columns={
             "study": Column("", "the study", EXACT),
             "configuration": Column("", "its name in params.yaml", EXACT),
@@ -57,16 +70,7 @@ CARDS = {
         limits=_LIMITS,
         stage="tabulate",
         replicates=("seed",),
-        columns=from_dictionary(
-            runs.COLUMNS,
-            statistical(),
-            **dict.fromkeys(_SETTINGS, EXACT),
-            **dict.fromkeys(_AT_START, relative(1e-3)),
-            stability_threshold=relative(1e-9),
-            hvps_per_reading=IDENTICAL,
-            largest_cold_gap=IDENTICAL,
-            largest_error_estimate=IDENTICAL,
-        ),
+        columns=_RUNS,
     ),
     "stability_thresholds": Card(
         title="Stability thresholds of library optimizers on a quadratic",
