@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 from benchmarks.evidence import claims, figures, report
 from benchmarks.evidence.figures import flows, levels
@@ -206,7 +207,9 @@ def paged(source="cifar10"):
     names = ("profile", "source", "sha256", "commits", "versions", "hardware", "stages", "minutes")
     provenance = dict(zip(names, ("reference", source, {}, [], {}, [], 12, 7.21)))
     register = claims.load(ROOT / "claims.yaml")
-    return report.render(register, tables() | compared(), drawn, provenance, "progressive_sharpening")
+    anchors = {"lr-mid": "configuration-progressive_sharpening-lr-mid"}
+    cite = {"version": "1.2.3", "bibtex": "@misc{this}"}
+    return report.render(register, tables() | compared(), drawn, provenance, "progressive_sharpening", anchors, cite)
 
 
 @pytest.fixture(scope="module")
@@ -223,30 +226,35 @@ def test_every_figure_stands_at_its_first_claim_and_the_others_point_to_it(page)
         place = page.index(f'id="figure-{name}"')
         assert caption.split("'")[0].split(";")[0] in page
         if shown:
-            own = page.index(f'<article id="{shown[0]}">')
+            own = page.index(f'<article id="{shown[0]}"')
             assert own < place < page.index("</article>", own)
         for claim in shown[1:]:
-            start = page.index(f'<article id="{claim}">')
+            start = page.index(f'<article id="{claim}"')
             assert f'href="#figure-{name}"' in page[start : page.index("</article>", start)]
 
 
 def test_a_claim_lists_its_runs_and_what_it_judges_in_them(page):
-    start = page.index('<article id="E9">')
+    start = page.index('<article id="E9"')
     section = page[start : page.index("</article>", start)]
     assert "The 9 runs" in section
     headers = re.findall(r"<th[^>]*title[^>]*>([^<]+)</th>", section)
     assert headers[:2] == ["configuration", "seed"] and {"late sam ratio", "edge fraction"} <= set(headers)
     assert f"All {3 * len(CONFIGURATIONS)} runs" in page
-    assert "<details" not in page[(own := page.index('<article id="C5">')) : page.index("</article>", own)]
+    assert "<details" not in page[(own := page.index('<article id="C5"')) : page.index("</article>", own)]
 
 
 def optimizers_of(page):
     """The section on optimizers: cells of its rows, a list a table."""
     start = page.index('<section aria-labelledby="optimizers">')
     section = page[start : page.index("</section>", start)]
-    rows = [re.findall(r"<tr><td>.*?</tr>", body, re.DOTALL) for body in section.split("<summary>")[1:]]
-    cells = [[re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in mine] for mine in rows]
-    return section, [[[re.sub(r"<[^>]+>", " ", cell).strip() for cell in row] for row in mine] for mine in cells]
+    rows = [
+        re.findall(r"<tr><t[hd](?: scope=.row.)?>(?!Name|Optimizer<).*?</tr>", body, re.DOTALL)
+        for body in section.split("<summary>")[1:]
+    ]
+    cells = [[re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in mine] for mine in rows]
+    return section, [
+        [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in row] for row in mine] for mine in cells
+    ]
 
 
 def test_optimizers_are_listed_by_workload_with_their_places(page):
@@ -280,3 +288,41 @@ def test_nothing_is_left_open():
 def test_without_deep_linear_networks_their_figure_is_a_sentence(tmp_path):
     given = {name: table for name, table in tables().items() if not name.startswith("deep_linear")}
     assert "No run of claims D1 to D11" in text(tmp_path, "deep_linear", given, drawn_curves())
+
+
+def test_numbers_lead_to_their_rows_and_names_to_their_settings(page):
+    assert 'href="tables.html#configuration-progressive_sharpening-lr-mid">lr-mid</a>' in page
+    assert 'href="tables.html#row-progressive_sharpening.long-lr-mid-1"' in page
+    assert 'href="tables.html#row-optimizer_comparison-mlp-soap"' in page
+    assert "@misc{this}" in page and "Version 1.2.3" in page
+
+
+class Watched(dict):
+    """Tables that note which of them were asked for."""
+
+    def __init__(self, known):
+        super().__init__(known)
+        self.asked = set()
+
+    def __getitem__(self, name):
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_a_figure_names_the_tables_and_curves_that_it_is_drawn_from(name):
+    """On the committed results, where every figure has something to draw."""
+    results = ROOT / "results"
+    paths = sorted((results / "tables").rglob("*.csv"))
+    watched = Watched({p.relative_to(results / "tables").with_suffix("").as_posix(): pd.read_csv(p) for p in paths})
+    lines = pd.read_parquet(results / f"curves/{figures.curves_of(name)}.parquet")
+    plt.close(figures.FIGURES[name](watched, None if name in figures.WITHOUT_CURVES else lines))
+    assert watched.asked == set(figures.TABLES[name])
+    if name not in figures.WITHOUT_CURVES:
+        with pytest.raises((AttributeError, TypeError)):
+            figures.FIGURES[name](watched, None)
+    plt.close("all")
