@@ -43,11 +43,12 @@ def commit() -> str:
 
 
 def _kernels() -> dict[str, str]:
-    """Which kernels the BLAS libraries that are loaded have chosen for this processor: they decide how numpy rounds."""
+    """Which kernels the BLAS libraries have chosen for this processor: they decide how numpy rounds. Without versions,
+    for scipy brings a library of its own, which is loaded or not."""
     from threadpoolctl import threadpool_info
 
     found = {
-        f"{library['internal_api']} {library['version']} {library['architecture']}"
+        f"{library['internal_api']} {library['architecture']}"
         for library in threadpool_info()
         if "architecture" in library
     }
