@@ -469,8 +469,7 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     if name.lower() not in by_lower:
         raise register.ClaimsError(
             f"{name!r} is neither a study nor a claim nor a configuration: claims are {', '.join(claims)}; studies are "
-            "progressive_sharpening, deep_linear, low_rank_progression, optimizer_comparison, timings; configurations "
-            "are in params.yaml"
+            f"{', '.join(sorted(verify.studies() | {'timings'}))}; configurations are in params.yaml"
         )
     return by_lower[name.lower()]
 

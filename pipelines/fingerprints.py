@@ -42,6 +42,8 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
         *(_entry("architectures", name) for name in ("two_layer", "deep_linear")),
         _entry("optimizers", "sgd"),
     ]
+    for name in parameters.convex_rates.experiments:
+        roots["convex_rates", name] = [f"{PACKAGE}.studies.convex_rates.{name}", _entry("optimizers", "sgd")]
     for name, settings in parameters.deep_linear.experiments.items():
         students = [student["optimizer"]["name"] for student in settings.get("systems", {}).values()]
         roots["deep_linear", name] = [

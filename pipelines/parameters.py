@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -229,6 +229,8 @@ class Kernels(_Strict):
 class DeepLinear(_Strict):
     """One field an experiment, a stage each."""
 
+    on_images: ClassVar[frozenset[str]] = frozenset()
+
     seeds: Annotated[list[int], Field(min_length=1)]
     solutions: Solutions
     conservation: Conservation
@@ -240,6 +242,47 @@ class DeepLinear(_Strict):
     def experiments(self) -> dict[str, dict]:
         """The settings of each experiment, as plain data."""
         return self.model_dump(exclude={"seeds"})
+
+
+class WorstCases(_Strict):
+    steps: Annotated[list[Count], Field(min_length=1)]
+    step_sizes: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    problems: Count
+    mu: Annotated[float, Field(gt=0, lt=1)]
+    nesterov_steps: Annotated[list[Count], Field(min_length=1)]
+    widths: Annotated[int, Field(ge=3)]
+
+
+class LogisticRegression(_Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    ridge: Annotated[float, Field(ge=0)]
+    separable: bool
+    steps: Count
+    marks: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _bounded(self):
+        if self.separable and not self.ridge:
+            raise ValueError("separable data need a ridge: without one logistic loss has no minimizer")
+        if max(self.marks) > self.steps:
+            raise ValueError(f"mark {max(self.marks)} lies beyond the {self.steps} steps")
+        return self
+
+
+class ConvexRates(_Strict):
+    """One field an experiment, a stage each."""
+
+    on_images: ClassVar[frozenset[str]] = frozenset({"logistic_regression"})
+
+    worst_cases: WorstCases
+    logistic_regression: LogisticRegression
+
+    @property
+    def experiments(self) -> dict[str, dict]:
+        """The settings of each experiment, as plain data."""
+        return self.model_dump()
 
 
 class ImagesData(_Strict):
@@ -603,10 +646,16 @@ class Parameters(_Strict):
     data: Data
     compute: Compute
     progressive_sharpening: ProgressiveSharpening
+    convex_rates: ConvexRates
     deep_linear: DeepLinear
     low_rank_progression: LowRankProgression
     optimizer_comparison: OptimizerComparison
     timings: Timings
+
+    @property
+    def computed(self) -> dict[str, ConvexRates | DeepLinear]:
+        """The studies that are experiments alone, each a stage and a table."""
+        return {"convex_rates": self.convex_rates, "deep_linear": self.deep_linear}
 
     @property
     def studies(self) -> dict[str, ProgressiveSharpening]:

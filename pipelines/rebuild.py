@@ -76,8 +76,15 @@ def training_stages(parameters: Parameters) -> list[TrainingStage]:
             stages.append(TrainingStage(f"{pipeline}:{name}", study, configuration, stack, weight))
         stages += [TrainingStage(f"{pipeline}:{name}", study, name, "", 1.0) for name in ("thresholds", "catapult")]
     stages += [
-        TrainingStage(f"pipelines/deep_linear/dvc.yaml:compute@{name}", "deep_linear", name, "", 1.0)
-        for name in parameters.deep_linear.experiments
+        TrainingStage(
+            f"pipelines/{study}/dvc.yaml:compute{'_on_images' if name in settings.on_images else ''}@{name}",
+            study,
+            name,
+            "",
+            1.0,
+        )
+        for study, settings in parameters.computed.items()
+        for name in settings.experiments
     ]
     stages += [
         TrainingStage(f"pipelines/low_rank_progression/dvc.yaml:{name}", "low_rank_progression", name, "", 1e5)

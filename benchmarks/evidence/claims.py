@@ -22,6 +22,7 @@ FEWEST_SEEDS = 3
 COMPUTED = (
     "catapult.csv",
     "stability_thresholds.csv",
+    "convex_rates/*.csv",
     "deep_linear/*.csv",
     "low_rank_progression.long.csv",
     "low_rank_progression/*.csv",

@@ -32,6 +32,12 @@ RUN_COLUMNS = [
 CLAIM_COLUMNS = RUN_COLUMNS[:5]
 # figure: what a reader should see in it, and the claims it shows; it stands at the first of them.
 CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "convex_rates": (
+        "Left: what the worst functions leave after N steps (symbols) is what the theorems allow (lines); they do not "
+        "cover a step beyond 1/L. Right: logistic regression on two classes of images, with its measured constants, "
+        "stays far below its bounds (dashed). Means and ranges over seeds.",
+        ("C1", "C3", "C4"),
+    ),
     "stability_thresholds": (
         "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
         "the edge of stability is measured against.",

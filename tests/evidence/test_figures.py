@@ -21,7 +21,9 @@ SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
 CONFIGURATIONS = {**SETTINGS.configurations, **SETTINGS.comparisons, **SETTINGS.controls}
 # Those of the ladder and of the optimizers have tables of their own: test_low_rank_figures, test_optimizer_figures.
 DRAWN = sorted(name for name in figures.FIGURES if figures.curves_of(name) == "progressive_sharpening")
-TRAINED = sorted(set(DRAWN) - {"stability_thresholds", "catapult", "deep_linear", "eigensolvers"})  # from runs
+TRAINED = sorted(
+    set(DRAWN) - {"convex_rates", "stability_thresholds", "catapult", "deep_linear", "eigensolvers"}
+)  # from runs
 
 
 def long(diverged=0):
@@ -70,6 +72,22 @@ def deep_linear():
     }
 
 
+def convex_rates():
+    columns = ["system", "seed", "quantity", "value"]
+    worst = [(system, np.nan, "ratio", 1.0) for system in ("huber-1-1", "huber-10-1", "nesterov-5", "beyond-2")]
+    images = [
+        (system, seed, f"{kind}-{mark}", value / mark)
+        for system in ("gradient-descent", "nesterov")
+        for seed in (1, 2)
+        for mark in (1, 10)
+        for kind, value in (("gap", 0.1 * seed), ("bound", 2.0))
+    ]
+    return {
+        "convex_rates/worst_cases": pd.DataFrame(worst, columns=columns),
+        "convex_rates/logistic_regression": pd.DataFrame(images, columns=columns),
+    }
+
+
 @cache
 def tables():
     systems = ("linear", "relu", "recursion", "one-layer")
@@ -82,6 +100,7 @@ def tables():
         ),
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
+        **convex_rates(),
     }
     return known | {"claims": claims.judge(claims.load(ROOT / "claims.yaml"), known, "cifar10")}
 

@@ -69,6 +69,11 @@ progressive_sharpening:
   thresholds:
     gd: {name: sgd, lr: 0.01}
   catapult: {width: 64, steps: 120, resolution: 0.1}
+convex_rates:
+  worst_cases:
+    {steps: [1, 2], step_sizes: [0.5, 1.0], problems: 2, mu: 0.1, nesterov_steps: [1, 2], widths: 5}
+  logistic_regression:
+    {seeds: 2, images: 50, pool: 4, ridge: 1e-3, separable: false, steps: 10, marks: [1, 10]}
 deep_linear:
   seeds: [1, 2, 3]
   solutions: {lr: 0.01, time: 1.0, u0: 0.1, scale: 0.3, growth_lr: 0.02, escape_u0: [1e-2, 1e-1], escape_lr: 0.2}

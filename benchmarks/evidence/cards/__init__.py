@@ -5,6 +5,7 @@ trust it, and how far a rebuild may differ.
 """
 
 from benchmarks.evidence.cards.card import Agreement, Card, Column
+from benchmarks.evidence.cards.convex_rates import CARDS as CONVEX_RATES
 from benchmarks.evidence.cards.deep_linear import CARDS as DEEP_LINEAR
 from benchmarks.evidence.cards.low_rank_progression import CARDS as LOW_RANK_PROGRESSION
 from benchmarks.evidence.cards.optimizer_comparison import CARDS as OPTIMIZER_COMPARISON
@@ -16,6 +17,7 @@ __all__ = ["CARDS", "Agreement", "Card", "Column", "card_of"]
 
 CARDS: dict[str, Card] = {
     **VERDICTS,
+    **CONVEX_RATES,
     **PROGRESSIVE_SHARPENING,
     **DEEP_LINEAR,
     **LOW_RANK_PROGRESSION,

@@ -12,7 +12,17 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.figures import comparisons, flows, levels, low_rank, modes, optimizers, thresholds, timings
+from benchmarks.evidence.figures import (
+    comparisons,
+    convex,
+    flows,
+    levels,
+    low_rank,
+    modes,
+    optimizers,
+    thresholds,
+    timings,
+)
 from benchmarks.evidence.figures.drawing import Tables
 
 Draw = Callable[[Tables, pd.DataFrame], Figure]
@@ -20,6 +30,7 @@ Draw = Callable[[Tables, pd.DataFrame], Figure]
 FIGURES: dict[str, Draw] = {
     draw.__name__: draw
     for draw in (
+        convex.convex_rates,
         levels.progressive_sharpening,
         levels.settled_sharpness,
         levels.edges,
@@ -50,6 +61,7 @@ FIGURES: dict[str, Draw] = {
 _RUNS, _LADDER, _CONTESTS = "progressive_sharpening.long", "low_rank_progression.long", "optimizer_comparison.long"
 # The tables that each is drawn from.
 TABLES: dict[str, tuple[str, ...]] = {
+    "convex_rates": ("convex_rates/worst_cases", "convex_rates/logistic_regression"),
     "progressive_sharpening": (_RUNS,),
     "settled_sharpness": (_RUNS, "claims"),
     "edges": (_RUNS,),
@@ -78,6 +90,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 # Those that draw no curve.
 WITHOUT_CURVES = frozenset(
     {
+        "convex_rates",
         "stability_thresholds",
         "catapult",
         "deep_linear",

@@ -1,0 +1,110 @@
+"""Logistic regression of two classes of images: the convex problem people know, its constants measured (C1 to C4)."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.lab.datasets import Images, subset
+from benchmarks.studies.convex_rates import COLUMNS
+from benchmarks.studies.convex_rates.descent import run as descend
+from benchmarks.theory import convex_rates, margins
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Quantities by seed, which draws the images. Of ``gradient-descent``, ``nesterov`` and, with a ridge,
+    ``strongly-convex`` (Nesterov's with constant momentum): ``largest_ratio``, the largest of f(x_n) - f* over the
+    method's bound, over all n; ``gap-N`` and ``bound-N`` at marks. Of ``problem``: ``L`` (top eigenvalue of X'X / 4n,
+    plus the ridge), ``mu`` (least eigenvalue of the Hessian at the minimizer), ``ridge``, ``distance`` |x_0 - x*| and
+    ``gradient``, its norm at x*.
+
+    Args:
+        settings: ``images``, ``pool``, ``ridge``, ``steps``, ``marks``, ``separable``: what the problem is held to be.
+
+    Raises:
+        ValueError: for a problem that is separable and has no ridge, or is not what ``separable`` says.
+    """
+    rows: list[tuple] = []
+    for seed in seeds:
+        inputs, signs = _data(settings, images, seed)
+        margins.require(inputs.numpy(), signs.numpy(), settings["separable"])
+        if settings["separable"] and not settings["ridge"]:
+            raise ValueError("a plane separates the two classes and there is no ridge: logistic loss has no minimizer")
+        rows += [(system, seed, *rest) for system, *rest in _methods(settings, inputs, signs)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
+    whole = subset(images, int((images.train_labels < 2).sum()), classes=2, pool=settings["pool"])
+    chosen = np.random.default_rng(seed).choice(len(whole.train_labels), settings["images"], replace=False)
+    inputs = whole.train_inputs[chosen].flatten(1).double()
+    return inputs, 2.0 * whole.train_labels[chosen].double() - 1
+
+
+def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
+    facing, ridge, steps = signs[:, None] * inputs, settings["ridge"], settings["steps"]
+
+    def loss(w: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
+
+    n, size = facing.shape
+    smooth = float(torch.linalg.eigvalsh(facing.T @ facing / n)[-1]) / 4 + ridge
+    best = _minimizer(facing, ridge)
+    least = float(loss(best))
+    mu = float(torch.linalg.eigvalsh(_hessian(facing, ridge, best))[0])
+    start = torch.zeros(size, dtype=torch.float64)
+    distance = float((start - best).norm())
+    rows: list[tuple] = [
+        ("problem", "L", smooth),
+        ("problem", "mu", mu),
+        ("problem", "ridge", ridge),
+        ("problem", "distance", distance),
+        ("problem", "gradient", float(_gradient(facing, ridge, best).norm())),
+    ]
+    first = float(loss(start)) - least
+    methods = [
+        ("gradient-descent", [0.0] * steps, partial(convex_rates.gradient_descent, smooth, distance, 1 / smooth)),
+        ("nesterov", [i / (i + 3) for i in range(steps)], partial(convex_rates.accelerated, smooth, distance)),
+    ]
+    if ridge:
+        q = (ridge / smooth) ** 0.5
+        bound = partial(convex_rates.strongly_convex_accelerated, smooth, ridge, distance, first)
+        methods.append(("strongly-convex", [(1 - q) / (1 + q)] * steps, bound))
+    for system, momenta, bound in methods:
+        gaps = np.array(descend(loss, start, 1 / smooth, momenta)) - least
+        bounds = np.array([bound(k) for k in range(len(gaps))])
+        rows.append((system, "largest_ratio", float((gaps[1:] / bounds[1:]).max())))
+        for k in settings["marks"]:
+            rows += [(system, f"gap-{k}", gaps[k]), (system, f"bound-{k}", bounds[k])]
+    return rows
+
+
+def _gradient(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
+    return -(torch.sigmoid(-facing @ w) @ facing) / len(facing) + ridge * w
+
+
+def _hessian(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
+    p = torch.sigmoid(facing @ w)
+    return (facing * (p * (1 - p))[:, None]).T @ facing / len(facing) + ridge * torch.eye(len(w), dtype=w.dtype)
+
+
+def _minimizer(facing: Tensor, ridge: float) -> Tensor:
+    """By damped Newton steps, until the gradient is rounding."""
+    w = torch.zeros(facing.shape[1], dtype=torch.float64)
+
+    def loss(w: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
+
+    for _ in range(200):
+        gradient = _gradient(facing, ridge, w)
+        if gradient.norm() < 1e-13:
+            break
+        step = torch.linalg.solve(_hessian(facing, ridge, w), gradient)
+        size = 1.0
+        while size > 1e-8 and loss(w - size * step) > loss(w) - size * (gradient @ step) / 4:
+            size /= 2
+        w = w - size * step
+    return w

@@ -1,0 +1,42 @@
+"""PEPit's worst cases beside the formulas, where it is installed (``pip install '.[worst-cases]'``)."""
+
+from importlib.util import find_spec
+
+from benchmarks.theory import convex_rates
+
+
+def pepit_ratios(mu: float) -> dict[str, float]:
+    """PEPit's worst-case value over the formula, by method; empty without PEPit.
+
+    The semidefinite programs are those of its examples, written out: L = 1, R = 1, three steps; two for strong
+    convexity, where the formula is only a bound.
+    """
+    if find_spec("PEPit") is None:
+        return {}
+    q = mu**0.5
+    return {
+        "gradient-descent": _worst(0.0, [0.0] * 3) / convex_rates.gradient_descent(1, 1, 1, 3),
+        "nesterov": _worst(0.0, [i / (i + 3) for i in range(3)]) / convex_rates.accelerated(1, 1, 3),
+        "strongly-convex": _worst(mu, [(1 - q) / (1 + q)] * 2, potential=True) / (1 - q) ** 2,
+    }
+
+
+def _worst(mu: float, momenta: list[float], potential: bool = False) -> float:
+    """The largest f(x_n) - f* over mu-strongly convex, 1-smooth functions with |x_0 - x*| <= 1, or, with ``potential``,
+    f(x_0) - f* + mu |x_0 - x*|^2 / 2 <= 1."""
+    from PEPit import PEP
+    from PEPit.functions import SmoothStronglyConvexFunction
+
+    problem = PEP()
+    function = problem.declare_function(SmoothStronglyConvexFunction, mu=mu, L=1.0)
+    least = function.stationary_point()
+    x = problem.set_initial_point()
+    distance = (x - least) ** 2
+    first = function(x) - function(least)
+    problem.set_initial_condition(first + mu / 2 * distance <= 1 if potential else distance <= 1)
+    y = x
+    for momentum in momenta:
+        ahead = y - function.gradient(y)
+        x, y = ahead, ahead + momentum * (ahead - x)
+    problem.set_performance_metric(function(x) - function(least))
+    return float(problem.solve(verbose=0))
