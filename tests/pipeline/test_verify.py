@@ -162,7 +162,7 @@ def test_without_a_history_there_is_nothing_to_verify(workspace):
     workspace.run("rm", "-rf", ".git")
     done = workspace.bench("verify", check=False)
     assert done.returncode == 1 and "clone the repository" in done.stderr
-    assert "25 tables agree" in workspace.bench("check").stdout, "and what needs none works"
+    assert "tables agree" in workspace.bench("check").stdout, "and what needs none works"
 
 
 def test_cells_are_cited_with_how_to_get_rebuild_and_verify_them(built):
