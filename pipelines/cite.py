@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmarks.evidence import agreement, citing
 from benchmarks.evidence.cards import CARDS, Card
-from pipelines import manifest, revisions
+from pipelines import manifest, release, revisions
 
 
 def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> str:
@@ -24,13 +24,15 @@ def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> st
     name = citing.require_table(name, tables)
     card, table = CARDS[name], agreement.read(tables[name])
     picked = citing.select(table, card, rows)
-    version = named["version"]
     revision = revisions.last_change_of(named["tables"][name]["path"]) or "unknown"
+    version, since = named["version"], _released(name, named)
+    if since is not None:
+        version += f"+{revision[:12]}"  # not the table of that release
     entry = citing.bibtex(manifest.citation(), version, revision, name)
     if form == "bibtex":
         return entry
     if form in ("latex", "markdown"):
-        shown = columns or [column for column in picked.columns if column in (*card.keys, *citing.CITED)]
+        shown = columns or citing.usual_columns(picked, card)
         if form == "markdown":
             return citing.markdown_table(picked, shown)
         return citing.latex_table(picked, shown, f"{card.title} (version {version}).", name)
@@ -42,10 +44,25 @@ def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> st
     )
     lines += [f"cell      {cell.row}, {cell.column}: {cell}" for cell in cells]
     target = f" {found}" if (found := _target(picked, name, card)) else ""
-    lines += [f"get       git show {revision}:{path}", f"rebuild   bench repro{target}"]
+    lines += [f"note      {since}"] if since else []
+    lines.append(f"get       git show {revision}:{path}, or dvc get REPOSITORY {path} --rev {revision[:12]}")
+    lines.append(f"rebuild   bench repro{target}" + (", then bench report for the table" if target else ""))
     if not name.startswith("timings/"):
         lines.append(f"verify    bench verify{target} --against {revision[:12]}")
     return "\n".join(lines)
+
+
+def _released(name: str, named: dict) -> str | None:
+    """How a table differs from the one of the last release that this history has; None if it is that one."""
+    base = revisions.last_change_of(str(release.CHANGES))
+    if base is None:
+        return None
+    entry = manifest.load(revisions.read(base, str(manifest.MANIFEST)))["tables"].get(name)
+    if entry is None:
+        return f"not in release {named['version']}: cite it with its commit"
+    if entry["sha256"] != named["tables"][name]["sha256"]:
+        return f"changed since release {named['version']}: cite it with its commit"
+    return None
 
 
 def _target(picked: pd.DataFrame, name: str, card: Card) -> str:

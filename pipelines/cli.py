@@ -1,6 +1,7 @@
 """``bench``: rebuild, check, read. DVC does the work; this chooses targets, shows progress and reads results."""
 
 import argparse
+import difflib
 import os
 import shutil
 import subprocess
@@ -467,10 +468,17 @@ def _checks_table() -> pd.DataFrame:
 def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     by_lower = {known.lower(): known for known in claims}
     if name.lower() not in by_lower:
-        raise register.ClaimsError(
-            f"{name!r} is neither a study nor a claim nor a configuration: claims are {', '.join(claims)}; studies are "
-            f"{', '.join(sorted(verify.studies() | {'timings'}))}; configurations are in params.yaml"
+        known = [*claims, *verify.studies(), *(s.configuration for s in rebuild.training_stages(parameters.load()))]
+        close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
+        hint = (
+            f"; did you mean {', '.join(close)}?"
+            if close
+            else (
+                f": claims are {', '.join(claims)}; studies are {', '.join(sorted(verify.studies() | {'timings'}))}; "
+                "configurations are in params.yaml"
+            )
         )
+        raise register.ClaimsError(f"{name!r} is neither a study nor a claim nor a configuration{hint}")
     return by_lower[name.lower()]
 
 

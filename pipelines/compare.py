@@ -85,7 +85,7 @@ def _side(name: str) -> Side:
             name, known[configuration], configuration, checked, int(seed) if seed.isdigit() else None
         )
         if sign and not side.metrics:
-            raise CompareError(f"no run {name}: `configuration:seed`, as {configuration}:1")
+            raise CompareError(f"no run {name}: {configuration} has no seed {seed} in results/tables")
         return side
     try:
         commit = revisions.resolve(name)

@@ -30,6 +30,8 @@ def publish(study: str | None, configurations: frozenset[str] | None) -> list[st
             continue
         sent += len(tracking.publish(runs, _commit(folder)))
     lines = [f"{sent} runs sent, {known} had been"]
+    if sent and tracking.is_offline():
+        lines.append("offline, into wandb/: `wandb sync` takes them to the server")
     if absent:
         lines.append(f"{absent} configurations have no runs here: `dvc pull` brings them")
     if study is None and configurations is None:

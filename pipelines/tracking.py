@@ -75,9 +75,14 @@ def results_id(tables: dict[str, Path], figures: dict[str, Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def is_offline() -> bool:
+    """Whether the user's environment keeps W&B offline."""
+    return os.environ.get("WANDB_MODE") in ("offline", "dryrun")
+
+
 def is_written(name: str) -> bool:
     """Whether this checkout has written the W&B run of this id where runs go now: offline, or to the server."""
-    kind = "offline-run" if os.environ.get("WANDB_MODE") in ("offline", "dryrun") else "run"
+    kind = "offline-run" if is_offline() else "run"
     return any(Path(os.environ.get("WANDB_DIR", ".")).glob(f"wandb/{kind}-*-{name}"))
 
 
@@ -174,7 +179,7 @@ def _start(**arguments):
         x_save_requirements=False,
     )
     arguments["settings"] = settings
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun"):
+    if is_offline():
         return wandb.init(**arguments)
     if _recently_unreachable():
         return wandb.init(mode="offline", **arguments)

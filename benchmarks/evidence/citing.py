@@ -34,11 +34,13 @@ class Cell:
     low: str
     high: str
     n: str
+    verdict: str = ""
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         interval = f", 95 % interval [{self.low}, {self.high}]" if self.low and self.high else ""
-        return f"{self.value}{unit}{interval}{f', n = {self.n}' if self.n else ''}"
+        n, verdict = f", n = {self.n}" if self.n else "", f", {self.verdict}" if self.verdict else ""
+        return f"{self.value}{unit}{interval}{n}{verdict}"
 
 
 def require_table(name: str, known: Iterable[str]) -> str:
@@ -85,7 +87,16 @@ def cell(row: pd.Series, card: Card, column: str | None) -> Cell:
         unit = card.quantity(row[card.by]).unit
     n = row[card.n] if card.n and described.interval else ""
     name = label(tuple(row[key] for key in card.keys), card.keys)
-    return Cell(name, column, row[column] or "(empty)", unit, low, high, n)
+    verdict = row["verdict"] if column == "measured" else ""
+    return Cell(name, column, row[column] or "(empty)", unit, low, high, n, verdict)
+
+
+def usual_columns(table: pd.DataFrame, card: Card) -> list[str]:
+    """What a row is cited with: its keys, its number with interval and unit, how many seeds, and a verdict."""
+    cited = next((name for name in CITED if name in table.columns), None)
+    interval = card.columns[cited].interval or () if cited else ()
+    wanted = (*card.keys, cited, *interval, "unit", card.n, "verdict")
+    return [name for name in dict.fromkeys(wanted) if name in table.columns]
 
 
 def bibtex(citation: Mapping, version: str, revision: str | None = None, table: str | None = None) -> str:
@@ -154,7 +165,8 @@ def macros(checks: pd.DataFrame, version: str) -> str:
         if name in seen:
             raise ValueError(f"checks {seen[name]} and {row.check} would both be {name}")
         seen[name] = row.check
-        lines.append(f"% {row.check}: {row.verdict}")
+        control = f", a {row.role} control" if row.role != "main" else ""
+        lines.append(f"% {row.check}: {row.verdict}{control}")
         value = _number(row.measured) if row.measured else "\\text{not run}"
         lines.append(f"\\newcommand{{{name}}}{{\\ensuremath{{{value}}}}}")
         if row.ci95_low and row.ci95_high:

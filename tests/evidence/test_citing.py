@@ -21,7 +21,10 @@ def test_rows_are_selected_by_their_columns_and_cells_have_their_intervals():
     row = rows[rows["ci95_low"] != ""].iloc[0]
     cell = citing.cell(row, CARDS["claims"], None)
     assert (cell.column, cell.value, cell.low, cell.high) == ("measured", row.measured, row.ci95_low, row.ci95_high)
-    assert str(cell) == f"{row.measured} {row.unit}, 95 % interval [{row.ci95_low}, {row.ci95_high}], n = {row.n}"
+    assert (
+        str(cell)
+        == f"{row.measured} {row.unit}, 95 % interval [{row.ci95_low}, {row.ci95_high}], n = {row.n}, {row.verdict}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_study_or_a_claim_can_be_rebuilt_alone(clone):
     changed = clone.git("status", "--porcelain").stdout.splitlines()
     assert all(line.endswith("dvc.lock") for line in changed), "the tables are as they were"
     failed = clone.bench("repro", "C55", check=False)
-    assert failed.returncode == 1 and "claims are C1, C2" in failed.stderr
+    assert failed.returncode == 1 and "did you mean C5" in failed.stderr
 
 
 def test_explain_status_and_report(workspace):
