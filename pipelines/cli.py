@@ -337,8 +337,7 @@ def push(parsed: argparse.Namespace) -> int:
 
 
 def _verify(parsed: argparse.Namespace) -> int:
-    study = parsed.target if parsed.target in verify.studies() else None
-    named = _configurations(parsed.target) if parsed.target and not study else None
+    study, named = _scope(parsed.target)
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
     if dirty := revisions.changed():
@@ -347,6 +346,13 @@ def _verify(parsed: argparse.Namespace) -> int:
     verify.record(outcome, verify.VERDICT)
     print(verify.told(outcome))
     return 0 if outcome.agrees else 1
+
+
+def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
+    """A study, or the configurations of a claim or of that name; neither for everything."""
+    if target is None or target in verify.studies():
+        return target, None
+    return None, _configurations(target)
 
 
 def _configurations(target: str) -> frozenset[str]:
@@ -368,8 +374,7 @@ def _compare(parsed: argparse.Namespace) -> int:
 
 
 def _publish(parsed: argparse.Namespace) -> int:
-    study = parsed.target if parsed.target in verify.studies() else None
-    named = _configurations(parsed.target) if parsed.target and not study else None
+    study, named = _scope(parsed.target)
     print("\n".join(publish.publish(study, named)))
     return 0
 

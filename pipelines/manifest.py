@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.evidence.agreement import read as read_table
 from benchmarks.evidence.cards import CARDS, Card
-from pipelines import provenance, tracking
+from pipelines import finished, provenance, tracking
 from pipelines.files import read_json
 from pipelines.parameters import Parameters
 
@@ -63,28 +63,26 @@ def build(checked: Parameters, tables: Path, meta: Path, code: Path) -> dict:
 
 def feeding(table: str, checked: Parameters) -> dict[tuple[str, str, str], str]:
     """The stages whose numbers a table holds: (study, configuration, stack), and where in runs-meta their word is."""
-    study = next((name for name in ("progressive_sharpening", *_STUDIES) if table.startswith(name)), None)
-    alone = {
-        "stability_thresholds": ("progressive_sharpening", "thresholds"),
-        "catapult": ("progressive_sharpening", "catapult"),
-        "timings/optimizer_costs": ("timings", "optimizer_steps"),
-    }
-    if table == "claims":
-        parts = [feeding(name, checked) for name in CARDS if name != "claims" and not name.startswith("timings/")]
+    stage = CARDS[table].stage
+    if stage == "judge":
+        parts = [feeding(name, checked) for name in CARDS if name != table and not name.startswith("timings/")]
         return {key: where for part in parts for key, where in part.items()}
-    if table in alone or table.startswith(("deep_linear/", "timings/")) or CARDS[table].stage.startswith("pipelines/"):
-        where = alone.get(table) or tuple(table.split("/"))
-        return {(*where, ""): "/".join(where)}
-    if study == "progressive_sharpening":
-        runs = checked.progressive_sharpening.runs()
-        return {(study, name, stack): f"{study}/{name}/{stack}" for name, stack, _ in runs}
-    if study == "optimizer_comparison":
-        return {(study, f"{w}-{o}", ""): f"{study}/{w}-{o}" for w, o in checked.optimizer_comparison.contests()}
-    rungs = checked.low_rank_progression.rungs
-    return {("low_rank_progression", rung, ""): f"low_rank_progression/{rung}" for rung in rungs}
+    if stage in _TABULATED:
+        found = {}
+        for study, configuration, folder in finished.places(checked, Path()):
+            if study == _TABULATED[stage]:
+                stack = folder.name if study in checked.studies else ""
+                found[study, configuration, stack] = folder.as_posix()
+        return found
+    path, _, name = stage.partition(":")
+    study, name = Path(path).parent.name, name.rpartition("@")[2]
+    if name == "costs":  # its seconds are those of the steps
+        name = "optimizer_steps"
+    return {(study, name, ""): f"{study}/{name}"}
 
 
-_STUDIES = ("deep_linear", "low_rank_progression", "optimizer_comparison")
+# The root stages that make a study's tables of its runs.
+_TABULATED = {"tabulate": "progressive_sharpening", "answer": "low_rank_progression", "compare": "optimizer_comparison"}
 
 
 def run_ids(trained: Iterable[tuple[str, str, str]], checked: Parameters, code: Path) -> list[str]:

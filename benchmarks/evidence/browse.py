@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from benchmarks.evidence.agreement import label
 from benchmarks.evidence.cards import CARDS, Card
 from benchmarks.evidence.report import anchor, template
 
@@ -38,6 +37,4 @@ def render(tables: Mapping[str, pd.DataFrame], configurations: Sequence, version
 def _rows(name: str, table: pd.DataFrame, card: Card) -> list[dict]:
     keys = table[list(card.keys)].itertuples(index=False)
     cells = table.itertuples(index=False)
-    return [
-        {"anchor": anchor(name, k), "label": label(tuple(k), card.keys), "cells": list(c)} for k, c in zip(keys, cells)
-    ]
+    return [{"anchor": anchor(name, k), "cells": list(c)} for k, c in zip(keys, cells)]

@@ -9,7 +9,7 @@ from benchmarks.evidence import agreement, browse, claims
 from benchmarks.evidence.cards import CARDS
 from benchmarks.evidence.citing import bibtex
 from benchmarks.evidence.report import CAPTIONS, render
-from pipelines import configurations, manifest, parameters
+from pipelines import configurations, finished, manifest, parameters
 from pipelines.files import read_json, write_text
 from pipelines.stages import stage
 
@@ -32,12 +32,7 @@ def main() -> None:
     names += [f"timings/{name}" for name in timed]
     tables = {name: pd.read_csv(arguments.results / "tables" / f"{name}.csv") for name in names}
     svgs = {name: (arguments.results / "figures" / f"{name}.svg").read_text(encoding="utf-8") for name in CAPTIONS}
-    told = [
-        *(f"{name}/{run}/{stack}" for name, study in checked.studies.items() for run, stack, _ in study.runs()),
-        *(f"low_rank_progression/{rung}" for rung in checked.low_rank_progression.rungs),
-        *(f"optimizer_comparison/{w}-{o}" for w, o in checked.optimizer_comparison.contests()),
-    ]
-    metas = [read_json(arguments.meta / f"{name}.json") for name in told]
+    metas = [read_json(place.with_name(f"{place.name}.json")) for *_, place in finished.places(checked, arguments.meta)]
     provenance = {
         "profile": checked.profile,
         "source": checked.data.source,

@@ -13,7 +13,7 @@ from benchmarks.evidence.cards.progressive_sharpening import CARDS as PROGRESSIV
 from benchmarks.evidence.cards.timings import CARDS as TIMINGS
 from benchmarks.evidence.cards.verdicts import CARDS as VERDICTS
 
-__all__ = ["CARDS", "Agreement", "Card", "Column", "card_of"]
+__all__ = ["CARDS", "Agreement", "Card", "Column"]
 
 CARDS: dict[str, Card] = {
     **VERDICTS,
@@ -24,12 +24,3 @@ CARDS: dict[str, Card] = {
     **OPTIMIZER_COMPARISON,
     **TIMINGS,
 }
-
-
-def card_of(table: str) -> Card:
-    """The card of a table.
-
-    Raises:
-        KeyError: if it has none.
-    """
-    return CARDS[table]
