@@ -132,6 +132,7 @@ def test_the_entries_of_a_package_are_its_files_that_build():
         "cnn",
         "deep_linear",
         "mlp",
+        "ntk_mlp",
         "residual_mlp",
         "self_stabilization",
         "transformer",

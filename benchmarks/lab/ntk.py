@@ -1,0 +1,76 @@
+"""The empirical neural tangent kernel, exact, in bounded memory (Jacot, Gabriel and Hongler 2018, arXiv:1806.07572)."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+MEMORY = 2**31
+"""Bytes that a kernel may take where nothing else is said: 2 GiB."""
+
+
+def tangent_kernel(
+    module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor | None = None, *, memory: int = MEMORY
+) -> Tensor:
+    """K = J(x) J(x')', NC x MC: rows by example, then output, at the module's own parameters.
+
+    The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so that it never exists as a
+    whole. Two blocks and their copies are held beside the kernel; with more blocks than one, gradients of the second
+    factor are computed again for every block of the first.
+
+    Args:
+        others_MxD: the second factor's inputs; the first's if not given.
+        memory: bytes for the kernel, two blocks and as much again for the copies that differentiation makes.
+
+    Raises:
+        ValueError: if the kernel does not fit, naming what it needs, or for a network that couples examples. Nothing
+            has been computed then.
+    """
+    _require_separate(module)
+    others_MxD = inputs_NxD if others_MxD is None else others_MxD
+    block = _block(module, inputs_NxD, len(others_MxD), memory)
+    tensors = {name: p.detach() for name, p in module.named_parameters()}
+    symmetric = inputs_NxD is others_MxD
+    kernel = None
+    for name in tensors:
+        for i in range(0, len(inputs_NxD), block):
+            left = _rows(module, tensors, name, inputs_NxD[i : i + block])
+            for j in range(i if symmetric else 0, len(others_MxD), block):
+                right = left if symmetric and i == j else _rows(module, tensors, name, others_MxD[j : j + block])
+                if kernel is None:
+                    outputs = left.shape[1]
+                    kernel = left.new_zeros(len(inputs_NxD) * outputs, len(others_MxD) * outputs)
+                part = left.flatten(0, 1) @ right.flatten(0, 1).T
+                kernel[i * outputs :, j * outputs :][: part.shape[0], : part.shape[1]] += part
+    return kernel.triu() + kernel.triu(1).T if symmetric else kernel
+
+
+def _rows(module: nn.Module, tensors: dict[str, Tensor], name: str, inputs_BxD: Tensor) -> Tensor:
+    """The Jacobian of a block of examples in one parameter tensor, B x C x its size."""
+
+    def outputs_C(tensor: Tensor, input_D: Tensor) -> Tensor:
+        return functional_call(module, {**tensors, name: tensor}, (input_D[None],))[0]
+
+    return vmap(jacrev(outputs_C), in_dims=(None, 0))(tensors[name], inputs_BxD).flatten(2)
+
+
+def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> int:
+    """How many examples a block may have."""
+    with torch.no_grad():
+        outputs = module(inputs_NxD[:1]).shape[1]
+    size = inputs_NxD.element_size()
+    kernel = len(inputs_NxD) * others * outputs**2 * size
+    example = outputs * max(p.numel() for p in module.parameters()) * size
+    block = (memory - kernel) // (4 * example)
+    if block < 1:
+        raise ValueError(
+            f"the tangent kernel needs {(kernel + 4 * example) / 2**20:,.0f} MiB at least ({kernel / 2**20:,.0f} for "
+            f"{len(inputs_NxD)} x {others} examples of {outputs} outputs), and {memory / 2**20:,.0f} are allowed: "
+            "fewer examples, a narrower network or more memory"
+        )
+    return min(block, max(len(inputs_NxD), others))
+
+
+def _require_separate(module: nn.Module) -> None:
+    for name, child in module.named_modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
+            raise ValueError(f"{type(child).__name__} {name!r} couples the examples of a batch: no kernel of pairs")
