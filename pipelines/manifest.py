@@ -100,9 +100,8 @@ def run_ids(trained: Iterable[tuple[str, str, str]], checked: Parameters, code: 
 def seeds_of(study: str, configuration: str, stack: str, checked: Parameters) -> Iterable[int]:
     """The seeds of a training stage's runs; none of a stage that keeps none."""
     if study in checked.studies:
-        return next(
-            (s for name, part, s in checked.studies[study].runs() if (name, part) == (configuration, stack)), ()
-        )
+        runs = {(name, part): seeds for name, part, seeds in checked.studies[study].runs()}
+        return runs.get((configuration, stack), ())
     ladder, comparison = checked.low_rank_progression, checked.optimizer_comparison
     if study == "low_rank_progression" and configuration in ladder.rungs:
         return range(1, ladder.settings(configuration)["seeds"] + 1)

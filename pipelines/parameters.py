@@ -199,6 +199,7 @@ class Waypoints(_Strict):
 
 
 class Completion(_Strict):
+    seeds: Count
     size: Count
     rank: Count
     observed: Count
@@ -583,8 +584,15 @@ class OptimizerComparison(_Strict):
         }
 
 
+Stacks = Annotated[list[int | str], Field(min_length=1)]
+
+
 class ProgressiveSharpening(_Strict):
-    stacks: Annotated[list[int | str], Field(min_length=1)]
+    """Trained configurations, a stage for each of ``configuration_stacks``; comparisons and controls, whose seeds are
+    those of ``stacks``, or of a stack of their own under ``seeds``, are a stage each."""
+
+    configuration_stacks: Stacks
+    stacks: Stacks
     defaults: dict[str, Any]
     configurations: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     comparisons: dict[Name, dict[str, Any]]
@@ -592,7 +600,7 @@ class ProgressiveSharpening(_Strict):
     thresholds: dict[Name, Optimizer]
     catapult: Catapult
 
-    @field_validator("stacks")
+    @field_validator("configuration_stacks", "stacks")
     @classmethod
     def _seeds(cls, stacks):
         seeds = [seed for stack in stacks for seed in parse_stack(stack)]
@@ -612,7 +620,11 @@ class ProgressiveSharpening(_Strict):
     @property
     def named(self) -> dict[str, dict]:
         """The overrides of everything that is trained."""
-        return {**self.configurations, **self.comparisons, **self.controls}
+        together = {
+            name: {option: value for option, value in entry.items() if option != "seeds"}
+            for name, entry in {**self.comparisons, **self.controls}.items()
+        }
+        return {**self.configurations, **together}
 
     @property
     def seeds(self) -> list[int]:
@@ -625,10 +637,18 @@ class ProgressiveSharpening(_Strict):
     def runs(self) -> Iterator[tuple[str, str, list[int]]]:
         """Every training stage that the parameters ask for: configuration, stack name, seeds."""
         for name in self.configurations:
-            for stack in self.stacks:
+            for stack in self.configuration_stacks:
                 yield name, str(stack), parse_stack(stack)
-        for name in {**self.comparisons, **self.controls}:
-            yield name, "all", self.seeds
+        for name, entry in {**self.comparisons, **self.controls}.items():
+            yield name, "all", parse_stack(entry["seeds"]) if "seeds" in entry else self.seeds
+
+    def seeds_of(self, name: str, stack: str) -> list[int]:
+        """The seeds of one training stage.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        return {(configuration, part): seeds for configuration, part, seeds in self.runs()}[name, stack]
 
 
 class Timings(_Strict):
@@ -711,9 +731,15 @@ def load(path: Path | str = "params.yaml") -> Parameters:
     if parameters is not None:
         study = parameters.progressive_sharpening
         for group in ("configurations", "comparisons", "controls"):
-            for name, overrides in getattr(study, group).items():
+            for name, given in getattr(study, group).items():
                 places = (("progressive_sharpening", group, name), ("progressive_sharpening", "defaults"))
+                overrides = study.named[name]
                 _validated(Settings, resolve(study.defaults, overrides), places[0], faults, overrides, places[1])
+                if given != overrides:
+                    try:
+                        parse_stack(given["seeds"])
+                    except ValueError as error:
+                        faults.append(f"{'.'.join(places[0])}.seeds: {error}")
         ladder = parameters.low_rank_progression
         for name, overrides in ladder.rungs.items():
             places = ("low_rank_progression", "rungs", name), ("low_rank_progression", "defaults")

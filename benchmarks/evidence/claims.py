@@ -273,7 +273,8 @@ def claim_verdict(checks: pd.DataFrame) -> tuple[str, str]:
             return missing, f"{hit['check'].iloc[0]}: {hit['reason'].iloc[0]}"
     broken = checks[(checks["role"] != "main") & (checks["behaves"] != "yes")]
     if len(broken):
-        return "inconclusive", f"control {broken['check'].iloc[0]} did not behave: it was {broken['verdict'].iloc[0]}"
+        name, outcome, why = broken[["check", "verdict", "reason"]].iloc[0]
+        return "inconclusive", f"control {name} did not behave: it was {outcome} ({why})"
     falsified = main[main["verdict"] == "falsified"]
     if len(falsified):
         return "falsified", f"{len(falsified)} of {len(main)} checks falsified: {', '.join(falsified['check'])}"
@@ -354,7 +355,7 @@ def _reason(outcome: str, exact: bool, values: np.ndarray, low: float, high: flo
     if outcome == "falsified":
         return "95 % interval wholly outside the band"
     inner, needed = t_interval(values, 0.90), seeds_needed(values, low, high)
-    cure = f"{needed} seeds with this spread would decide" if needed else "more seeds would not decide soon"
+    cure = f"{needed} seeds with this spread would decide" if needed else "its mean is on the band's edge, where no number of seeds decides"
     return f"interval too wide: the 90 % one, [{inner.low:.4g}, {inner.high:.4g}], crosses the band; {cure}"
 
 

@@ -1,5 +1,6 @@
 """Intervals over seeds and the one rule that turns them into verdicts."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +45,15 @@ def verdict(inner: Interval, outer: Interval, low: float, high: float) -> str:
     return "inconclusive"
 
 
-def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 100) -> int | None:
+def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 10**6) -> int | None:
     """The fewest seeds at which the same mean and spread would no longer be inconclusive; None if not by ``most``."""
     values = np.asarray(values, dtype=float)
     mean, sd = values.mean(), values.std(ddof=1)
-    for n in range(len(values) + 1, most + 1):
+
+    def decided(n: int) -> bool:
         halves = (student.ppf(0.5 + confidence / 2, n - 1) * sd / np.sqrt(n) for confidence in (0.90, 0.95))
         inner, outer = (Interval(mean - half, mean + half) for half in halves)
-        if verdict(inner, outer, low, high) != "inconclusive":
-            return n
-    return None
+        return verdict(inner, outer, low, high) != "inconclusive"
+
+    # Intervals only shrink as seeds are added, so whatever is decided stays decided.
+    return bisect_left(range(most + 1), True, lo=len(values) + 1, key=decided) if decided(most) else None

@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
     parser.add_argument("configuration")
-    parser.add_argument("--stack", required=True, help="a seed, a range a-b of seeds, or all")
+    parser.add_argument("--stack", required=True, help="as DVC names the stage: a seed, a range a-b, or all")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--code", type=Path, required=True, help="the configuration's fingerprint")
     parser.add_argument("--out", type=Path, required=True)
@@ -32,7 +32,7 @@ def main() -> None:
     started = time.time()
     checked = parameters.load()
     study = checked.studies[arguments.study]
-    seeds = study.seeds if arguments.stack == "all" else parameters.parse_stack(arguments.stack)
+    seeds = study.seeds_of(arguments.configuration, arguments.stack)
     identity = provenance.identity(study.settings(arguments.configuration), checked, arguments.code)
     place = (arguments.study, arguments.configuration, arguments.stack)
     checkpoint = state.checkpoint(*place)

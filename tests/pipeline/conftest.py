@@ -37,6 +37,7 @@ data:
     y_test: 6362daa811d4b34251e630e7c53e9c69cd35accb45749d94648c9c803ef09aff
 compute: {device: cpu, dtype: float32, threads: 1, chunk_size: 1000}
 progressive_sharpening:
+  configuration_stacks: [1-2]
   stacks: [1-2]
   defaults:
     architecture: {name: mlp, hidden: [8], activation: tanh}
@@ -83,7 +84,7 @@ deep_linear:
       one-layer: {activation: none, scale: 1e-3, optimizer: {name: sgd, lr: 0.05}, steps: 100}
     rising: []
     muon: {lr: 0.05, scale: 1e-3, steps: 20}
-  completion: {size: 8, rank: 1, observed: 30, init: 1e-2, lr: [1.0, 0.5, 0.2], steps: 20}
+  completion: {seeds: 2, size: 8, rank: 1, observed: 30, init: 1e-2, lr: [1.0, 0.5, 0.2], steps: 20}
   kernels:
     {lr: 0.01, time: 0.2, product: 0.1, scale: 0.1, large_scale: 1.0, colour: 2.0, alignment_lr: 0.05,
      alignment_steps: 50}
