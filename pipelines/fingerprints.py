@@ -6,6 +6,7 @@ nothing is executed. The pipelines package is left out on purpose: it holds path
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,18 @@ from pathlib import Path
 from pipelines.parameters import Parameters
 
 PACKAGE = "benchmarks"
+# The registry entries that experiments name in their code, by study; others are in their settings.
+ARCHITECTURES = {
+    "lazy_training": ("bias_free_mlp", "deep_linear", "mlp", "ntk_mlp"),
+    "deep_linear": ("bias_free_mlp", "deep_linear"),
+    "scale_invariance": ("bias_free_mlp",),
+}
+OPTIMIZERS = {
+    "convex_rates": ("sgd",),
+    "lazy_training": ("sgd",),
+    "deep_linear": ("muon", "sgd"),
+    "scale_invariance": ("sgd", "adam"),
+}
 
 
 def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
@@ -42,15 +55,17 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
         *(_entry("architectures", name) for name in ("two_layer", "deep_linear")),
         _entry("optimizers", "sgd"),
     ]
-    for name in parameters.convex_rates.experiments:
-        roots["convex_rates", name] = [f"{PACKAGE}.studies.convex_rates.{name}", _entry("optimizers", "sgd")]
-    for name, settings in parameters.deep_linear.experiments.items():
-        students = [student["optimizer"]["name"] for student in settings.get("systems", {}).values()]
-        roots["deep_linear", name] = [
-            f"{PACKAGE}.studies.deep_linear.{name}",
-            *(_entry("architectures", entry) for entry in ("deep_linear", "bias_free_mlp")),
-            *(_entry("optimizers", entry) for entry in sorted({"sgd", "muon", *students})),
-        ]
+    for study, settings in parameters.computed.items():
+        for name, given in settings.experiments.items():
+            known = {"architecture": ARCHITECTURES.get(study, ()), "optimizer": OPTIMIZERS.get(study, ())}
+            roots[study, name] = [
+                f"{PACKAGE}.studies.{study}.{name}",
+                *(
+                    _entry(f"{kind}s", entry)
+                    for kind, entries in known.items()
+                    for entry in sorted({*entries, *_named(kind, given)})
+                ),
+            ]
     roots["low_rank_progression", "output_scale"] = [
         f"{PACKAGE}.studies.low_rank_progression.output_scale",
         _entry("architectures", "bias_free_mlp"),
@@ -90,6 +105,17 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
     for name in ("eigensolvers", "training_step"):
         roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]
     return roots
+
+
+def _named(kind: str, settings: dict) -> Iterator[str]:
+    """The entries of a kind that an experiment's settings name, at any depth."""
+    for key, value in settings.items():
+        if key == kind:
+            yield value["name"]
+        elif key == f"{kind}s":
+            yield from (spec["name"] for spec in value.values())
+        elif isinstance(value, dict):
+            yield from _named(kind, value)
 
 
 def fingerprint(roots: list[str], source: Path) -> dict:

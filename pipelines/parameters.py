@@ -3,29 +3,22 @@
 YAML 1.2, as DVC reads it: ``1e-3`` is a number.
 """
 
-import functools
-import json
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
 
 from benchmarks.lab import registry
 from benchmarks.studies.settings import resolve
+from pipelines.experiments import ConvexRates, DeepLinear, LazyTraining, ScaleInvariance, Study
+from pipelines.schema import Architecture, Count, Name, Optimizer, Positive, Spec, Strict, check_options, check_sizes
 
-NAME = r"^[a-z0-9][a-z0-9_-]*$"
-Name = Annotated[str, Field(pattern=NAME)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-# Ranges of options that any optimizer may take, by name.
-_OPTIMIZER_RANGES = {"momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}
 
 # Kinds of data, which pydantic names in a fault's path.
 _KINDS = ("images", "planted", "imbalanced", "tokens")
@@ -38,76 +31,26 @@ class ParametersError(ValueError):
     """params.yaml is wrong; the message has one line per fault, each with its path."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Hashes(_Strict):
+class Hashes(Strict):
     x_train: Sha256
     y_train: Sha256
     x_test: Sha256
     y_test: Sha256
 
 
-class Data(_Strict):
+class Data(Strict):
     source: Literal["cifar10", "digits"]
     sha256: Hashes
 
 
-class Compute(_Strict):
+class Compute(Strict):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
     dtype: Literal["float32", "float64"]
     threads: Count
     chunk_size: Count
 
 
-class _Spec(BaseModel):
-    """A registry entry and its options."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-    name: str
-
-
-class Architecture(_Spec):
-    @model_validator(mode="after")
-    def _known(self):
-        _check_options("benchmarks.lab.architectures", self.name, self.model_extra)
-        _check_sizes(self.model_extra)
-        return self
-
-
-class Optimizer(_Spec):
-    lr: Positive
-
-    @model_validator(mode="after")
-    def _known(self):
-        _check_options("benchmarks.lab.optimizers", self.name, {"lr": self.lr, **self.model_extra})
-        for option, (low, high) in _OPTIMIZER_RANGES.items():
-            value = self.model_extra.get(option)
-            if value is not None and not (isinstance(value, int | float) and low <= value < high):
-                raise ValueError(f"{option} must be in [{low:g}, {high:g}), got {value!r}")
-        return self
-
-
-def _check_options(package: str, name: str, options: dict[str, Any]) -> None:
-    """`registry.check_options`, once for equal arguments: it reads files, and most rungs name the same entries."""
-    _check_once(package, name, json.dumps(options, sort_keys=True))
-
-
-@functools.cache
-def _check_once(package: str, name: str, options: str) -> None:
-    registry.check_options(package, name, json.loads(options))
-
-
-def _check_sizes(options: dict[str, Any]) -> None:
-    """Whole numbers among the options of an entry are sizes and counts."""
-    for option, value in options.items():
-        for size in value if isinstance(value, list) else [value]:
-            if isinstance(size, int) and not isinstance(size, bool) and size < 1:
-                raise ValueError(f"{option} must be at least 1, got {size!r}")
-
-
-class Settings(_Strict):
+class Settings(Strict):
     """One resolved configuration of a training study."""
 
     architecture: Architecture
@@ -127,8 +70,8 @@ class Settings(_Strict):
         for name, options in measure.items():
             if options is None:
                 continue
-            _check_options("benchmarks.lab.measurements", name, options)
-            _check_sizes(options)
+            check_options("benchmarks.lab.measurements", name, options)
+            check_sizes(options)
             for option, value in options.items():
                 if isinstance(value, float) and value <= 0:
                     raise ValueError(f"{option} of {name!r} must be positive, got {value!r}")
@@ -149,144 +92,13 @@ class Settings(_Strict):
         return self
 
 
-class Catapult(_Strict):
+class Catapult(Strict):
     width: Count
     steps: Count
     resolution: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Solutions(_Strict):
-    lr: Positive
-    time: Positive
-    u0: Positive
-    scale: Positive
-    growth_lr: Positive
-    escape_u0: Annotated[list[Positive], Field(min_length=2)]
-    escape_lr: Positive
-
-
-class Conservation(_Strict):
-    lrs: Annotated[list[Positive], Field(min_length=2)]
-    time: Positive
-    scale: Positive
-    parsimony_lr: Positive
-    parsimony_steps: Count
-
-
-class Student(_Strict):
-    activation: Name | None
-    scale: Positive
-    optimizer: Optimizer
-    steps: Count
-
-
-class Muon(_Strict):
-    lr: Positive
-    scale: Positive
-    steps: Count
-
-
-class Waypoints(_Strict):
-    systems: Annotated[dict[Name, Student], Field(min_length=1)]
-    rising: list[Name]
-    muon: Muon
-
-    @model_validator(mode="after")
-    def _named(self):
-        for name in self.rising:
-            registry.require(name, list(self.systems), "system")
-        return self
-
-
-class Completion(_Strict):
-    seeds: Count
-    size: Count
-    rank: Count
-    observed: Count
-    init: Positive
-    lr: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-    steps: Count
-
-    @model_validator(mode="after")
-    def _incomplete(self):
-        if not (self.rank <= self.size and self.observed < self.size**2):
-            raise ValueError(
-                f"a {self.size} x {self.size} matrix cannot have rank {self.rank} and {self.observed} entries observed"
-            )
-        return self
-
-
-class Kernels(_Strict):
-    lr: Positive
-    time: Positive
-    product: Positive
-    alignment_lr: Positive
-    alignment_steps: Count
-    scale: Positive
-    large_scale: Positive
-    colour: Positive
-
-
-class DeepLinear(_Strict):
-    """One field an experiment, a stage each."""
-
-    on_images: ClassVar[frozenset[str]] = frozenset()
-
-    seeds: Annotated[list[int], Field(min_length=1)]
-    solutions: Solutions
-    conservation: Conservation
-    waypoints: Waypoints
-    completion: Completion
-    kernels: Kernels
-
-    @property
-    def experiments(self) -> dict[str, dict]:
-        """The settings of each experiment, as plain data."""
-        return self.model_dump(exclude={"seeds"})
-
-
-class WorstCases(_Strict):
-    steps: Annotated[list[Count], Field(min_length=1)]
-    step_sizes: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
-    problems: Count
-    mu: Annotated[float, Field(gt=0, lt=1)]
-    nesterov_steps: Annotated[list[Count], Field(min_length=1)]
-    widths: Annotated[int, Field(ge=3)]
-
-
-class LogisticRegression(_Strict):
-    seeds: Count
-    images: Annotated[int, Field(ge=2)]
-    pool: Count
-    ridge: Annotated[float, Field(ge=0)]
-    separable: bool
-    steps: Count
-    marks: Annotated[list[Count], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _bounded(self):
-        if self.separable and not self.ridge:
-            raise ValueError("separable data need a ridge: without one logistic loss has no minimizer")
-        if max(self.marks) > self.steps:
-            raise ValueError(f"mark {max(self.marks)} lies beyond the {self.steps} steps")
-        return self
-
-
-class ConvexRates(_Strict):
-    """One field an experiment, a stage each."""
-
-    on_images: ClassVar[frozenset[str]] = frozenset({"logistic_regression"})
-
-    worst_cases: WorstCases
-    logistic_regression: LogisticRegression
-
-    @property
-    def experiments(self) -> dict[str, dict]:
-        """The settings of each experiment, as plain data."""
-        return self.model_dump()
-
-
-class ImagesData(_Strict):
+class ImagesData(Strict):
     """A rung's data from images."""
 
     name: Literal["images"]
@@ -302,7 +114,7 @@ class ImagesData(_Strict):
     merge: Annotated[float, Field(gt=0, lt=1)]
 
 
-class PlantedData(_Strict):
+class PlantedData(Strict):
     """Gaussian inputs, and labels that are functions of single directions of them."""
 
     name: Literal["planted"]
@@ -321,13 +133,13 @@ class PlantedData(_Strict):
         return self
 
 
-class RungOptimizer(_Spec):
+class RungOptimizer(Spec):
     """An optimizer whose learning rate may be left to pilots."""
 
     lr: Positive | None = None
 
 
-class Rung(_Strict):
+class Rung(Strict):
     """One resolved rung of the ladder."""
 
     seeds: Annotated[int, Field(ge=2)]
@@ -361,7 +173,7 @@ class Rung(_Strict):
         return self
 
 
-class OutputScale(_Strict):
+class OutputScale(Strict):
     """The largest stable learning rate against an output multiplier."""
 
     seeds: Annotated[int, Field(ge=2)]
@@ -381,7 +193,7 @@ class OutputScale(_Strict):
         return self
 
 
-class LowRankProgression(_Strict):
+class LowRankProgression(Strict):
     """The ladder from textbook to practice, a rung a stage; and one experiment beside it."""
 
     defaults: dict[str, Any]
@@ -398,7 +210,7 @@ class LowRankProgression(_Strict):
         return resolve(self.defaults, self.rungs[name])
 
 
-class SplitImages(_Strict):
+class SplitImages(Strict):
     """A workload on images: training and validation out of the training set."""
 
     name: Literal["images"]
@@ -407,7 +219,7 @@ class SplitImages(_Strict):
     pool: Count
 
 
-class Imbalanced(_Strict):
+class Imbalanced(Strict):
     """Features without meaning, classes with frequencies like 1/rank."""
 
     name: Literal["imbalanced"]
@@ -415,7 +227,7 @@ class Imbalanced(_Strict):
     balanced: bool
 
 
-class Tokens(_Strict):
+class Tokens(Strict):
     """Next tokens with frequencies like rank^-exponent."""
 
     name: Literal["tokens"]
@@ -426,7 +238,7 @@ class Tokens(_Strict):
     copied: Annotated[float, Field(ge=0, le=1)]
 
 
-class Workload(_Strict):
+class Workload(Strict):
     """What optimizers are compared on, resolved."""
 
     data: Annotated[SplitImages | Imbalanced | Tokens, Field(discriminator="name")]
@@ -451,10 +263,10 @@ class Workload(_Strict):
         return self
 
 
-class Contender(_Strict):
+class Contender(Strict):
     """An optimizer with what is tuned of it."""
 
-    optimizer: _Spec
+    optimizer: Spec
     space: Annotated[dict[str, dict[Literal["log", "one_minus"], list[Positive]]], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -472,7 +284,7 @@ class Contender(_Strict):
         return self
 
 
-class TuningProtocol(_Strict):
+class TuningProtocol(Strict):
     """The same for every optimizer."""
 
     trials: Count
@@ -490,19 +302,19 @@ class TuningProtocol(_Strict):
         return self
 
 
-class Target(_Strict):
+class Target(Strict):
     """Where a run has arrived: this share of the fall of an optimizer's objective."""
 
     optimizer: Name
     share: Annotated[float, Field(gt=0, le=1)]
 
 
-class DescentSystem(_Strict):
+class DescentSystem(Strict):
     optimizer: Optimizer
     steps: Count | None = None
 
 
-class ClassImbalance(_Strict):
+class ClassImbalance(Strict):
     classes: Annotated[int, Field(ge=2)]
     time: Positive
     early: Positive
@@ -516,7 +328,7 @@ class ClassImbalance(_Strict):
         return self
 
 
-class NormalisedQuadratic(_Strict):
+class NormalisedQuadratic(Strict):
     seeds: Annotated[int, Field(ge=2)]
     decades: Positive
     rates: Annotated[int, Field(ge=2)]
@@ -527,14 +339,14 @@ class NormalisedQuadratic(_Strict):
     steps: Count
 
 
-class Heterogeneity(_Strict):
+class Heterogeneity(Strict):
     seeds: Annotated[int, Field(ge=2)]
     workloads: Annotated[list[Name], Field(min_length=2)]
     examples: Count
     products: Annotated[int, Field(ge=2)]
 
 
-class OptimizerComparison(_Strict):
+class OptimizerComparison(Strict):
     """Every optimizer on every workload, a stage each; a few of them on ``extras``; and experiments beside them."""
 
     protocol: TuningProtocol
@@ -587,7 +399,7 @@ class OptimizerComparison(_Strict):
 Stacks = Annotated[list[int | str], Field(min_length=1)]
 
 
-class ProgressiveSharpening(_Strict):
+class ProgressiveSharpening(Strict):
     """Trained configurations, a stage for each of ``configuration_stacks``; comparisons and controls, whose seeds are
     those of ``stacks``, or of a stack of their own under ``seeds``, are a stage each."""
 
@@ -651,7 +463,7 @@ class ProgressiveSharpening(_Strict):
         return {(configuration, part): seeds for configuration, part, seeds in self.runs()}[name, stack]
 
 
-class Timings(_Strict):
+class Timings(Strict):
     threads: Count
     configuration: Name
     seed: int
@@ -661,21 +473,23 @@ class Timings(_Strict):
     target: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Parameters(_Strict):
+class Parameters(Strict):
     profile: Name
     data: Data
     compute: Compute
     progressive_sharpening: ProgressiveSharpening
     convex_rates: ConvexRates
+    lazy_training: LazyTraining
     deep_linear: DeepLinear
+    scale_invariance: ScaleInvariance
     low_rank_progression: LowRankProgression
     optimizer_comparison: OptimizerComparison
     timings: Timings
 
     @property
-    def computed(self) -> dict[str, ConvexRates | DeepLinear]:
+    def computed(self) -> dict[str, Study]:
         """The studies that are experiments alone, each a stage and a table."""
-        return {"convex_rates": self.convex_rates, "deep_linear": self.deep_linear}
+        return {name: value for name, value in self if isinstance(value, Study)}
 
     @property
     def studies(self) -> dict[str, ProgressiveSharpening]:

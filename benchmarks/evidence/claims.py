@@ -23,8 +23,10 @@ COMPUTED = (
     "catapult.csv",
     "stability_thresholds.csv",
     "convex_rates/*.csv",
+    "lazy_training/*.csv",
     "deep_linear/*.csv",
     "low_rank_progression.long.csv",
+    "scale_invariance/*.csv",
     "low_rank_progression/*.csv",
     "optimizer_comparison.long.csv",
     "optimizer_comparison/*.csv",
@@ -355,7 +357,11 @@ def _reason(outcome: str, exact: bool, values: np.ndarray, low: float, high: flo
     if outcome == "falsified":
         return "95 % interval wholly outside the band"
     inner, needed = t_interval(values, 0.90), seeds_needed(values, low, high)
-    cure = f"{needed} seeds with this spread would decide" if needed else "its mean is on the band's edge, where no number of seeds decides"
+    cure = (
+        f"{needed} seeds with this spread would decide"
+        if needed
+        else "its mean is on the band's edge, where no number of seeds decides"
+    )
     return f"interval too wide: the 90 % one, [{inner.low:.4g}, {inner.high:.4g}], crosses the band; {cure}"
 
 

@@ -1,6 +1,7 @@
 """The report: one self-contained page that opens from disk, from tables, figures, the register and provenance."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from benchmarks.evidence import chapter
 from benchmarks.evidence.cards import CARDS
 from benchmarks.evidence.claims import Claim, claim_verdict
 from benchmarks.evidence.figures import TABLES, WITHOUT_CURVES, curves_of
@@ -37,6 +39,21 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         "cover a step beyond 1/L. Right: logistic regression on two classes of images, with its measured constants, "
         "stays far below its bounds (dashed). Means and ranges over seeds.",
         ("C1", "C3", "C4"),
+    ),
+    "lazy_training": (
+        "Top: the tangent kernel's movement in training, and the largest distance of outputs from those of the "
+        "linearized network, fall with the width, and stay with a mean-field readout; dashed: the exponents -1/2 and "
+        "-1; dotted: 5 %. Bottom left: kernel modes fall at the rate of their eigenvalue (dashed) in a wide network, "
+        "faster in a narrow one with a mean-field readout (one seed). Bottom right: a centred network times alpha "
+        "becomes its own linearization, with the exponents of theory (dashed). Means and ranges over seeds.",
+        ("N1", "N2", "N3", "N5"),
+    ),
+    "implicit_bias": (
+        "Top: the kernel aligns with the targets in standard training and not in a lazy run; its path by step. Bottom: "
+        "on separable data the weights of logistic regression grow as ln t over the widest margin (dashed: slope one), "
+        "and their direction nears that of the widest margin like 1 / ln t (dashed); under squared loss both stop. "
+        "Means and ranges over seeds.",
+        ("N6", "N6-early", "N8"),
     ),
     "stability_thresholds": (
         "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
@@ -133,6 +150,20 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         "twin; bars are 95 % intervals, dashed the registered bounds.",
         ("Q1", "Q11", "Q14", "Q15"),
     ),
+    "scale_invariance": (
+        "Left and middle: angle per step and fourth power of the norm of scale-invariant weights come to their closed "
+        "forms; dotted, where the norm would be if gradients had no memory. Right: an exponential learning rate "
+        "without weight decay gives the logits of the run with decay (solid; dotted, the registered bound), a constant "
+        "one does not (dashed). Means and ranges over seeds.",
+        ("U4", "U4-memory", "U3"),
+    ),
+    "intrinsic_learning_rate": (
+        "Final loss against the product of learning rate and weight decay: with normalisers the four learning rates at "
+        "one product (drawn side by side) agree, without they do not. Right: by which power of c the learning rate "
+        "follows a loss c L, a parameter v with w = c v, and a start c times as large, so that the run is the same. A "
+        "symbol is a seed.",
+        ("U7", "U7-accuracy", "U6"),
+    ),
     "optimizer_loss": (
         "Each optimizer at its tuned setting, mean and range over seeds not seen in tuning; dashed, the target: 95 % "
         "of the fall of AdamW. Top: validation loss, cosine decay (not for Schedule-Free); below: training loss in "
@@ -194,8 +225,13 @@ def render(
         provenance: profile, data source and hashes, commits, versions, processors, minutes of training.
         anchors: where the page of tables has a configuration, by its name.
         cite: version and bibtex.
+
+    Raises:
+        ValueError: if the chapter lacks a claim's section, or tells of a check that there is not.
     """
     checks = tables["claims"]
+    titles = chapter.order(claim.section for claim in claims.values())
+    claims = {name: claim for title in titles for name, claim in claims.items() if claim.section == title}
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
     long = tables[f"{study}.long"]
     figures = []
@@ -205,7 +241,7 @@ def render(
         figures.append({"name": name, "caption": caption, "claims": shows, "svg": svg, "sources": sources(name)})
     return template("report.html.j2").render(
         claims=claims,
-        sections=list(dict.fromkeys(claim.section for claim in claims.values())),
+        sections=_sections(claims, verdicts, checks),
         words={word for word, _ in verdicts.values()},
         verdicts=verdicts,
         checks={name: _records(checks[checks["claim"] == name]) for name in claims},
@@ -223,6 +259,22 @@ def render(
         anchors=anchors,
         cite=cite,
     )
+
+
+def _sections(claims: dict[str, Claim], verdicts: dict[str, tuple[str, str]], checks: pd.DataFrame) -> dict[str, dict]:
+    """Each section that has claims, by title: its three paragraphs, its claims, how many have which verdict."""
+    told = chapter.load()
+    found = {}
+    for title in dict.fromkeys(claim.section for claim in claims.values()):
+        names = [name for name, claim in claims.items() if claim.section == title]
+        found[title] = {
+            "known": told[title].known,
+            "measured": told[title].parts(checks),
+            "open": told[title].open,
+            "claims": names,
+            "tally": Counter(verdicts[name][0] for name in names),
+        }
+    return found
 
 
 def sources(figure: str) -> list[str]:

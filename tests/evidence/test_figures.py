@@ -11,6 +11,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from benchmarks.evidence import claims, figures, report
+from benchmarks.evidence.cards import CARDS
 from benchmarks.evidence.figures import flows, levels
 from benchmarks.evidence.runs import COLUMNS, METRICS
 from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
@@ -21,9 +22,11 @@ SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
 CONFIGURATIONS = {**SETTINGS.configurations, **SETTINGS.comparisons, **SETTINGS.controls}
 # Those of the ladder and of the optimizers have tables of their own: test_low_rank_figures, test_optimizer_figures.
 DRAWN = sorted(name for name in figures.FIGURES if figures.curves_of(name) == "progressive_sharpening")
-TRAINED = sorted(
-    set(DRAWN) - {"convex_rates", "stability_thresholds", "catapult", "deep_linear", "eigensolvers"}
-)  # from runs
+FROM_EXPERIMENTS = {
+    *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
+    *("scale_invariance", "intrinsic_learning_rate"),
+}
+TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
 
 
 def long(diverged=0):
@@ -88,6 +91,10 @@ def convex_rates():
     }
 
 
+def committed(study):
+    return {name: pd.read_csv(ROOT / f"results/tables/{name}.csv") for name in CARDS if name.startswith(f"{study}/")}
+
+
 @cache
 def tables():
     systems = ("linear", "relu", "recursion", "one-layer")
@@ -101,6 +108,9 @@ def tables():
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
         **convex_rates(),
+        **committed("overparameterization"),
+        **committed("lazy_training"),
+        **committed("scale_invariance"),
     }
     return known | {"claims": claims.judge(claims.load(ROOT / "claims.yaml"), known, "cifar10")}
 
@@ -304,9 +314,10 @@ def test_nothing_is_left_open():
     assert not matplotlib.pyplot.get_fignums()
 
 
-def test_without_deep_linear_networks_their_figure_is_a_sentence(tmp_path):
-    given = {name: table for name, table in tables().items() if not name.startswith("deep_linear")}
-    assert "No run of claims D1 to D11" in text(tmp_path, "deep_linear", given, drawn_curves())
+@pytest.mark.parametrize("name", sorted(FROM_EXPERIMENTS))
+def test_without_its_tables_a_figure_is_a_sentence(tmp_path, name):
+    given = {part: table for part, table in tables().items() if part not in figures.TABLES[name]}
+    assert re.search(r"No run of claims [A-Z]\d", text(tmp_path, name, given, drawn_curves()))
 
 
 def test_numbers_lead_to_their_rows_and_names_to_their_settings(page):

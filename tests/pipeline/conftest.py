@@ -75,6 +75,59 @@ convex_rates:
     {steps: [1, 2], step_sizes: [0.5, 1.0], problems: 2, mu: 0.1, nesterov_steps: [1, 2], widths: 5}
   logistic_regression:
     {seeds: 2, images: 50, pool: 4, ridge: 1e-3, separable: false, steps: 10, marks: [1, 10]}
+overparameterization:
+  random_labels:
+    {seeds: 2, images: 40, few: 20, pool: 1, architecture: {name: mlp, hidden: [20], activation: relu},
+     optimizer: {name: sgd, lr: 0.05, momentum: 0.9}, batch_size: 20, steps: 40, every: 10, linear_images: 20,
+     components: 3}
+  non_convexity:
+    seeds: 2
+    images: 20
+    pool: 2
+    max_products: 20
+    systems:
+      tanh-mse:
+        {architecture: {name: mlp, hidden: [4], activation: tanh}, loss: mse, optimizer: {name: sgd, lr: 0.1},
+         steps: 20}
+      linear-cross-entropy:
+        {architecture: {name: mlp, hidden: [], activation: identity}, loss: cross_entropy,
+         optimizer: {name: sgd, lr: 0.02}, steps: 5}
+  polyak_lojasiewicz:
+    {seeds: 2, images: 10, pool: 1, activation: tanh, widths: [16, 32], lr: 0.9, steps: 5, readings: [2], memory: 64}
+  initialization:
+    {seeds: 2, linear_images: 8, pool: 1, linear_steps: 20, ridge: 0.05, images: 20,
+     architecture: {name: mlp, hidden: [8], activation: relu}, optimizer: {name: sgd, lr: 0.1}, batch_size: 10,
+     target: 1.0, steps: 40, every: 10}
+  distance:
+    {seeds: 2, images: 10, pool: 1, optimizer: {name: sgd, lr: 0.3}, steps: 4, widths: [8, 16],
+     mean_field_widths: [8, 16], mean_field_lr: 0.1}
+  bad_minima:
+    {seeds: 2, images: 20, pool: 1, architecture: {name: mlp, hidden: [8], activation: relu},
+     optimizer: {name: sgd, lr: 0.2}, batch_size: 10, target: 1.0, steps: 40, every: 10, copies: 2, erased: 0.1,
+     pretraining: {optimizer: {name: sgd, lr: 0.05}, steps: 20}, linear_images: 8, far: 10.0}
+lazy_training:
+  widths:
+    seeds: 2
+    images: 8
+    tests: 8
+    pool: 1
+    rate: 0.8
+    steps: 20
+    memory: 64
+    systems:
+      tanh: {activation: tanh, readout: ntk, widths: [8, 16]}
+      mean-field: {activation: tanh, readout: mean-field, widths: [8, 16]}
+  output_scale:
+    {seeds: 2, images: 8, tests: 8, pool: 1, width: 8, scales: [16, 32, 64, 128, 256], rich_scales: [0.5, 1],
+     rate: 0.2, steps: 5}
+  critical_rate:
+    {seeds: 2, images: 8, pool: 1, widths: [16], mean_field_widths: [8], steps: 5, resolution: 0.2, memory: 64}
+  alignment:
+    {seeds: 2, images: 8, pool: 1, hidden: [8], activation: relu, rate: 1.0, steps: 20, marks: 4, scale: 256,
+     memory: 64}
+  minimum_norm:
+    {seeds: 2, examples: 5, inputs: 8, hidden: 8, steps: 10, rate: 0.5, images: 6, pool: 1, image_steps: 20}
+  max_margin: {seeds: 2, points: 4, inputs: 3, gap: 0.3, images: 8, pool: 1, log_time: 20, far: 200}
 deep_linear:
   seeds: [1, 2, 3]
   solutions: {lr: 0.01, time: 1.0, u0: 0.1, scale: 0.3, growth_lr: 0.02, escape_u0: [1e-2, 1e-1], escape_lr: 0.2}
@@ -88,6 +141,48 @@ deep_linear:
   kernels:
     {lr: 0.01, time: 0.2, product: 0.1, scale: 0.1, large_scale: 1.0, colour: 2.0, alignment_lr: 0.05,
      alignment_steps: 50}
+scale_invariance:
+  homogeneity:
+    {seeds: 2, inputs: 4, outputs: 2, hidden: [4, 4], examples: 8, eps: 0, ratios: [1e-5, 1e-4]}
+  norm_growth:
+    {seeds: 2, inputs: 4, outputs: 2, hidden: [4, 4], examples: 8, eps: 0, batch_size: 4, lr: 0.2, momentum: 0.9,
+     steps: 4}
+  exponential_rate:
+    {seeds: 2, images: 20, pool: 4, hidden: [4, 4], eps: 0, batch_size: 10, lr: 0.5, weight_decay: 0.2, momentum: 0.5,
+     steps: 8, every: 4}
+  equilibrium:
+    seeds: 2
+    images: 20
+    pool: 4
+    hidden: [4, 4]
+    eps: 0
+    batch_size: 5
+    steps: 40
+    kicks: 1
+    toy_size: 10
+    toy_examples: 20
+    systems:
+      plain: {lr: 0.5, weight_decay: 0.4, momentum: 0, decoupled: false}
+      coupled: {lr: 0.05, weight_decay: 0.4, momentum: 0.5, decoupled: false}
+      decoupled: {lr: 0.05, weight_decay: 4.0, momentum: 0.5, decoupled: true}
+  conservation:
+    {seeds: 2, inputs: 4, outputs: 2, width: 6, examples: 10, lrs: [0.02, 0.01], time: 0.1, weight_decay: 0.1}
+  rescaling:
+    seeds: 2
+    inputs: 4
+    outputs: 2
+    hidden: [4, 4]
+    examples: 8
+    steps: 3
+    factor: 10
+    binary_factor: 16
+    rounding: [muon]
+    optimizers:
+      sgd: {name: sgd, lr: 0.1}
+      muon: {name: muon, lr: 0.01}
+  intrinsic_rate:
+    {seeds: 2, images: 20, pool: 4, hidden: [4, 4], eps: 0, batch_size: 5, lr: 0.5, product: 0.2,
+     lr_factors: [0.5, 1], product_factors: [0.5, 1], steps: 40, every: 10, exact_steps: 5}
 low_rank_progression:
   defaults:
     seeds: 2

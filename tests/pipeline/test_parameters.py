@@ -24,10 +24,10 @@ STUDY = "progressive_sharpening"
 @pytest.mark.parametrize(
     ("old", "new", "path", "says"),
     [
-        ("steps: 800", "stpes: 800", f"{STUDY}.configurations.lr-mid.stpes", "did you mean 'steps'?"),
-        ("steps: 800", "step: 800", f"{STUDY}.configurations.lr-mid.steps", "missing"),
-        ("steps: 800", "steps: many", f"{STUDY}.configurations.lr-mid.steps", "got 'many'"),
-        ("steps: 800", "steps: 0", f"{STUDY}.configurations.lr-mid.steps", "greater than or equal to 1"),
+        ("0.03}, steps: 800", "0.03}, stpes: 800", f"{STUDY}.configurations.lr-mid.stpes", "did you mean 'steps'?"),
+        ("0.03}, steps: 800", "0.03}, step: 800", f"{STUDY}.configurations.lr-mid.steps", "missing"),
+        ("0.03}, steps: 800", "0.03}, steps: many", f"{STUDY}.configurations.lr-mid.steps", "got 'many'"),
+        ("0.03}, steps: 800", "0.03}, steps: 0", f"{STUDY}.configurations.lr-mid.steps", "greater than or equal to 1"),
         ("lr: 0.03}, steps: 800", "lr: -0.03}, steps: 800", "lr-mid.optimizer.lr", "greater than 0"),
         ("lr: 0.03}, steps: 800", "lr: .inf}, steps: 800", "lr-mid.optimizer.lr", "finite"),
         (
@@ -82,8 +82,9 @@ STUDY = "progressive_sharpening"
             f"{STUDY}.comparisons.rmsprop",
             "no diagonal preconditioner",
         ),
-        ("stacks: [1, 2, 3]", "stacks: [1, 2, 2-3]", f"{STUDY}.stacks", "seed 2 appears twice"),
-        ("stacks: [1, 2, 3]", "stacks: [3-1]", f"{STUDY}.stacks", "neither a seed nor a range"),
+        ("\n  stacks: [1, 2, 3]", "\n  stacks: [1, 2, 2-3]", f"{STUDY}.stacks", "seed 2 appears twice"),
+        ("stacks: [1, 2, 3, 4, 5]", "stacks: [3-1]", f"{STUDY}.configuration_stacks", "neither a seed nor a range"),
+        ("{seeds: 1-6, ", "{seeds: 6-1, ", f"{STUDY}.comparisons.small-lr-low.seeds", "neither a seed nor a range"),
         ("    lr-mid:", "    lr.mid:", f"{STUDY}.configurations.lr.mid", "pattern"),
         ("threads: 1 #", "threads: 1.5 #", "compute.threads", "valid integer"),
         ("dtype: float32", "dtype: float16", "compute.dtype", "'float16'"),
@@ -158,7 +159,7 @@ def test_a_fault_is_named_by_its_path(tmp_path, old, new, path, says):
 
 def test_every_fault_is_told_at_once(tmp_path):
     text = (ROOT / "params.yaml").read_text()
-    text = text.replace("steps: 800", "stpes: 800").replace("lr: 0.05}, steps: 400", "lr: 0, steps: 400}")
+    text = text.replace("0.03}, steps: 800", "0.03}, stpes: 800").replace("lr: 0.05}, steps: 400", "lr: 0, steps: 400}")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(parameters.ParametersError, match=r"(?s)lr-mid\.stpes.*lr-high"):
         parameters.load(tmp_path / "params.yaml")

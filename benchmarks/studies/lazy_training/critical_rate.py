@@ -1,0 +1,75 @@
+"""The largest learning rate at which a wide network trains as its linearization does (N4)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.lab.datasets import Images
+from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.problem import Problem
+from benchmarks.studies.lazy_training import COLUMNS
+from benchmarks.studies.lazy_training.descent import TwoClasses, descend, network, two_classes
+
+# In units of N / (largest eigenvalue of the first kernel): 2 is where the linearized network turns unstable.
+LOW, HIGH = 1 / 16, 16.0
+# The losses of a step and the next differ by more than rounding if by this share.
+RISE = 1e-4
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Bisection of the learning rate of gradient descent on half squared errors of two classes. A rate is too large if
+    the loss rises at any step of the run: where one mode of the linearized network grows, it soon outweighs what the
+    others lose, whether the network then diverges or is catapulted (Lewkowycz et al. 2020, arXiv:2003.02218).
+
+    Systems: ``ntk-W`` and ``mean-field-W`` for a width W, tanh networks with one hidden layer; ``linear``, regression
+    on the pixels. Quantities by seed: ``threshold_ratio``, the critical rate over 2 N / lambda_max(K_0), and
+    ``lambda_max``, of K_0 / N.
+
+    Args:
+        settings: ``images``, ``pool``, ``widths``, ``mean_field_widths``, ``steps``, ``resolution`` (relative, of the
+            rate), ``memory`` (MiB, of a kernel).
+
+    Raises:
+        ValueError: for a kernel that does not fit in memory, before anything is trained; or if the critical rate is not
+            between 1/32 and 8 times the predicted one.
+    """
+    data = two_classes(images, settings["images"], 1, settings["pool"])
+    systems = [(width, "ntk") for width in settings["widths"]]
+    systems += [(width, "mean-field") for width in settings["mean_field_widths"]]
+    seeds = list(seeds)
+    rows: list[tuple] = []
+    for width, readout in sorted(systems, reverse=True):  # the widest first: its kernel fits or nothing is done
+        architecture = {"name": "ntk_mlp", "hidden": [width], "activation": "tanh", "readout": readout}
+        for seed in seeds:
+            rows += [(f"{readout}-{width}", seed, *rest) for rest in _threshold(architecture, data, seed, settings)]
+    for seed in seeds:
+        rows += [("linear", seed, *rest) for rest in _threshold({"name": "deep_linear"}, data, seed, settings)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _threshold(architecture: dict, data: TwoClasses, seed: int, settings: dict) -> list[tuple[str, float]]:
+    module = network(architecture, data.inputs_NxD, seed)
+    kernel = tangent_kernel(module, data.inputs_NxD, memory=settings["memory"] * 2**20).double().numpy()
+    top = float(np.linalg.eigvalsh(kernel)[-1]) / len(kernel)
+    problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
+
+    def rises(rate: float) -> bool:
+        before = np.inf
+        start = network(architecture, data.inputs_NxD, seed)
+        for point in descend(problem, start, rate / top, settings["steps"]):
+            loss = float(point.losses_R)
+            if not loss <= before * (1 + RISE):
+                return True
+            before = loss
+        return False
+
+    if rises(LOW) or not rises(HIGH):
+        raise ValueError(
+            f"no critical learning rate between {LOW:g} and {HIGH:g} over the sharpness in {settings['steps']} steps"
+        )
+    low, high = LOW, HIGH
+    while high / low > 1 + settings["resolution"]:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if rises(middle) else (middle, high)
+    return [("threshold_ratio", (low * high) ** 0.5 / 2), ("lambda_max", top)]

@@ -1,0 +1,179 @@
+"""Which of many minimizers of least squares gradient descent finds: the nearest one, and only in linear models (N7)."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.lab.datasets import Images
+from benchmarks.lab.problem import Problem, flatten_parameters
+from benchmarks.studies.lazy_training import COLUMNS
+from benchmarks.studies.lazy_training.descent import descend, drawn, network
+from benchmarks.studies.lazy_training.output_scale import jacobian
+from benchmarks.theory.linearized import Descent
+
+SMALL = 1e-3
+NEWTON, DESCENTS, FLAT = 20, 300, 1e-6
+# Of the loss: a network with more left does not interpolate.
+FITTED = 1e-12
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Gradient descent on half squared errors with more parameters than examples, in float64, and the interpolating
+    parameters nearest to where it started; for a linear model that starts at zero these are X^+ y.
+
+    Systems: ``gaussian`` and ``images``, linear models from zero; ``closed-form``, the first of them by its spectrum;
+    ``away``, linear from random weights, against X^+ y; ``deep-linear`` and ``relu``, with a hidden layer and PyTorch's
+    initialization, in the space of their parameters; ``deep-linear-map``, the first one's end-to-end map against
+    X^+ y, and ``deep-linear-small-map``, the same from weights a thousandth as large. All but ``images`` learn Gaussian
+    inputs and outputs.
+
+    Quantities by seed: ``error``, |w - w*| / |w* - w_0|, with w* the nearest, or |w - X^+ y| / |X^+ y|;
+    ``distance_ratio``, |w - w_0| / |w* - w_0|, of the networks; ``loss_left``, the last loss over the first. For
+    networks w* is a local minimum of the distance, reached from w: the nearest can only be nearer. One that does not
+    interpolate has neither.
+
+    Args:
+        settings: ``examples``, ``inputs``, ``hidden``, ``steps``, ``rate`` (of networks, in units of N / largest
+            eigenvalue of XX'); ``images``, ``pool``, ``image_steps``.
+
+    Raises:
+        ValueError: for as many examples as inputs or more: nothing is left to choose.
+    """
+    seeds = list(seeds)
+    pixels = {seed: drawn(images, settings["images"], settings["pool"], seed) for seed in seeds}
+    for name, size in (("examples", settings["inputs"]), *(("images", found.shape[1]) for found, _ in pixels.values())):
+        if settings[name] >= size:
+            raise ValueError(
+                f"{settings[name]} {name} of {size} inputs leave no choice of minimizers: fewer are needed"
+            )
+    rows: list[tuple] = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(settings["examples"], settings["inputs"], dtype=torch.float64, generator=generator)
+        targets = torch.randn(settings["examples"], 1, dtype=torch.float64, generator=generator)
+        rows += [(system, seed, *rest) for system, *rest in _linear(inputs, targets, seed, settings["steps"])]
+        rows += [(system, seed, *rest) for system, *rest in _deep(inputs, targets, seed, settings)]
+        inputs, signs = (torch.from_numpy(array) for array in pixels[seed])
+        rows += [("images", seed, *rest) for rest in _from_zero(inputs, signs[:, None], settings["image_steps"])]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _linear(inputs: Tensor, targets: Tensor, seed: int, steps: int) -> list[tuple[str, str, float]]:
+    away = network({"name": "deep_linear"}, inputs, seed)
+    left = _train(away, inputs, targets, 1 / _top(inputs), steps)
+    nearest = _pseudo_inverse(inputs, targets)
+    spectral = Descent((inputs @ inputs.T).numpy(), -targets[:, 0].numpy(), 1 / _top(inputs))
+    closed = -inputs.T @ torch.from_numpy(spectral.gathered(steps))
+    return [
+        *(("gaussian", *rest) for rest in _from_zero(inputs, targets, steps)),
+        ("away", "error", _error(flatten_parameters(away), nearest)),
+        ("away", "loss_left", left),
+        ("closed-form", "error", _error(closed, nearest)),
+    ]
+
+
+def _from_zero(inputs: Tensor, targets: Tensor, steps: int) -> list[tuple[str, float]]:
+    module = network({"name": "deep_linear"}, inputs, seed=0)
+    for weights in module.parameters():
+        nn.init.zeros_(weights)
+    left = _train(module, inputs, targets, 1 / _top(inputs), steps)
+    return [("error", _error(flatten_parameters(module), _pseudo_inverse(inputs, targets))), ("loss_left", left)]
+
+
+def _top(inputs: Tensor) -> float:
+    """The largest eigenvalue of XX' / N, at which a linear model's loss curves."""
+    return float(torch.linalg.eigvalsh(inputs @ inputs.T)[-1]) / len(inputs)
+
+
+def _pseudo_inverse(inputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.linalg.pinv(inputs) @ targets[:, 0]
+
+
+def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> list[tuple[str, str, float]]:
+    rows: list[tuple[str, str, float]] = []
+    linear = {"name": "deep_linear", "hidden": [settings["hidden"]]}
+    relu = {"name": "bias_free_mlp", "hidden": [settings["hidden"]], "activation": "relu"}
+    for system, architecture, shrink in (
+        ("deep-linear", linear, 1.0),
+        ("relu", relu, 1.0),
+        ("deep-linear-small", linear, SMALL),
+    ):
+        module = network(architecture, inputs, seed)
+        with torch.no_grad():
+            for weights in module.parameters():
+                weights.mul_(shrink)
+        start = flatten_parameters(module)
+        left = _train(module, inputs, targets, settings["rate"] / _top(inputs), settings["steps"])
+        rows.append((system, "loss_left", left))
+        if architecture is linear:
+            first, second = (weights.detach().clone() for weights in module.parameters())
+            error = _error((second @ first)[0], _pseudo_inverse(inputs, targets))
+            rows.append((f"{system}-map", "error", error))
+        if shrink == 1.0 and left < FITTED:
+            found = flatten_parameters(module)
+            closest = nearest_interpolation(module, start, inputs, targets)
+            distance = float((closest - start).norm())
+            rows += [
+                (system, "error", float((found - closest).norm()) / distance),
+                (system, "distance_ratio", float((found - start).norm()) / distance),
+            ]
+    return rows
+
+
+def _train(module: nn.Module, inputs: Tensor, targets: Tensor, lr: float, steps: int) -> float:
+    """Train in place; the last loss over the first."""
+    losses = [float(point.losses_R) for point in descend(Problem(module, inputs, targets, "mse"), module, lr, steps)]
+    return losses[-1] / losses[0]
+
+
+def nearest_interpolation(module: nn.Module, start: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Parameters that fit every example, at a least distance from ``start`` among their neighbours that do.
+
+    From the module's parameters, which must nearly fit, and along those that fit: a step towards ``start`` in the null
+    space of the Jacobian, halved until the point is nearer once Newton's method has brought it back. The module is left
+    there.
+
+    Raises:
+        RuntimeError: if no parameters near the module's fit.
+    """
+
+    def fitted(weights: Tensor) -> tuple[Tensor, Tensor] | None:
+        for _ in range(NEWTON):
+            nn.utils.vector_to_parameters(weights, module.parameters())
+            rows = jacobian(module, inputs)
+            with torch.no_grad():
+                missing = targets[:, 0] - module(inputs)[:, 0]
+            if missing.norm() < 1e-12 * targets.norm():
+                return weights, rows
+            weights = weights + _least(rows, missing)
+        return None
+
+    point = fitted(flatten_parameters(module))
+    if point is None:
+        raise RuntimeError("no parameters near the trained ones fit every example")
+    weights, rows = point
+    size = 1.0
+    for _ in range(DESCENTS):
+        away = weights - start
+        along = away - _least(rows, rows @ away)
+        if along.norm() < FLAT * away.norm() or size < FLAT:
+            break
+        found = fitted(weights - size * along)
+        if found and (found[0] - start).norm() < away.norm():
+            weights, rows = found
+            size = min(1.0, 2 * size)
+        else:
+            size /= 2
+    nn.utils.vector_to_parameters(weights, module.parameters())
+    return weights
+
+
+def _least(rows: Tensor, values: Tensor) -> Tensor:
+    """The solution of least norm, of a singular system too: a ReLU's units may all be off for an example."""
+    return torch.linalg.lstsq(rows, values[:, None], driver="gelsd").solution[:, 0]
+
+
+def _error(found: Tensor, nearest: Tensor) -> float:
+    return float((found - nearest).norm() / nearest.norm())

@@ -1,0 +1,192 @@
+"""Networks of growing width beside their linearization: how far the tangent kernel moves, how far outputs stray, and
+how fast each of its eigenvectors is learned (N1, N2, N5)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.lab.datasets import Images
+from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.problem import Problem
+from benchmarks.studies.lazy_training import COLUMNS
+from benchmarks.studies.lazy_training.descent import TwoClasses, descend, marks, network, slope, two_classes
+from benchmarks.theory.linearized import Descent
+
+MARKS = 40
+# A run whose loss is above this share of its first has not trained, and its movement says nothing.
+FALLEN = 0.1
+# Modes of at least this residual, in units of the root mean square over modes, have a rate of their own: a smaller one
+# is driven by the others.
+OWN = 0.1
+# The control's target: well above outputs at initialization, of order one, whose square would blur the exponent.
+TARGET = 10.0
+CONTROL_WIDTHS = (256, 512, 1024, 2048, 4096)
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Gradient descent on half squared errors of two classes, at a fixed rate in units of N / (largest eigenvalue of
+    the first kernel), beside the exact descent of the linearized network.
+
+    Systems: those of the settings, each of ``ntk_mlp`` with one hidden layer, with the width behind a hyphen; and
+    controls: ``linear``, regression on the pixels, which is its own linearization, and ``one-example``, a linear
+    network with a hidden layer and one example of target y = 10, on whose gradient flow K^2 - 4 f^2 / width stays, so
+    that the kernel's change is in proportion to 1 / width.
+
+    Quantities by width:
+
+        kernel_change   |K_T - K_0| / |K_0|, Frobenius, over training examples
+        discrepancy     largest root mean square of f_t - f_t^lin over test images, at 40 t, evenly in ln t
+        relative_error  that over the root mean square of f_T^lin
+        loss_left       the last loss over the first
+        rate_slope      measured over predicted rate of a mode, mean over modes: the slope through the origin, each mode
+                        weighing the same
+        rate_r2         1 - sum (m - p)^2 / sum (m - mean m)^2 of the logarithms of these rates; 0 where one is negative
+        modes           how many
+
+    over widths, nan if a loss has not fallen below a tenth:
+
+        kernel_exponent, discrepancy_exponent   slopes of their logarithms on that of the width
+        wide_...                                the same from an eighth of the largest width on
+
+    and by mode, of the first seed and the largest and smallest width: ``rate-I`` and ``predicted_rate-I``.
+
+    A mode is an eigenvector of K_0. Its rate is ln |r_i(0) / r_i(t)| / t at the first t at which its prediction,
+    -ln |1 - lr lambda_i / N|, has brought it to 1/e; modes that this takes longer than the run, or that have hardly any
+    residual at the start, are left out.
+
+    Args:
+        settings: ``images``, ``tests``, ``pool``, ``rate``, ``steps``, ``memory`` (MiB, of a kernel), ``systems``: by
+            name ``activation``, ``readout`` and ``widths``.
+
+    Raises:
+        ValueError: for a kernel that does not fit in memory, before anything is trained.
+    """
+    data = two_classes(images, settings["images"], settings["tests"], settings["pool"])
+    seeds = list(seeds)
+    rows: list[tuple] = []
+    # The widest first: a kernel that does not fit is found before any work.
+    todo = sorted(
+        ((width, name) for name, system in settings["systems"].items() for width in system["widths"]), reverse=True
+    )
+    found: dict[tuple[str, int], dict[int, Outcome]] = {}
+    for width, name in todo:
+        system = settings["systems"][name]
+        options = {"activation": system["activation"], "readout": system["readout"]}
+        architecture = {"name": "ntk_mlp", "hidden": [width], **options}
+        for seed in seeds:
+            outcome = _train(architecture, data, seed, settings)
+            found.setdefault((name, seed), {})[width] = outcome
+            rows += [(f"{name}-{width}", seed, *rest) for rest in outcome.rows()]
+    for seed in seeds:
+        rows += [("linear", seed, *rest) for rest in _train({"name": "deep_linear"}, data, seed, settings).rows()]
+        found["one-example", seed] = {width: _one_example(width, seed, settings) for width in CONTROL_WIDTHS}
+    for (name, seed), outcomes in found.items():
+        rows += [(name, seed, *rest) for rest in _across(outcomes)]
+    for name in settings["systems"]:
+        outcomes = found[name, seeds[0]]
+        for width in sorted({min(outcomes), max(outcomes)}):
+            for i, pair in enumerate(outcomes[width].rates_Kx2, 1):
+                rows += [(f"{name}-{width}", seeds[0], f"{q}-{i}", v) for q, v in zip(("rate", "predicted_rate"), pair)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run shows. rates_Kx2: measured and predicted, fastest first."""
+
+    kernel_change: float
+    discrepancy: float
+    relative_error: float
+    loss_left: float
+    rates_Kx2: np.ndarray
+
+    def rows(self) -> list[tuple[str, float]]:
+        measured, predicted = self.rates_Kx2.T
+        return [
+            ("kernel_change", self.kernel_change),
+            ("discrepancy", self.discrepancy),
+            ("relative_error", self.relative_error),
+            ("loss_left", self.loss_left),
+            ("rate_slope", float((measured / predicted).mean())),
+            ("rate_r2", r2(measured, predicted)),
+            ("modes", len(measured)),
+        ]
+
+
+def r2(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Of the prediction as it stands, in logarithms; 0 where a measured one is not positive."""
+    if (measured <= 0).any():
+        return 0.0
+    x, y = np.log(predicted), np.log(measured)
+    return float(1 - ((y - x) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+
+
+def _train(architecture: dict, data: TwoClasses, seed: int, settings: dict) -> Outcome:
+    module = network(architecture, data.inputs_NxD, seed)
+    n, steps = len(data.inputs_NxD), settings["steps"]
+    everything = torch.cat([data.inputs_NxD, data.tests_MxD])
+    kernel = tangent_kernel(module, everything, data.inputs_NxD, memory=settings["memory"] * 2**20).double().numpy()
+    with torch.no_grad():
+        first = module(everything)[:, 0].double().numpy()
+    residuals = first[:n] - data.targets_Nx1[:, 0].double().numpy()
+    lr = settings["rate"] * n / np.linalg.eigvalsh(kernel[:n])[-1]
+    linear = Descent(kernel[:n], residuals, lr)
+
+    problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
+    at = set(marks(steps, MARKS))
+    path, losses, discrepancy = [], [], 0.0
+    for step, point in enumerate(descend(problem, module, lr, steps)):
+        losses.append(float(point.losses_R))
+        path.append((point.outputs_RxNxC[0] - data.targets_Nx1)[:, 0])
+        if step in at:
+            with torch.no_grad():
+                tests = module(data.tests_MxD)[:, 0].double().numpy()
+            expected = first[n:] - kernel[n:] @ linear.gathered(step)
+            discrepancy = max(discrepancy, _rms(tests - expected))
+    last = tangent_kernel(module, data.inputs_NxD, memory=settings["memory"] * 2**20).double().numpy()
+    return Outcome(
+        float(np.linalg.norm(last - kernel[:n]) / np.linalg.norm(kernel[:n])),
+        discrepancy,
+        discrepancy / _rms(expected),
+        losses[-1] / losses[0],
+        rates(linear, torch.stack(path).double().numpy()),
+    )
+
+
+def rates(linear: Descent, residuals_TxN: np.ndarray) -> np.ndarray:
+    """Measured and predicted rates of the modes that have one, K x 2, fastest first."""
+    predicted = -np.log(np.maximum(np.abs(linear.factors_N), 1e-300))
+    steps = np.ceil(1 / np.maximum(predicted, 1e-12)).astype(int)
+    own = np.abs(linear.modes_N) >= OWN * _rms(linear.modes_N)
+    (chosen,) = np.nonzero(own & (steps < len(residuals_TxN)))
+    modes_TxN = np.abs(residuals_TxN @ linear.eigenvectors_NxN)
+    measured = np.log(modes_TxN[0, chosen] / modes_TxN[steps[chosen], chosen]) / steps[chosen]
+    return np.stack([measured, predicted[chosen]], axis=1)
+
+
+def _one_example(width: int, seed: int, settings: dict) -> Outcome:
+    one = torch.ones(1, 1, dtype=torch.float64)
+    data = TwoClasses(one, TARGET * one, one, TARGET * one)
+    architecture = {"name": "ntk_mlp", "hidden": [width], "activation": "identity"}
+    return _train(architecture, data, seed, {**settings, "rate": 0.1, "steps": 200})
+
+
+def _across(outcomes: dict[int, Outcome]) -> list[tuple[str, float]]:
+    fallen = all(outcome.loss_left < FALLEN for outcome in outcomes.values())
+    rows = []
+    for prefix, least in (("", 0), ("wide_", max(outcomes) / 8)):
+        chosen = {width: outcome for width, outcome in outcomes.items() if width >= least}
+        for name, values in (
+            ("kernel_exponent", [outcome.kernel_change for outcome in chosen.values()]),
+            ("discrepancy_exponent", [outcome.discrepancy for outcome in chosen.values()]),
+        ):
+            rows.append((prefix + name, slope(list(chosen), values) if fallen else float("nan")))
+    return rows
+
+
+def _rms(values: np.ndarray | Tensor) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

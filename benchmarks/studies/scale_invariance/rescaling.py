@@ -1,0 +1,173 @@
+"""By which power of a factor the learning rate has to follow a rescaled loss, or rescaled weights (U6)."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from benchmarks.lab import architectures, optimizers, registry
+from benchmarks.lab.problem import Problem
+from benchmarks.studies.scale_invariance import COLUMNS, networks
+from benchmarks.theory import scale_invariance as theory
+
+# Of an optimizer's step in the gradient, eps being zero.
+DEGREES = {"sgd": 1} | dict.fromkeys(
+    ("adagrad", "adam", "lion", "muon", "nadam", "rmsprop", "scalar_rmsprop", "signum"), 0
+)
+SAME = 1e-9  # an error this small is rounding: no other learning rate is tried
+SPAN = 1.0  # of ln lr either way, in which a better one is sought
+TRANSFORMATIONS = ("loss", "parameter", "start")
+
+
+def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
+    """Quantities by seed, which draws weights and data. Of OPTIMIZER-TRANSFORMATION:
+
+        exponent   p, such that the learning rate times c^p gives the same run
+        predicted  p by units (`benchmarks.theory.scale_invariance.rescaling_exponents`)
+        deviation  |exponent - predicted|
+        error      of the rescaled run with that learning rate: largest distance of its weights from those of the first
+                   run, over all steps, in units of that run's way; log10
+
+    Transformations: ``loss`` is c L; ``parameter`` is v, with w = c v, in place of w; ``start``, of a normalised
+    network, whose weights start c times as large. The rate is the one by which the first step is as long; where the
+    run is then another, the best within a factor e of it.
+
+    Systems: the optimizers of the settings; ``all-...``, the largest deviation and error over them; ``NAME-decimal``,
+    those optimizers that round to bfloat16 with a factor that is no power of two; ``adam-eps-loss``: Adam with its
+    usual eps of 1e-8, and a loss 1e-8 times as large; ``by-hand-...``: w - lr g |g|^(k-1) on a quadratic, in numpy.
+
+    Args:
+        settings: ``inputs``, ``outputs``, ``hidden``, ``examples``, ``steps``, ``factor`` c, ``binary_factor``, a power
+            of two, for ``rounding`` optimizers; ``optimizers``.
+
+    Raises:
+        ValueError: if ``binary_factor`` is no power of two, or for an optimizer whose `DEGREES` are not known.
+    """
+    for spec in settings["optimizers"].values():
+        registry.require(spec["name"], list(DEGREES), "optimizer of known degree")
+    if np.log2(settings["binary_factor"]) % 1:
+        raise ValueError(f"binary_factor must be a power of two, got {settings['binary_factor']:g}")
+    rows: list[tuple] = []
+    for seed in seeds:
+        problems = _problems(settings, seed)
+        found: dict[str, dict[str, float]] = {}
+        for name, spec in settings["optimizers"].items():
+            rounding = name in settings["rounding"]
+            for how in TRANSFORMATIONS:
+                c = settings["binary_factor" if rounding else "factor"]
+                found[f"{name}-{how}"] = _match(problems, spec, how, c, settings["steps"], seed)
+        largest = {
+            how: {
+                quantity: max(one[quantity] for system, one in found.items() if system.endswith(f"-{how}"))
+                for quantity in ("deviation", "error")
+            }
+            for how in TRANSFORMATIONS
+        }
+        for name in settings["rounding"]:
+            spec, c = settings["optimizers"][name], settings["factor"]
+            found[f"{name}-decimal-loss"] = _match(problems, spec, "loss", c, settings["steps"], seed)
+        usual = {"name": "adam", "lr": settings["optimizers"]["adam"]["lr"]}
+        found["adam-eps-loss"] = _match(problems, usual, "loss", 1e-8, settings["steps"], seed)
+        for degree in (1, 0):
+            for how in ("loss", "parameter"):
+                found[f"by-hand-{degree}-{how}"] = _by_hand(degree, how, settings["factor"], settings["steps"], seed)
+        found |= {f"all-{how}": values for how, values in largest.items()}
+        rows += [(system, seed, *pair) for system, values in found.items() for pair in values.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _problems(settings: dict, seed: int) -> dict[str, Problem]:
+    """A smooth network for loss and parameter, a normalised one for the start."""
+    sizes = [settings[key] for key in ("examples", "inputs", "outputs")]
+    inputs, targets = networks.gaussian_data(seed, *sizes)
+    options = {"hidden": settings["hidden"], "activation": "tanh"}
+    smooth = architectures.build("bias_free_mlp", (settings["inputs"],), settings["outputs"], **options).double()
+    normalised = networks.build(*sizes[1:], settings["hidden"])
+    networks.require_invariant(normalised, inputs)
+    smooth, normalised = (Problem(module, inputs, targets, "mse") for module in (smooth, normalised))
+    return {"loss": smooth, "parameter": smooth, "start": normalised}
+
+
+def _match(problems: dict[str, Problem], spec: dict, how: str, c: float, steps: int, seed: int) -> dict[str, float]:
+    problem = problems[how]
+    start_1xP = networks.start(problem.module, [seed])
+    first = _path(problem, start_1xP, spec, spec["lr"], steps)
+
+    def rescaled(lr: float, steps: int) -> Tensor:
+        return _path(problem, start_1xP, spec, lr, steps, **{how: c})
+
+    return _exponent(first.numpy(), lambda lr, n: rescaled(lr, n).numpy(), spec["lr"], c, how, DEGREES[spec["name"]])
+
+
+def _exponent(
+    first_TxP: np.ndarray, rescaled: Callable[[float, int], np.ndarray], lr: float, c: float, how: str, degree: int
+) -> dict[str, float]:
+    """Args: ``rescaled``: from learning rate and number of steps to the rescaled path, in the units of the first."""
+    steps = len(first_TxP) - 1
+
+    def error(log_rate: float) -> float:
+        apart = np.linalg.norm(rescaled(np.exp(log_rate), steps) - first_TxP, axis=1).max()
+        return float(apart / np.linalg.norm(first_TxP[-1] - first_TxP[0]))
+
+    there = rescaled(lr, 1)
+    log_rate = np.log(lr * np.linalg.norm(first_TxP[1] - first_TxP[0]) / np.linalg.norm(there[1] - there[0]))
+    apart = error(log_rate)
+    if apart > SAME:
+        best = minimize_scalar(error, bounds=(log_rate - SPAN, log_rate + SPAN), method="bounded")
+        log_rate, apart = (best.x, best.fun) if best.fun < apart else (log_rate, apart)
+    exponent = float((log_rate - np.log(lr)) / np.log(c))
+    predicted = theory.rescaling_exponents(degree)[how]
+    return {
+        "exponent": exponent,
+        "predicted": predicted,
+        "deviation": abs(exponent - predicted),
+        "error": float(np.log10(max(apart, 1e-17))),
+    }
+
+
+def _path(
+    problem: Problem,
+    start_1xP: Tensor,
+    spec: dict,
+    lr: float,
+    steps: int,
+    loss: float = 1.0,
+    parameter: float = 1.0,
+    start: float = 1.0,
+) -> Tensor:
+    """The weights w of a run before and after each step, over the factor by which they started: (steps + 1) x P."""
+    inner_1xP = start * start_1xP / parameter
+    parameters = [nn.Parameter(view) for view in problem.views(inner_1xP, 0)]
+    built = optimizers.build(parameters, **{**spec, "lr": lr})
+    path = []
+    for step in range(steps + 1):
+        weights_1xP = parameter * inner_1xP
+        path.append(weights_1xP[0] / start)
+        if step == steps:
+            return torch.stack(path)
+        grads_1xP = loss * parameter * problem.at(weights_1xP).grads_RxP
+        for one, gradient in zip(parameters, problem.views(grads_1xP, 0)):
+            one.grad = gradient
+        for optimizer in built:
+            optimizer.step()
+
+
+def _by_hand(degree: int, how: str, c: float, steps: int, seed: int) -> dict[str, float]:
+    """Gradient descent (degree 1) and normalised gradient descent (0) on a quadratic."""
+    generator = np.random.default_rng(seed)
+    curvatures, start = generator.uniform(0.5, 2.0, 8), generator.standard_normal(8)
+    scale, inner = (c, 1.0) if how == "loss" else (1.0, c)
+
+    def path(lr: float, steps: int, scale: float = scale, inner: float = inner) -> np.ndarray:
+        v = start / inner
+        points = [start]
+        for _ in range(steps):
+            g = scale * inner * curvatures * (inner * v)
+            v = v - lr * g * np.linalg.norm(g) ** (degree - 1)
+            points.append(inner * v)
+        return np.stack(points)
+
+    return _exponent(path(0.01, steps, 1.0, 1.0), path, 0.01, c, how, degree)

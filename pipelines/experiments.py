@@ -1,0 +1,406 @@
+"""Settings of the studies that are experiments alone: each experiment a stage and a table."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from benchmarks.lab import registry
+from pipelines.schema import Count, Name, Optimizer, Positive, Strict
+
+Activation = Literal["gelu", "identity", "relu", "tanh"]
+NotNegative = Annotated[float, Field(ge=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Widths = Annotated[list[Count], Field(min_length=1)]
+
+
+class Study(Strict):
+    """One field an experiment.
+
+    Attributes:
+        on_images: the experiments that take the prepared images.
+    """
+
+    on_images: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def experiments(self) -> dict[str, dict]:
+        """The settings of each experiment, as plain data."""
+        return self.model_dump(exclude={"seeds"})
+
+
+class Solutions(Strict):
+    lr: Positive
+    time: Positive
+    u0: Positive
+    scale: Positive
+    growth_lr: Positive
+    escape_u0: Annotated[list[Positive], Field(min_length=2)]
+    escape_lr: Positive
+
+
+class Conservation(Strict):
+    lrs: Annotated[list[Positive], Field(min_length=2)]
+    time: Positive
+    scale: Positive
+    parsimony_lr: Positive
+    parsimony_steps: Count
+
+
+class Student(Strict):
+    activation: Name | None
+    scale: Positive
+    optimizer: Optimizer
+    steps: Count
+
+
+class Muon(Strict):
+    lr: Positive
+    scale: Positive
+    steps: Count
+
+
+class Waypoints(Strict):
+    systems: Annotated[dict[Name, Student], Field(min_length=1)]
+    rising: list[Name]
+    muon: Muon
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in self.rising:
+            registry.require(name, list(self.systems), "system")
+        return self
+
+
+class Completion(Strict):
+    seeds: Count
+    size: Count
+    rank: Count
+    observed: Count
+    init: Positive
+    lr: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    steps: Count
+
+    @model_validator(mode="after")
+    def _incomplete(self):
+        if not (self.rank <= self.size and self.observed < self.size**2):
+            raise ValueError(
+                f"a {self.size} x {self.size} matrix cannot have rank {self.rank} and {self.observed} entries observed"
+            )
+        return self
+
+
+class Kernels(Strict):
+    lr: Positive
+    time: Positive
+    product: Positive
+    alignment_lr: Positive
+    alignment_steps: Count
+    scale: Positive
+    large_scale: Positive
+    colour: Positive
+
+
+class DeepLinear(Study):
+    seeds: Annotated[list[int], Field(min_length=1)]
+    solutions: Solutions
+    conservation: Conservation
+    waypoints: Waypoints
+    completion: Completion
+    kernels: Kernels
+
+
+class WorstCases(Strict):
+    steps: Annotated[list[Count], Field(min_length=1)]
+    step_sizes: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    problems: Count
+    mu: Annotated[float, Field(gt=0, lt=1)]
+    nesterov_steps: Annotated[list[Count], Field(min_length=1)]
+    widths: Annotated[int, Field(ge=3)]
+
+
+class LogisticRegression(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    ridge: Annotated[float, Field(ge=0)]
+    separable: bool
+    steps: Count
+    marks: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _bounded(self):
+        if self.separable and not self.ridge:
+            raise ValueError("separable data need a ridge: without one logistic loss has no minimizer")
+        if max(self.marks) > self.steps:
+            raise ValueError(f"mark {max(self.marks)} lies beyond the {self.steps} steps")
+        return self
+
+
+class ConvexRates(Study):
+    on_images: ClassVar[frozenset[str]] = frozenset({"logistic_regression"})
+
+    worst_cases: WorstCases
+    logistic_regression: LogisticRegression
+
+
+class LazySystem(Strict):
+    """A network with one hidden layer, by width."""
+
+    activation: Activation
+    readout: Literal["ntk", "mean-field"]
+    widths: Annotated[list[Count], Field(min_length=2)]
+
+
+class LazyWidths(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    tests: Count
+    pool: Count
+    rate: Annotated[float, Field(gt=0, lt=2)]
+    steps: Count
+    memory: Count
+    systems: Annotated[dict[Name, LazySystem], Field(min_length=1)]
+
+
+class LazyOutputScale(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    tests: Count
+    pool: Count
+    width: Count
+    scales: Annotated[list[Positive], Field(min_length=5)]
+    rich_scales: Annotated[list[Positive], Field(min_length=2)]
+    rate: Annotated[float, Field(gt=0, lt=2)]
+    steps: Count
+
+    @model_validator(mode="after")
+    def _rising(self):
+        for name in ("scales", "rich_scales"):
+            scales = getattr(self, name)
+            if sorted(set(scales)) != scales:
+                raise ValueError(f"{name} must rise")
+        return self
+
+
+class CriticalRate(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    widths: Annotated[list[Count], Field(min_length=1)]
+    mean_field_widths: list[Count]
+    steps: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]
+    memory: Count
+
+
+class KernelAlignment(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Annotated[list[Count], Field(min_length=1)]
+    activation: Activation
+    rate: Annotated[float, Field(gt=0, lt=2)]
+    steps: Count
+    marks: Annotated[int, Field(ge=2)]
+    scale: Positive
+    memory: Count
+
+
+class MinimumNorm(Strict):
+    seeds: Count
+    examples: Count
+    inputs: Count
+    hidden: Count
+    steps: Count
+    rate: Annotated[float, Field(gt=0, lt=2)]
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    image_steps: Count
+
+    @model_validator(mode="after")
+    def _overparametrized(self):
+        if self.examples >= self.inputs:
+            raise ValueError(f"{self.examples} examples of {self.inputs} inputs leave no choice of minimizers")
+        return self
+
+
+class MaxMargin(Strict):
+    seeds: Count
+    points: Annotated[int, Field(ge=2)]
+    inputs: Annotated[int, Field(ge=2)]
+    gap: Positive
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    log_time: Annotated[float, Field(gt=10)]
+    far: Annotated[float, Field(gt=10)]
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.far < 10 * self.log_time:
+            raise ValueError(f"far, {self.far:g}, must be at least ten times log_time, {self.log_time:g}")
+        return self
+
+
+class LazyTraining(Study):
+    on_images: ClassVar[frozenset[str]] = frozenset(
+        {"widths", "output_scale", "critical_rate", "alignment", "minimum_norm", "max_margin"}
+    )
+
+    widths: LazyWidths
+    output_scale: LazyOutputScale
+    critical_rate: CriticalRate
+    alignment: KernelAlignment
+    minimum_norm: MinimumNorm
+    max_margin: MaxMargin
+
+
+class Homogeneity(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    hidden: Widths
+    examples: Count
+    eps: NotNegative
+    ratios: Annotated[list[Positive], Field(min_length=2)]
+
+
+class NormGrowth(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    hidden: Widths
+    examples: Count
+    eps: NotNegative
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[float, Field(gt=0, lt=1)]
+    steps: Count
+
+
+class ExponentialRate(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+    lr: Positive
+    weight_decay: Positive
+    momentum: Annotated[float, Field(gt=0, lt=1)]
+    steps: Count
+    every: Count
+
+    @model_validator(mode="after")
+    def _telling(self):
+        exponent = self.lr * self.weight_decay * self.steps
+        if not 0.7 <= exponent <= 1.5:
+            raise ValueError(
+                f"lr x weight_decay x steps must be in [0.7, 1.5], got {exponent:g}: "
+                "below, the schedule is hardly one; above, rounding grows"
+            )
+        if (1 - self.momentum**0.5) ** 2 < self.lr * self.weight_decay:
+            raise ValueError(
+                f"lr x weight_decay must be at most (1 - sqrt(momentum))^2 = {(1 - self.momentum**0.5) ** 2:.3g}: "
+                "beyond, coupled decay has no exponential equivalent"
+            )
+        return self
+
+
+class DecayedDescent(Strict):
+    lr: Positive
+    weight_decay: Positive
+    momentum: Momentum
+    decoupled: bool
+
+    @model_validator(mode="after")
+    def _shrinking(self):
+        if self.lr * self.weight_decay >= 1:
+            raise ValueError(f"lr x weight_decay must be less than 1, got {self.lr * self.weight_decay:g}")
+        return self
+
+
+class Equilibrium(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+    steps: Annotated[int, Field(ge=8)]
+    kicks: Count
+    toy_size: Annotated[int, Field(ge=2)]
+    toy_examples: Count
+    systems: Annotated[dict[Name, DecayedDescent], Field(min_length=1)]
+
+
+class NeuronConservation(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    width: Count
+    examples: Count
+    lrs: Annotated[list[Positive], Field(min_length=2)]
+    time: Positive
+    weight_decay: Positive
+
+    @model_validator(mode="after")
+    def _reached(self):
+        if max(self.lrs) > self.time:
+            raise ValueError(f"a step of {max(self.lrs):g} goes beyond the time of {self.time:g}")
+        return self
+
+
+class Rescaling(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    hidden: Widths
+    examples: Count
+    steps: Count
+    factor: Annotated[float, Field(gt=1)]
+    binary_factor: Annotated[float, Field(gt=1)]
+    rounding: list[Name]
+    optimizers: Annotated[dict[Name, Optimizer], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in (*self.rounding, "adam"):
+            registry.require(name, list(self.optimizers), "optimizer")
+        return self
+
+
+class IntrinsicRate(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+    lr: Positive
+    product: Annotated[float, Field(gt=0, lt=1)]
+    lr_factors: Annotated[list[Positive], Field(min_length=2)]
+    product_factors: Annotated[list[Positive], Field(min_length=2)]
+    steps: Annotated[int, Field(ge=8)]
+    every: Count
+    exact_steps: Count
+
+    @model_validator(mode="after")
+    def _meeting(self):
+        for name in ("lr_factors", "product_factors"):
+            if 1 not in getattr(self, name):
+                raise ValueError(f"{name} must have 1, the pair in both")
+        if self.steps // 2 // self.every < 2:
+            raise ValueError(f"a reading every {self.every} steps leaves fewer than two in half of {self.steps}")
+        return self
+
+
+class ScaleInvariance(Study):
+    on_images: ClassVar[frozenset[str]] = frozenset({"exponential_rate", "equilibrium", "intrinsic_rate"})
+
+    homogeneity: Homogeneity
+    norm_growth: NormGrowth
+    exponential_rate: ExponentialRate
+    equilibrium: Equilibrium
+    conservation: NeuronConservation
+    rescaling: Rescaling
+    intrinsic_rate: IntrinsicRate
