@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmarks.lab import registry
-from pipelines.schema import Count, Name, Optimizer, Positive, Strict
+from pipelines.schema import Architecture, Count, Name, Optimizer, Positive, Strict
 
 Activation = Literal["gelu", "identity", "relu", "tanh"]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -404,3 +404,112 @@ class ScaleInvariance(Study):
     conservation: NeuronConservation
     rescaling: Rescaling
     intrinsic_rate: IntrinsicRate
+
+
+class RandomLabels(Strict):
+    seeds: Count
+    images: Count
+    few: Count
+    pool: Count
+    architecture: Architecture
+    optimizer: Optimizer
+    batch_size: Count
+    steps: Count
+    every: Count
+    linear_images: Count
+    components: Count
+
+    @model_validator(mode="after")
+    def _batches(self):
+        if self.batch_size > self.few:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {self.few} images of `few`")
+        return self
+
+
+class HessianSystem(Strict):
+    architecture: Architecture
+    loss: Literal["mse", "cross_entropy"]
+    optimizer: Optimizer
+    steps: Count
+
+
+class NonConvexity(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    max_products: Annotated[int, Field(ge=2)]
+    dense: Annotated[int, Field(ge=0)]
+    systems: Annotated[dict[Name, HessianSystem], Field(min_length=1)]
+
+
+class PolyakLojasiewicz(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    activation: Activation
+    widths: Widths
+    lr: Annotated[float, Field(gt=0, lt=1)]  # in units of n / lambda_max(K_0)
+    steps: Count
+    readings: list[Count]
+    memory: Count  # MiB
+
+
+class Initialization(Strict):
+    seeds: Count
+    linear_images: Count
+    pool: Count
+    linear_steps: Count
+    ridge: Positive
+    images: Count
+    architecture: Architecture
+    optimizer: Optimizer
+    batch_size: Count
+    target: Positive
+    steps: Count
+    every: Count
+
+
+class Distance(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    optimizer: Optimizer
+    steps: Annotated[int, Field(ge=2)]
+    widths: Annotated[list[Count], Field(min_length=2)]
+    mean_field_widths: Annotated[list[Count], Field(min_length=2)]
+    mean_field_lr: Positive
+
+
+class Pretraining(Strict):
+    optimizer: Optimizer
+    steps: Count
+
+
+class BadMinima(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    architecture: Architecture
+    optimizer: Optimizer
+    batch_size: Count
+    target: Positive
+    steps: Count
+    every: Count
+    copies: Count
+    erased: Annotated[float, Field(ge=0, lt=1)]
+    pretraining: Pretraining
+    linear_images: Count
+    far: Positive
+
+
+class Overparameterization(Study):
+    on_images: ClassVar[frozenset[str]] = frozenset(
+        {"random_labels", "non_convexity", "polyak_lojasiewicz", "initialization", "distance", "bad_minima"}
+    )
+
+    random_labels: RandomLabels
+    non_convexity: NonConvexity
+    polyak_lojasiewicz: PolyakLojasiewicz
+    initialization: Initialization
+    distance: Distance
+    bad_minima: BadMinima

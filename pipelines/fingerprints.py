@@ -16,12 +16,14 @@ from pipelines.parameters import Parameters
 PACKAGE = "benchmarks"
 # The registry entries that experiments name in their code, by study; others are in their settings.
 ARCHITECTURES = {
+    "overparameterization": ("deep_linear", "ntk_mlp"),
     "lazy_training": ("bias_free_mlp", "deep_linear", "mlp", "ntk_mlp"),
     "deep_linear": ("bias_free_mlp", "deep_linear"),
     "scale_invariance": ("bias_free_mlp",),
 }
 OPTIMIZERS = {
     "convex_rates": ("sgd",),
+    "overparameterization": ("sgd",),
     "lazy_training": ("sgd",),
     "deep_linear": ("muon", "sgd"),
     "scale_invariance": ("sgd", "adam"),

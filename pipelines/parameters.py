@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from benchmarks.lab import registry
 from benchmarks.studies.settings import resolve
-from pipelines.experiments import ConvexRates, DeepLinear, LazyTraining, ScaleInvariance, Study
+from pipelines.experiments import ConvexRates, DeepLinear, LazyTraining, Overparameterization, ScaleInvariance, Study
 from pipelines.schema import Architecture, Count, Name, Optimizer, Positive, Spec, Strict, check_options, check_sizes
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -479,6 +479,7 @@ class Parameters(Strict):
     compute: Compute
     progressive_sharpening: ProgressiveSharpening
     convex_rates: ConvexRates
+    overparameterization: Overparameterization
     lazy_training: LazyTraining
     deep_linear: DeepLinear
     scale_invariance: ScaleInvariance

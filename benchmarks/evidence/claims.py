@@ -23,6 +23,7 @@ COMPUTED = (
     "catapult.csv",
     "stability_thresholds.csv",
     "convex_rates/*.csv",
+    "overparameterization/*.csv",
     "lazy_training/*.csv",
     "deep_linear/*.csv",
     "low_rank_progression.long.csv",

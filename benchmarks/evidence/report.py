@@ -40,6 +40,14 @@ CAPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
         "stays far below its bounds (dashed). Means and ranges over seeds.",
         ("C1", "C3", "C4"),
     ),
+    "overparameterization": (
+        "Top left: a network fits random labels as completely as the true ones, and guesses test images (circles) at "
+        "chance level then; a line a seed. Top right: the loss along the straight chord between two "
+        "solutions, by network and for a linear model. Bottom left: the least eigenvalue of the tangent kernel along "
+        "training, over its first, by width. Bottom right: the relative distance that weights travel, by width and "
+        "layer, in NTK parametrization; lines have the predicted slope. Means and ranges over seeds.",
+        ("O1", "O1-slowdown", "O2", "O3", "O3-narrow", "O5"),
+    ),
     "lazy_training": (
         "Top: the tangent kernel's movement in training, and the largest distance of outputs from those of the "
         "linearized network, fall with the width, and stay with a mean-field readout; dashed: the exponents -1/2 and "

@@ -85,6 +85,7 @@ overparameterization:
     images: 20
     pool: 2
     max_products: 20
+    dense: 400
     systems:
       tanh-mse:
         {architecture: {name: mlp, hidden: [4], activation: tanh}, loss: mse, optimizer: {name: sgd, lr: 0.1},

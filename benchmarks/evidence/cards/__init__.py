@@ -10,6 +10,7 @@ from benchmarks.evidence.cards.deep_linear import CARDS as DEEP_LINEAR
 from benchmarks.evidence.cards.lazy_training import CARDS as LAZY_TRAINING
 from benchmarks.evidence.cards.low_rank_progression import CARDS as LOW_RANK_PROGRESSION
 from benchmarks.evidence.cards.optimizer_comparison import CARDS as OPTIMIZER_COMPARISON
+from benchmarks.evidence.cards.overparameterization import CARDS as OVERPARAMETERIZATION
 from benchmarks.evidence.cards.progressive_sharpening import CARDS as PROGRESSIVE_SHARPENING
 from benchmarks.evidence.cards.scale_invariance import CARDS as SCALE_INVARIANCE
 from benchmarks.evidence.cards.timings import CARDS as TIMINGS
@@ -21,6 +22,7 @@ CARDS: dict[str, Card] = {
     **VERDICTS,
     **CONVEX_RATES,
     **PROGRESSIVE_SHARPENING,
+    **OVERPARAMETERIZATION,
     **LAZY_TRAINING,
     **DEEP_LINEAR,
     **SCALE_INVARIANCE,

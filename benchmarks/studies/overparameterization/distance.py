@@ -1,0 +1,155 @@
+"""How far weights travel, by width and layer (O5: Lee et al. 2019, arXiv:1902.06720, figure 1)."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.architectures.ntk_mlp import Scaled
+from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.losses import encode_targets
+from benchmarks.lab.problem import Problem, flatten_parameters
+from benchmarks.lab.training import train
+from benchmarks.studies.overparameterization import COLUMNS
+from benchmarks.studies.overparameterization.fitting import DIVERGENCE
+
+LAYERS = 3
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Quantities by seed, which draws the initialization; the images are fixed.
+
+    Of ``ntk`` (three hidden ReLU layers in NTK parametrization), ``mean-field`` (the same with the readout divided by
+    the width, at a learning rate in proportion to the width) and ``repeated-features`` (`_repeated`, a linear model),
+    all on the whole data: ``distance-LAYER-WIDTH``, |W_T - W_0| / |W_0| in Frobenius norms, for ``input``, ``hidden``
+    (the two between hidden layers as one vector) and ``output``; ``plateau-LAYER-WIDTH``, the distance at half the
+    steps over that at the end; ``exponent-LAYER``, the slope of its ln on that of the width, and ``wide-LAYER``, the
+    same over the widths above the geometric mean of the least and the largest; ``loss-WIDTH``, the last loss over the
+    first.
+
+    Args:
+        settings: ``images``, ``pool``, ``optimizer`` of ``ntk``, ``steps``, ``widths``; ``mean_field_widths`` and
+            ``mean_field_lr`` (over the width).
+
+    Raises:
+        ValueError: for widths of a system of which fewer than two lie above that mean, or that are not multiples of an
+            even least one: then there is no slope, or nothing to repeat. Nothing has run then.
+    """
+    for name in ("widths", "mean_field_widths"):
+        if len(set(_wide(settings[name]))) < 2:
+            raise ValueError(f"{name} {settings[name]}: an exponent of the wide half needs two different widths there")
+    least = min(settings["widths"])
+    if least % 2 or any(width % least for width in settings["widths"]):
+        raise ValueError(f"widths {settings['widths']}: repeated features need multiples of an even least width")
+    data = subset(images, settings["images"], pool=settings["pool"])
+    targets = encode_targets(data.train_labels, "mse", data.classes, data.train_inputs.dtype)
+    rows: list[tuple] = []
+    for seed in seeds:
+        for system in ("ntk", "mean-field", "repeated-features"):
+            widths = settings["mean_field_widths" if system == "mean-field" else "widths"]
+            found: dict[str, list[float]] = {}
+            for width in widths:
+                module, inputs, optimizer = _system(system, settings, data, width, seed)
+                half, end, fall = _travel(Problem(module, inputs, targets, "mse"), optimizer, settings["steps"])
+                rows.append((system, seed, f"loss-{width}", fall))
+                for layer, distance in end.items():
+                    found.setdefault(layer, []).append(distance)
+                    rows += [
+                        (system, seed, f"distance-{layer}-{width}", distance),
+                        (system, seed, f"plateau-{layer}-{width}", half[layer] / distance),
+                    ]
+            for layer, distances in found.items():
+                of = dict(zip(widths, distances))
+                wide = {width: of[width] for width in _wide(widths)}
+                rows += [
+                    (system, seed, f"exponent-{layer}", slope(of)),
+                    (system, seed, f"wide-{layer}", slope(wide)),
+                ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _wide(widths: Sequence[int]) -> list[int]:
+    return [width for width in widths if width**2 > min(widths) * max(widths)]
+
+
+def slope(distances: dict[int, float]) -> float:
+    """Of ln(distance) on ln(width), by least squares."""
+    return float(np.polyfit(np.log(list(distances)), np.log(list(distances.values())), 1)[0])
+
+
+def _system(system: str, settings: dict, data: Images, width: int, seed: int) -> tuple[nn.Module, Tensor, dict]:
+    """What is trained, on which inputs, by which optimizer."""
+    if system == "mean-field":
+        scaled = settings["optimizer"] | {"lr": settings["mean_field_lr"] * width}
+        return _network(data, width, "mean-field", seed), data.train_inputs, scaled
+    if system == "ntk":
+        return _network(data, width, "ntk", seed), data.train_inputs, settings["optimizer"]
+    base = _network(data, min(settings["widths"]), "ntk", seed)
+    return *_repeated(base, data.train_inputs, width), settings["optimizer"]
+
+
+def _network(data: Images, width: int, readout: str, seed: int) -> nn.Module:
+    (module,) = architectures.build_stack(
+        "ntk_mlp",
+        input_shape=tuple(data.train_inputs.shape[1:]),
+        outputs=data.classes,
+        seeds=[seed],
+        hidden=[width] * LAYERS,
+        activation="relu",
+        readout=readout,
+    )
+    return module
+
+
+def _repeated(base: nn.Sequential, inputs: Tensor, width: int) -> tuple[nn.Module, Tensor]:
+    """A readout and its inputs: half of a network's last features, so often that they are ``width``, in NTK scaling.
+
+    The weights are repeated with alternating signs, so that the first output is zero at any width. Then each of n
+    weights moves in proportion to n^-1/2 and all together as far at any width, while their norm grows as n^1/2.
+    """
+    with torch.no_grad():
+        features_NxH = base[:-1](inputs)
+        weights_CxH = base[-1].weight
+        half = weights_CxH.shape[1] // 2
+        pair_CxH = torch.cat([weights_CxH[:, :half], -weights_CxH[:, :half]], dim=1)
+        copies = width // half
+        readout = Scaled(width, len(weights_CxH), base[-1].factor * (2 * half / width) ** 0.5)
+        readout.weight.copy_(pair_CxH.repeat(1, copies // 2))
+        return readout, features_NxH[:, :half].repeat(1, copies)
+
+
+def _travel(problem: Problem, optimizer: dict, steps: int) -> tuple[dict[str, float], dict[str, float], float]:
+    """Distances by layer at half the steps and at the end, and the last loss over the first; nan if it diverged."""
+    start_P = flatten_parameters(problem.module)
+    parameters: list[nn.Parameter] = []
+    halfway: dict[str, float] = {}
+
+    def build(tensors: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
+        parameters.extend(tensors)
+        return optimizers.build(tensors, **optimizer)
+
+    def observe(step: int, _) -> None:
+        if step == steps // 2:
+            halfway.update(_distances(problem, start_P, torch.cat([p.detach().reshape(-1) for p in parameters])))
+
+    outcome = train(problem, start_P[None], build, seeds=[0], steps=steps, divergence=DIVERGENCE, observe=observe)
+    losses = outcome.history.frame()["value"].to_numpy(float)
+    end = _distances(problem, start_P, outcome.params_RxP[0])
+    if outcome.diverged:
+        return dict.fromkeys(end, np.nan), dict.fromkeys(end, np.nan), np.nan
+    return halfway, end, losses[-1] / losses[0]
+
+
+def _distances(problem: Problem, start_P: Tensor, end_P: Tensor) -> dict[str, float]:
+    starts, ends = ([w.double() for w in problem.views(params_P[None], 0)] for params_P in (start_P, end_P))
+    groups = {"input": slice(0, 1), "hidden": slice(1, -1), "output": slice(-1, None)}
+    if len(starts) == 1:
+        groups = {"output": slice(None)}
+    found = {}
+    for layer, part in groups.items():
+        squares = sum(float((e - s).square().sum()) for s, e in zip(starts[part], ends[part]))
+        found[layer] = (squares / sum(float(s.square().sum()) for s in starts[part])) ** 0.5
+    return found

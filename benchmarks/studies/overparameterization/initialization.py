@@ -1,0 +1,156 @@
+"""Where training ends depends on where it starts (O4)."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.problem import Problem, flatten_parameters
+from benchmarks.lab.training import train
+from benchmarks.studies.overparameterization import COLUMNS
+from benchmarks.studies.overparameterization.fitting import DIVERGENCE, fit, outputs, share
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Quantities by seed, which draws initializations and minibatches; the images are fixed.
+
+    Of linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights, and in one step
+    on orthonormal inputs (``one-step``): ``projection_error``, the distance of the end from the Euclidean projection of
+    the start on the solutions, over the distance of the start from it; ``residual``, the largest error left on a
+    training output. Of ``minimum-norm``, the same distance of gradient descent's end from the projection of zero.
+
+    Of ``network``, ``linear`` (least squares from two Gaussian starts) and ``ridge`` (the same with a ridge), two runs
+    that differ in their initialization alone: ``disagreement``, the share of test images of which they guess
+    differently; ``error``, the share that they get wrong, mean of the two; ``ratio`` of the former to the latter;
+    ``train_loss``, the larger of the two. Where the network does not come down to ``target``, its values are nan.
+
+    Args:
+        settings: ``linear_images``, ``pool``, ``linear_steps``, ``ridge`` (over the top eigenvalue of X'X / n);
+            for the network ``images``, ``architecture``, ``optimizer``, ``batch_size``, ``target``,
+            ``steps`` (at most), ``every`` (steps between readings).
+
+    Raises:
+        ValueError: if there are more linear images than inputs: least squares has one solution then, whatever the
+            start. Nothing has run then.
+    """
+    few = subset(images, settings["linear_images"], pool=settings["pool"])
+    data = subset(images, settings["images"], pool=settings["pool"])
+    if len(few.train_labels) > few.train_inputs[0].numel():
+        raise ValueError(
+            f"{len(few.train_labels)} linear_images of {few.train_inputs[0].numel()} inputs: not overparameterized, "
+            "its one solution does not depend on the start"
+        )
+    rows: list[tuple] = []
+    for seed in seeds:
+        rows += [(system, seed, *rest) for system, *rest in _linear(settings, few, seed)]
+        rows += [("network", seed, *rest) for rest in _networks(settings, data, seed)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _linear(settings: dict, data: Images, seed: int) -> list[tuple]:
+    inputs, tests = (x.flatten(1).double() for x in (data.train_inputs, data.test_inputs))
+    targets = torch.nn.functional.one_hot(data.train_labels, data.classes).double()
+    top = float(torch.linalg.eigvalsh(inputs @ inputs.T / len(inputs))[-1])
+    generator = torch.Generator().manual_seed(seed)
+    starts_RxP = torch.randn(2, data.classes * inputs.shape[1], generator=generator, dtype=torch.float64)
+    steps = settings["linear_steps"]
+    orthonormal = torch.linalg.qr(inputs.T).Q.T.contiguous()
+    methods = {
+        "gradient-descent": (inputs, {"name": "sgd", "lr": 1 / top}, steps),
+        "momentum": (inputs, {"name": "sgd", "lr": 1 / top, "momentum": 0.9}, -(-steps // 4)),
+        "one-step": (orthonormal, {"name": "sgd", "lr": float(len(inputs))}, 1),
+    }
+    rows: list[tuple] = []
+    for system, (design, optimizer, length) in methods.items():
+        ends_RxP = _descend(design, targets, starts_RxP, optimizer, length)
+        start, end = (w[0].view(data.classes, -1) for w in (starts_RxP, ends_RxP))
+        projection = project(start, design, targets)
+        rows += [
+            (system, "projection_error", float((end - projection).norm() / (start - projection).norm())),
+            (system, "residual", float((end @ design.T - targets.T).abs().max())),
+        ]
+        if system == "gradient-descent":
+            least = project(torch.zeros_like(start), design, targets)
+            rows.append(("minimum-norm", "projection_error", float((end - least).norm() / (start - projection).norm())))
+            rows += _compare("linear", ends_RxP, inputs, targets, tests, data.test_labels)
+    # A ridge of c |w|^2 / 2 is least squares with sqrt(n c) of each unit vector for further examples of target 0.
+    ridge = settings["ridge"] * top
+    size = inputs.shape[1]
+    padded = torch.cat([inputs, (len(inputs) * ridge) ** 0.5 * torch.eye(size, dtype=inputs.dtype)])
+    zeros = torch.zeros(size, data.classes, dtype=targets.dtype)
+    scaled = {"name": "sgd", "lr": len(padded) / len(inputs) / (top + ridge)}
+    ends_RxP = _descend(padded, torch.cat([targets, zeros]), starts_RxP, scaled, -(-steps // 2))
+    return [*rows, *_compare("ridge", ends_RxP, inputs, targets, tests, data.test_labels)]
+
+
+def project(start_CxD: Tensor, inputs_NxD: Tensor, targets_NxC: Tensor) -> Tensor:
+    """The solution W of X W' = Y that is nearest to a start, W_0 + (Y - X W_0')' (X X')^-1 X, by Lagrange: C x D."""
+    missing_NxC = targets_NxC - inputs_NxD @ start_CxD.T
+    return start_CxD + torch.linalg.solve(inputs_NxD @ inputs_NxD.T, missing_NxC).T @ inputs_NxD
+
+
+def _descend(inputs: Tensor, targets: Tensor, starts_RxP: Tensor, optimizer: dict, steps: int) -> Tensor:
+    module = architectures.build(
+        "deep_linear", input_shape=tuple(inputs.shape[1:]), outputs=targets.shape[1], hidden=[]
+    ).double()
+    outcome = train(
+        Problem(module, inputs, targets, "mse"),
+        starts_RxP,
+        partial(optimizers.build, **optimizer),
+        seeds=range(len(starts_RxP)),
+        steps=steps,
+        divergence=DIVERGENCE,
+    )
+    return outcome.params_RxP
+
+
+def _compare(
+    system: str, ends_RxP: Tensor, inputs: Tensor, targets: Tensor, tests: Tensor, labels: Tensor
+) -> list[tuple]:
+    weights_RxCxD = ends_RxP.view(len(ends_RxP), targets.shape[1], -1)
+    losses_R = [float((inputs @ w.T - targets).square().sum(1).mean() / 2) for w in weights_RxCxD]
+    guesses_R = [(tests @ w.T).argmax(1) for w in weights_RxCxD]
+    return [(system, *rest) for rest in _pair(guesses_R, labels, max(losses_R))]
+
+
+def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> list[tuple]:
+    first, second = guesses_R
+    disagreement = share(first != second)
+    error = (share(first != labels) + share(second != labels)) / 2
+    return [
+        ("disagreement", disagreement),
+        ("error", error),
+        ("ratio", disagreement / error),
+        ("train_loss", train_loss),
+    ]
+
+
+def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
+    drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
+    modules = architectures.build_stack(
+        input_shape=tuple(data.train_inputs.shape[1:]), outputs=data.classes, seeds=drawn, **settings["architecture"]
+    )
+    problem = Problem(modules[0], data.train_inputs, data.train_labels, "cross_entropy")
+    runs = [
+        fit(
+            problem,
+            flatten_parameters(module),
+            data.train_labels,
+            seed=seed,
+            optimizer=settings["optimizer"],
+            batch_size=settings["batch_size"],
+            steps=settings["steps"],
+            every=settings["every"],
+            done=lambda loss, accuracy: loss < settings["target"],
+        )
+        for module in modules
+    ]
+    if not all(found.reached for found in runs):
+        return [(quantity, np.nan) for quantity in ("disagreement", "error", "ratio", "train_loss")]
+    guesses = [outputs(problem, found.params_1xP, data.test_inputs).argmax(-1) for found in runs]
+    return _pair(guesses, data.test_labels, max(found.losses[-1] for found in runs))

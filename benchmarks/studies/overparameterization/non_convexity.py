@@ -1,0 +1,133 @@
+"""Negative curvature, and the barrier between two solutions (O2: Sagun et al. 2017, arXiv:1706.04454)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.losses import encode_targets
+from benchmarks.lab.measurements.eigensolvers import dense_matrix, lanczos
+from benchmarks.lab.problem import Point, Problem, stack_parameters
+from benchmarks.lab.training import train
+from benchmarks.studies.overparameterization import COLUMNS
+from benchmarks.studies.overparameterization.fitting import DIVERGENCE
+
+MIDDLE = 0.5
+TOLERANCE = 1e-3
+CHORD = 51
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Quantities by seed, which draws the initializations of two runs; the images are fixed. Everything is in float64.
+
+    Of each system, at ``start``, ``middle`` (where the training loss first is half of the first) and ``end`` of the
+    first run: ``negativity-WHEN``, lambda_min / lambda_max of the Hessian; ``error-WHEN``, its estimated error;
+    ``loss-WHEN``. ``step-middle`` is that step, and ``log_fall`` the ln of |negativity| at the start over that at the
+    end. Of the straight chord between the ends of both runs: ``barrier``, by how much the loss at most exceeds the
+    straight line between its ends (zero at these), in the loss's unit; ``log_barrier``, ln(1 + barrier / mean loss of
+    the ends); ``chord-PERCENT``, the loss along it.
+
+    Args:
+        settings: ``images``, ``pool``, ``max_products`` of a solve, ``dense`` (up to so many parameters the Hessian is
+            formed, and all its eigenvalues found), and ``systems``, each with ``architecture``,
+            ``loss``, ``optimizer``, ``steps``.
+
+    Raises:
+        ValueError: for an activation without a second derivative. Nothing has run then.
+    """
+    for name, system in settings["systems"].items():
+        if system["architecture"].get("activation") == "relu":
+            raise ValueError(f"system {name!r}: ReLU has a kink and no Hessian there: use a smooth activation")
+    data = subset(images, settings["images"], pool=settings["pool"])
+    rows: list[tuple] = []
+    for seed in seeds:
+        for name, system in settings["systems"].items():
+            found = _system(system, data, seed, settings)
+            rows += [(name, seed, *rest) for rest in found]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _system(system: dict, data: Images, seed: int, settings: dict) -> list[tuple]:
+    drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
+    modules = architectures.build_stack(
+        input_shape=tuple(data.train_inputs.shape[1:]), outputs=data.classes, seeds=drawn, **system["architecture"]
+    )
+    modules = [module.double() for module in modules]
+    targets = encode_targets(data.train_labels, system["loss"], data.classes, torch.float64)
+    problem = Problem(modules[0], data.train_inputs.double(), targets, system["loss"])
+    starts_RxP = stack_parameters(modules)
+    middle_step, middle_1xP, ends_RxP = _descend(problem, starts_RxP, system)
+    rows: list[tuple] = [("step-middle", middle_step)]
+    negativity = {}
+    for when, params_1xP in (("start", starts_RxP[:1]), ("middle", middle_1xP), ("end", ends_RxP[:1])):
+        if params_1xP is None:
+            rows += [(f"{quantity}-{when}", np.nan) for quantity in ("loss", "negativity", "error")]
+            continue
+        point = problem.at(params_1xP, curvature=True)
+        negativity[when], error = extremes(point, seed, settings)
+        rows += [
+            (f"loss-{when}", float(point.losses_R[0])),
+            (f"negativity-{when}", negativity[when]),
+            (f"error-{when}", error),
+        ]
+    fall = abs(negativity["start"]) / max(abs(negativity["end"]), np.finfo(float).tiny)
+    weights_K = torch.linspace(0, 1, CHORD, dtype=torch.float64)
+    chord_K = np.array([float(problem.losses(torch.lerp(*ends_RxP, t)[None])[0]) for t in weights_K])
+    line_K = chord_K[0] + weights_K.numpy() * (chord_K[-1] - chord_K[0])
+    barrier = float((chord_K - line_K).max())
+    return [
+        *rows,
+        ("log_fall", float(np.log(fall))),
+        ("barrier", barrier),
+        ("log_barrier", float(np.log1p(max(barrier, 0.0) / line_K.mean()))),
+        *((f"chord-{round(100 * float(t)):d}", loss) for t, loss in zip(weights_K[::5], chord_K[::5])),
+    ]
+
+
+def _descend(problem: Problem, starts_RxP: Tensor, system: dict) -> tuple[float, Tensor | None, Tensor]:
+    """The step at which the first run's loss is `MIDDLE` of its first, its parameters there, and both ends."""
+    runs: list[list[nn.Parameter]] = []
+    first = float(problem.losses(starts_RxP)[0])
+    found: list[tuple[int, Tensor]] = []
+
+    def build(parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
+        runs.append(parameters)
+        return optimizers.build(parameters, **system["optimizer"])
+
+    def observe(step: int, _) -> None:
+        if found:
+            return
+        now_1xP = torch.cat([p.detach().reshape(-1) for p in runs[0]])[None]
+        if float(problem.losses(now_1xP)[0]) <= MIDDLE * first:
+            found.append((step, now_1xP))
+
+    outcome = train(
+        problem, starts_RxP, build, seeds=[0, 1], steps=system["steps"], divergence=DIVERGENCE, observe=observe
+    )
+    step, middle_1xP = found[0] if found else (float("nan"), None)
+    return step, middle_1xP, outcome.params_RxP
+
+
+def extremes(point: Point, seed: int, settings: dict) -> tuple[float, float]:
+    """lambda_min / lambda_max of the Hessian of one run, and its estimated error.
+
+    The least is found as the top of lambda_max - H, for it may be zero, to which no relative error comes down. Ritz
+    values lie inside the spectrum, so that a negative one is proof of a negative eigenvalue.
+    """
+    if point.problem.parameters <= settings["dense"]:
+        (hessian_PxP,) = dense_matrix(point.hvp, 1, point.problem.parameters)
+        values_P = torch.linalg.eigvalsh((hessian_PxP + hessian_PxP.T) / 2)
+        return float(values_P[0] / values_P[-1]), 0.0
+    max_products = settings["max_products"]
+    generator = torch.Generator().manual_seed(seed)
+    start_1xP = torch.randn(point.params_RxP.shape, generator=generator, dtype=torch.float64)
+    top = lanczos(point.hvp, start_1xP, 1, tolerance=TOLERANCE, max_products=max_products)
+    most = float(top.eigenvalues_RxK[0, 0])
+    turned = lanczos(lambda v: most * v - point.hvp(v), start_1xP, 1, tolerance=TOLERANCE**2, max_products=max_products)
+    ratio = 1 - float(turned.eigenvalues_RxK[0, 0]) / most
+    error = float(turned.errors_RxK[0, 0]) * (1 - ratio) + float(top.errors_RxK[0, 0]) * abs(ratio)
+    return ratio, error

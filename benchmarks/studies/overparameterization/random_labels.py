@@ -1,0 +1,159 @@
+"""Networks fit random labels about as easily as true ones (O1: Zhang et al. 2017, arXiv:1611.03530)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from benchmarks.lab import architectures
+from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.problem import Problem, flatten_parameters
+from benchmarks.studies.overparameterization import COLUMNS
+from benchmarks.studies.overparameterization.fitting import fit, outputs, share
+
+FITTED = 0.99
+AGAIN = 10_000  # to another seed
+RATIOS = {
+    "random-labels": "true-labels",
+    "random-labels-few": "true-labels-few",
+    "half-rate": "true-labels-few",
+    "again": "true-labels-few",
+}
+
+
+def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+    """Quantities by seed, which draws labels, initialization and minibatches; the images are fixed.
+
+    Of ``true-labels`` and ``random-labels``, one network on true labels and on labels drawn uniformly:
+    ``train_accuracy`` and ``test_accuracy`` (on true labels) where all training examples are right or the steps are
+    up, ``steps-99`` to 99 % training accuracy, ``accuracy-STEP`` at readings that double their distance, and
+    at the last. The same of ``true-labels-few`` and ``random-labels-few``, on fewer images; of ``half-rate``,
+    true-labels-few at half the learning rate; and of ``again``, true-labels-few from another initialization.
+    ``log_steps_ratio`` is the ln of ``steps-99`` over those of true-labels, or of true-labels-few.
+
+    Of ``least-squares``, a linear model with at least as many inputs as examples, and of ``components``, softmax
+    regression on principal components of all images, both on random labels: ``train_accuracy``; of the latter
+    ``gradient``, the largest entry at its minimum.
+
+    Args:
+        settings: ``images``, ``few``, ``pool``, ``architecture``, ``optimizer``, ``batch_size``, ``steps`` (at most),
+            ``every`` (steps between readings), ``linear_images``, ``components``.
+
+    Raises:
+        ValueError: if the least-squares model has more images than inputs, or softmax regression fewer than 20 images
+            a component: then neither is the control it is held to be. Nothing has run then.
+    """
+    data = subset(images, settings["images"], pool=settings["pool"])
+    few = _flat(subset(images, settings["linear_images"], pool=settings["pool"]))
+    many = _flat(data)
+    small = subset(images, settings["few"], pool=settings["pool"])
+    if few.shape[0] > few.shape[1]:
+        raise ValueError(
+            f"{few.shape[0]} linear_images of {few.shape[1]} inputs: a linear model interpolates any labels only with "
+            "at least as many inputs as images"
+        )
+    if many.shape[0] < 20 * settings["components"]:
+        raise ValueError(
+            f"{many.shape[0]} images for {settings['components']} components: with fewer than 20 images each "
+            "a linear model may fit random labels"
+        )
+    rows: list[tuple] = []
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        random, random_few = (_draw(generator, len(d.train_labels), d.classes) for d in (data, small))
+        slow = settings["optimizer"] | {"lr": settings["optimizer"]["lr"] / 2}
+        first: dict[str, float] = {}
+        for system, images_, labels_N, drawn, optimizer in (
+            ("true-labels", data, data.train_labels, seed, settings["optimizer"]),
+            ("random-labels", data, random, seed, settings["optimizer"]),
+            ("true-labels-few", small, small.train_labels, seed, settings["optimizer"]),
+            ("random-labels-few", small, random_few, seed, settings["optimizer"]),
+            ("half-rate", small, small.train_labels, seed, slow),
+            ("again", small, small.train_labels, seed + AGAIN, settings["optimizer"]),
+        ):
+            found, first[system] = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
+            rows += [(system, seed, *rest) for rest in found]
+        for system, base in RATIOS.items():
+            rows.append((system, seed, "log_steps_ratio", float(np.log(first[system] / first[base]))))
+        drawn = _draw(generator, len(few), data.classes)
+        rows.append(("least-squares", seed, "train_accuracy", _least_squares(few, drawn, data.classes)))
+        accuracy, gradient = _softmax(
+            _components(many, settings["components"]), _draw(generator, len(many), data.classes), data.classes
+        )
+        rows += [("components", seed, "train_accuracy", accuracy), ("components", seed, "gradient", gradient)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _draw(generator: np.random.Generator, count: int, classes: int) -> Tensor:
+    return torch.from_numpy(generator.integers(classes, size=count))
+
+
+def _flat(data: Images) -> np.ndarray:
+    return data.train_inputs.flatten(1).double().numpy()
+
+
+def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> tuple[list[tuple], float]:
+    """Quantities and values, and the step at which the training accuracy came up to `FITTED`."""
+    (module,) = architectures.build_stack(
+        input_shape=tuple(data.train_inputs.shape[1:]), outputs=data.classes, seeds=[seed], **settings["architecture"]
+    )
+    problem = Problem(module, data.train_inputs, labels_N, "cross_entropy")
+    found = fit(
+        problem,
+        flatten_parameters(module),
+        labels_N,
+        seed=seed,
+        optimizer=settings["optimizer"],
+        batch_size=settings["batch_size"],
+        steps=settings["steps"],
+        every=settings["every"],
+        done=lambda loss, accuracy: accuracy == 1.0,
+    )
+    guesses = outputs(problem, found.params_1xP, data.test_inputs).argmax(-1)
+    first = found.first(FITTED)
+    rows = [
+        ("train_accuracy", found.accuracies[-1]),
+        ("test_accuracy", share(guesses == data.test_labels)),
+        ("steps-99", first),
+        *((f"accuracy-{found.steps[i]}", found.accuracies[i]) for i in _doubling(len(found.steps))),
+    ]
+    return rows, first
+
+
+def _doubling(count: int) -> list[int]:
+    """0, 1, 2, 4, ... below a count, and the last."""
+    return sorted({0, *(2**k for k in range(count.bit_length()) if 2**k < count), count - 1})
+
+
+def _least_squares(inputs_NxD: np.ndarray, labels_N: Tensor, classes: int) -> float:
+    targets_NxC = np.eye(classes)[labels_N.numpy()]
+    weights_DxC = np.linalg.lstsq(inputs_NxD, targets_NxC)[0]
+    return float(((inputs_NxD @ weights_DxC).argmax(1) == labels_N.numpy()).mean())
+
+
+def _components(inputs_NxD: np.ndarray, count: int) -> np.ndarray:
+    """The leading principal components, each with unit variance, and a constant: N x (count + 1)."""
+    left = np.linalg.svd(inputs_NxD - inputs_NxD.mean(0), full_matrices=False)[0][:, :count]
+    return np.column_stack([len(left) ** 0.5 * left, np.ones(len(left))])
+
+
+def _softmax(inputs_NxD: np.ndarray, labels_N: Tensor, classes: int) -> tuple[float, float]:
+    """Training accuracy of softmax regression at its minimum, and the largest entry of the gradient there."""
+    onehot_NxC = np.eye(classes)[labels_N.numpy()]
+    size, features = inputs_NxD.shape
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = inputs_NxD @ flat.reshape(features, classes)
+        logits -= logits.max(1, keepdims=True)
+        total = np.exp(logits).sum(1, keepdims=True)
+        loss = (np.log(total[:, 0]) - (logits * onehot_NxC).sum(1)).mean()
+        return loss, (inputs_NxD.T @ (np.exp(logits) / total - onehot_NxC) / size).ravel()
+
+    best = minimize(
+        objective, np.zeros(features * classes), jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 0.0}
+    )
+    guesses = (inputs_NxD @ best.x.reshape(features, classes)).argmax(1)
+    return float((guesses == labels_N.numpy()).mean()), float(np.abs(best.jac).max())
