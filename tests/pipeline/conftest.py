@@ -79,7 +79,7 @@ overparameterization:
   random_labels:
     {seeds: 2, images: 40, few: 20, pool: 1, architecture: {name: mlp, hidden: [20], activation: relu},
      optimizer: {name: sgd, lr: 0.05, momentum: 0.9}, batch_size: 20, steps: 40, every: 10, linear_images: 20,
-     components: 3}
+     components: 2}
   non_convexity:
     seeds: 2
     images: 20
@@ -100,8 +100,8 @@ overparameterization:
      architecture: {name: mlp, hidden: [8], activation: relu}, optimizer: {name: sgd, lr: 0.1}, batch_size: 10,
      target: 1.0, steps: 40, every: 10}
   distance:
-    {seeds: 2, images: 10, pool: 1, optimizer: {name: sgd, lr: 0.3}, steps: 4, widths: [8, 16],
-     mean_field_widths: [8, 16], mean_field_lr: 0.1}
+    {seeds: 2, images: 10, pool: 1, optimizer: {name: sgd, lr: 0.3}, steps: 4, widths: [8, 16, 32, 64],
+     mean_field_widths: [8, 16, 32, 64], mean_field_lr: 0.1}
   bad_minima:
     {seeds: 2, images: 20, pool: 1, architecture: {name: mlp, hidden: [8], activation: relu},
      optimizer: {name: sgd, lr: 0.2}, batch_size: 10, target: 1.0, steps: 40, every: 10, copies: 2, erased: 0.1,
@@ -149,13 +149,13 @@ scale_invariance:
     {seeds: 2, inputs: 4, outputs: 2, hidden: [4, 4], examples: 8, eps: 0, batch_size: 4, lr: 0.2, momentum: 0.9,
      steps: 4}
   exponential_rate:
-    {seeds: 2, images: 20, pool: 4, hidden: [4, 4], eps: 0, batch_size: 10, lr: 0.5, weight_decay: 0.2, momentum: 0.5,
-     steps: 8, every: 4}
+    {seeds: 2, images: 20, pool: 4, hidden: [12, 12], eps: 0, batch_size: 10, lr: 0.8, weight_decay: 0.1, momentum: 0.5,
+     steps: 10, every: 5}
   equilibrium:
     seeds: 2
     images: 20
     pool: 4
-    hidden: [4, 4]
+    hidden: [12, 12]
     eps: 0
     batch_size: 5
     steps: 40
@@ -180,9 +180,10 @@ scale_invariance:
     rounding: [muon]
     optimizers:
       sgd: {name: sgd, lr: 0.1}
+      adam: {name: adam, lr: 0.003, eps: 0}
       muon: {name: muon, lr: 0.01}
   intrinsic_rate:
-    {seeds: 2, images: 20, pool: 4, hidden: [4, 4], eps: 0, batch_size: 5, lr: 0.5, product: 0.2,
+    {seeds: 2, images: 20, pool: 4, hidden: [12, 12], eps: 0, batch_size: 5, lr: 0.5, product: 0.2,
      lr_factors: [0.5, 1], product_factors: [0.5, 1], steps: 40, every: 10, exact_steps: 5}
 low_rank_progression:
   defaults:
