@@ -7,7 +7,7 @@ import pytest
 from benchmarks.evidence import claims as register
 from benchmarks.evidence.estimators import ESTIMATORS
 from benchmarks.evidence.runs import COLUMNS
-from benchmarks.evidence.statistics import Interval, t_interval, verdict
+from benchmarks.evidence.statistics import Interval, seeds_needed, t_interval, verdict
 
 CLAIM = """
 X1:
@@ -223,3 +223,20 @@ def test_a_claim_without_rows_is_not_run(claim):
     checks = register.judge(claim, tables(), "cifar10")
     verdict, why = register.claim_verdict(checks[checks["claim"] == "another"])
     assert verdict == "not-run" and "bench repro" in why
+
+
+@pytest.mark.parametrize(("values", "low", "high"), [((1.0, 1.1, 1.3), 0.0, 1.2), ((1.0, 1.1, 1.301), 0.0, 1.13)])
+def test_the_seeds_that_would_decide_are_the_fewest(values, low, high):
+    """The same mean and spread, drawn out to n values, are decided at that n and not at one less."""
+
+    def decided(n):
+        spread = np.tile([-1.0, 1.0], n)[:n] if n % 2 == 0 else np.concatenate([np.tile([-1.0, 1.0], n // 2), [0.0]])
+        drawn = np.mean(values) + np.std(values, ddof=1) * spread / spread.std(ddof=1)
+        return verdict(t_interval(drawn, 0.90), t_interval(drawn, 0.95), low, high) != "inconclusive"
+
+    n = seeds_needed(np.array(values), low, high)
+    assert n > 3 and decided(n) and not decided(n - 1)
+
+
+def test_on_the_edge_no_number_of_seeds_decides():
+    assert seeds_needed(np.array([1.0, 1.1, 1.2]), 0.0, 1.1) is None

@@ -126,7 +126,7 @@ def _rates(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(xscale="log", yscale="log", title="rates of kernel modes")
     axes.set_xlabel("−ln |1 − lr λ/N| (1/step)")
     axes.set_ylabel("measured rate (1/step)")
-    axes.legend(loc="best")
+    axes.legend(loc="lower right")
 
 
 def _by_scale(axes: Axes, table: pd.DataFrame) -> None:
