@@ -55,8 +55,8 @@ def test_a_new_optimizer_runs_its_contests_alone_and_another_target_runs_none(wo
     workspace.edit("params.yaml", "  pair: [adamw]\n", "  pair: [adamw, mine]\n")
     workspace.edit(
         "params.yaml",
-        "  optimizers:\n",
-        "  optimizers:\n    mine: {optimizer: {name: lion}, space: {lr: {log: [1e-4, 1e-2]}}}\n",
+        "\n  optimizers:\n",
+        "\n  optimizers:\n    mine: {optimizer: {name: lion}, space: {lr: {log: [1e-4, 1e-2]}}}\n",
     )
     ran = [name for name in workspace.ran() if name.startswith("pipelines/")]
     assert [name for name in ran if "timings" not in name] == [

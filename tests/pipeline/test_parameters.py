@@ -38,7 +38,12 @@ STUDY = "progressive_sharpening"
         ),
         ("lr: 0.03}, steps: 800", "lr: 0.03, momentum: 1}, steps: 800", "lr-mid.optimizer", "must be in [0, 1)"),
         ("name: sgd}\n", "name: sdg}\n", f"{STUDY}.defaults.optimizer", "did you mean 'sgd'?"),
-        ("name: mlp", "name: mpl", f"{STUDY}.defaults.architecture", "did you mean 'mlp'?"),
+        (
+            "{name: mlp, hidden: [200",
+            "{name: mpl, hidden: [200",
+            f"{STUDY}.defaults.architecture",
+            "did you mean 'mlp'?",
+        ),
         (
             "200], activation: tanh",
             "200], activatoin: tanh",
@@ -47,7 +52,7 @@ STUDY = "progressive_sharpening"
         ),
         ("200], activation: tanh", "200]", f"{STUDY}.defaults.architecture", "needs the option 'activation'"),
         ("hidden: [200, 200]", "hidden: [200, 0]", f"{STUDY}.defaults.architecture", "hidden must be at least 1"),
-        ("loss: mse", "loss: mae", f"{STUDY}.defaults.loss", "'mae'"),
+        ("\n    loss: mse", "\n    loss: mae", f"{STUDY}.defaults.loss", "'mae'"),
         (
             "tolerance: 3.0e-4 #",
             "tolerance: -1.0 #",
