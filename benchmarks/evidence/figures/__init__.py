@@ -109,8 +109,11 @@ TABLES: dict[str, tuple[str, ...]] = {
 WITHOUT_CURVES = frozenset(
     {
         "convex_rates",
+        "overparameterization",
         "lazy_training",
         "implicit_bias",
+        "scale_invariance",
+        "intrinsic_learning_rate",
         "stability_thresholds",
         "catapult",
         "deep_linear",
