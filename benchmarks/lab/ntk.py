@@ -19,7 +19,8 @@ def tangent_kernel(
 
     Args:
         others_MxD: the second factor's inputs; the first's if not given.
-        memory: bytes for the kernel, two blocks and as much again for the copies that differentiation makes.
+        memory: bytes by which blocks are cut: for the kernel, two blocks and as much again for the copies that
+            differentiation makes. Threads and the allocator add to it; the peak stays below one and a half times this.
 
     Raises:
         ValueError: if the kernel does not fit, naming what it needs, or for a network that couples examples. Nothing
