@@ -1,9 +1,12 @@
-"""Losses per example. A loss maps (outputs_NxC, targets) of one run to losses_N; `Problem` takes the mean.
+"""Losses per example. A loss maps (outputs, targets) of one run to losses_N; `Problem` divides their sum by N.
 
-The conventions are Cohen et al.'s (2021): every sharpness and every 2 / lr of this project depends on them.
+A loss that also has ``counts(targets) -> counts_N`` is divided by their sum instead, as a mean over the tokens of
+sequences needs. The conventions are Cohen et al.'s (2021): every sharpness and every 2 / lr of this project depends on
+them.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +15,79 @@ from torch import Tensor
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def mse(outputs_NxC: Tensor, targets_NxC: Tensor) -> Tensor:
-    """Half the squared error, summed over outputs (``nn.MSELoss`` is 2 / C times this)."""
-    return 0.5 * (outputs_NxC - targets_NxC).square().sum(-1)
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Half the squared error, summed over the outputs of an example (``nn.MSELoss`` is 2 / C times this).
+
+    Raises:
+        ValueError: unless outputs and targets have the same shape, N first.
+    """
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"mse compares outputs {tuple(outputs.shape)} with targets {tuple(targets.shape)}: give both the same shape"
+        )
+    squares = (outputs - targets).square()
+    return 0.5 * (squares.sum(-1) if squares.ndim == 2 else squares.reshape(len(squares), -1).sum(-1))
 
 
-def cross_entropy(outputs_NxC: Tensor, targets_N: Tensor) -> Tensor:
-    """Softmax cross-entropy in nats against class indices, or against class probabilities (N x C)."""
-    return F.cross_entropy(outputs_NxC, targets_N, reduction="none")
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Softmax cross-entropy in nats. The classes are the last axis of the outputs, N x C or N x T x V.
+
+    Targets are class indices (N, or N x T) or class probabilities (the outputs' shape). A sequence's loss is the sum
+    over its positions, and the mean is over all positions that count, as in ``F.cross_entropy`` of the flattened batch.
+
+    Attributes:
+        ignore_index: positions with this target do not count (padding).
+        weight: of each class, C; the mean is then weighted, as torch's is.
+    """
+
+    ignore_index: int = -100
+    weight: Tensor | None = None
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Raises ValueError unless the targets have the outputs' shape, with or without the last axis."""
+        if targets.shape != (outputs.shape if targets.is_floating_point() else outputs.shape[:-1]):
+            wanted = outputs.shape if targets.is_floating_point() else outputs.shape[:-1]
+            raise ValueError(
+                f"cross_entropy of outputs {tuple(outputs.shape)}, classes last, needs targets {tuple(wanted)}, "
+                f"got {tuple(targets.shape)} of {targets.dtype}"
+            )
+        options = {"ignore_index": self.ignore_index, "weight": self.weight, "reduction": "none"}
+        if outputs.ndim == 2:
+            return F.cross_entropy(outputs, targets, **options)
+        flat = targets.reshape(-1, *targets.shape[outputs.ndim - 1 :])
+        return F.cross_entropy(outputs.flatten(0, -2), flat, **options).view(len(outputs), -1).sum(1)
+
+    def counts(self, targets: Tensor) -> Tensor:
+        """By what the sum of an example's losses is divided: its positions, or the weights of their classes."""
+        if targets.is_floating_point():
+            return torch.full((len(targets),), targets[0, ..., 0].numel(), device=targets.device)
+        counted = targets != self.ignore_index
+        if self.weight is not None:
+            counted = counted * self.weight[targets.clamp_min(0)]
+        return counted.reshape(len(targets), -1).sum(1)
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raises ValueError for a class index that is no class: on a GPU it would end the process."""
+        if targets.is_floating_point() or not len(targets):
+            return
+        counted = targets[targets != self.ignore_index]
+        if not len(counted):
+            raise ValueError(f"every target is {self.ignore_index}, which does not count: there is no loss")
+        low, high = int(counted.min()), int(counted.max())
+        if low < 0 or high >= outputs.shape[-1]:
+            raise ValueError(
+                f"targets go from {low} to {high}, but the network has {outputs.shape[-1]} classes (0 to "
+                f"{outputs.shape[-1] - 1}); padding is {self.ignore_index}"
+            )
 
 
-def objective(outputs_NxC: Tensor, targets: Tensor) -> Tensor:
+cross_entropy = CrossEntropy()
+
+
+def objective(outputs_Nx1: Tensor, targets: Tensor) -> Tensor:
     """For a module whose single output is already the loss, such as a toy model of dynamics."""
-    return outputs_NxC.squeeze(-1)
+    return outputs_Nx1.reshape(len(outputs_Nx1), -1).squeeze(-1)
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "cross_entropy": cross_entropy, "objective": objective}

@@ -9,73 +9,145 @@ The R losses share the data and the architecture but no parameter, so the Hessia
 diagonal and one backward pass gives R gradients or R Hessian-vector products at once.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import copy
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map, tree_map_only
 
+from benchmarks.lab import contract
 from benchmarks.lab.losses import LOSSES, Loss
 
 
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are trained and measured, by name: those that require a gradient, each tied one once."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
 def flatten_parameters(module: nn.Module) -> Tensor:
-    """The parameters of a module as one detached vector, in the order of ``module.parameters()``: params_P."""
-    return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+    """The trainable parameters of a module as one detached vector, in the module's order: params_P."""
+    return torch.cat([p.detach().reshape(-1) for p in trainable(module).values()])
 
 
 def stack_parameters(modules: Iterable[nn.Module]) -> Tensor:
-    """The flat parameters of several modules of one architecture, one row a run: params_RxP."""
-    return torch.stack([flatten_parameters(m) for m in modules])
+    """The flat parameters of several modules of one architecture, one row a run: params_RxP.
+
+    Raises:
+        ValueError: if what is not in it, a buffer or a frozen parameter, differs from network to network: a problem of
+            the first network would measure all of them with the first one's.
+    """
+    modules = list(modules)
+    for name in _differing(modules):
+        raise ValueError(
+            f"{name!r} is not trained and differs from network to network: give Problem all the networks, and start "
+            "from its initial_RxP()"
+        )
+    return _stacked(modules)
 
 
 class Problem:
     """The mean loss of a network over a data set, as a function of a stack of flat parameters.
 
-    Any ``nn.Module`` is accepted whose output is a deterministic function of its parameters and inputs.
-    With R = 1 the module is called as it is; with R > 1 through ``torch.vmap`` over the runs.
+    Any ``nn.Module`` is accepted whose output is a deterministic function of its parameters and inputs; that is tried
+    out on a few examples (`benchmarks.lab.contract`). With R = 1 the module is called as it is; with R > 1 through
+    ``torch.vmap`` over the runs, or one after the other where vmap cannot (LSTM, GRU).
+
+    Parameters that do not require a gradient are constants: they are neither measured nor trained.
 
     Args:
-        module: the architecture; its own parameter values are not used.
-        inputs_NxD: all training inputs, N first; any number of further axes.
+        module: the architecture; the values of its trainable parameters are not used. Or one network a run: then
+            buffers and frozen parameters are each run's own.
+        inputs: all training inputs, N first; any number of further axes.
         targets: what the loss wants, N first.
-        loss: a name from `losses.LOSSES` or a callable (outputs_NxC, targets) -> losses_N.
+        loss: a name from `losses.LOSSES` or a callable (outputs, targets) -> losses_N. Outputs that are a tuple or a
+            mapping need a callable that takes them.
         chunk_size: how many examples go through the network at once. With fewer than N the sum is taken
             chunk by chunk; results change by rounding only, and curvature costs a forward pass more a product.
 
+    Attributes:
+        module: the network, or the first of them.
+        examples, parameters: N and P; ``shapes`` and ``sizes`` those of the parameters' tensors.
+        derivatives: the orders, 2 and 3, that have been compared with finite differences.
+
     Raises:
-        ValueError: for a module whose loss is not a function of its parameters alone (dropout, BatchNorm or
-            InstanceNorm that updates running statistics), for BatchNorm over the batch with several chunks, for data
-            of unequal length, or for an unknown loss.
+        ValueError: in one sentence that names the submodule, the shapes or the dtypes: for a module that is random or
+            changes its buffers as it is evaluated, for one that couples the examples of a batch with several chunks,
+            for a loss that does not give one value an example, for targets it does not fit, for data of unequal
+            length, for parameters of several dtypes or devices, or for an unknown loss.
     """
 
     def __init__(
         self,
-        module: nn.Module,
-        inputs_NxD: Tensor,
+        module: nn.Module | Sequence[nn.Module],
+        inputs: Tensor,
         targets: Tensor,
         loss: str | Loss,
         chunk_size: int | None = None,
     ):
-        if len(inputs_NxD) != len(targets) or len(inputs_NxD) == 0:
-            raise ValueError(f"{len(inputs_NxD)} inputs but {len(targets)} targets")
+        if len(inputs) != len(targets) or len(inputs) == 0:
+            raise ValueError(f"{len(inputs)} inputs but {len(targets)} targets")
         if isinstance(loss, str):
             if loss not in LOSSES:
                 raise ValueError(f"unknown loss {loss!r}: known are {', '.join(sorted(LOSSES))}")
             loss = LOSSES[loss]
-        self.examples = len(inputs_NxD)
+        modules = [module] if isinstance(module, nn.Module) else list(module)
+        self.examples = len(inputs)
         self.chunk_size = min(chunk_size or self.examples, self.examples)
         if self.chunk_size < 1:
             raise ValueError(f"chunk_size must be positive, got {chunk_size}")
-        _assert_deterministic(module, chunked=self.chunk_size < self.examples)
-        self.module = module
+        self.module = modules[0]
         self.loss = loss
-        self._inputs = inputs_NxD
+        self._inputs = inputs
         self._targets = targets
-        named = list(module.named_parameters())
-        self._names = [name for name, _ in named]
-        self.shapes = [p.shape for _, p in named]
-        self.sizes = [p.numel() for _, p in named]
+        named = trainable(self.module)
+        contract.require_uniform(modules, named, inputs)
+        self._names = list(named)
+        self.shapes = [p.shape for p in named.values()]
+        self.sizes = [p.numel() for p in named.values()]
         self.parameters = sum(self.sizes)
+        self.derivatives: set[int] = set()
+        self._kernels: Callable = nullcontext
+        self._vmap: bool | None = None
+        self._modules = modules
+        self._own_RxX = _differing(modules)
+        self._counts_N = None
+        if contract.needs_plain_attention(self.module, inputs):
+            self._kernels = plain_attention
+        with self._kernels():
+            for one in modules:
+                contract.require_deterministic(one, inputs, targets, loss)
+            if self.chunk_size < self.examples:
+                contract.require_separate(self.module, inputs, targets, loss)
+        if hasattr(loss, "counts"):
+            counts_N = loss.counts(targets)
+            # A count that is everywhere the same is a number, and costs nothing at a step.
+            self._counts_N = counts_N if bool((counts_N != counts_N[0]).any()) else counts_N[0].item()
+
+    def only(self, run: int) -> "Problem":
+        """The problem of one run of the stack, for parameters of one row."""
+        if not self._own_RxX:
+            return self
+        one = copy(self)
+        one._own_RxX = {name: values[run : run + 1] for name, values in self._own_RxX.items()}
+        return one
+
+    def first(self, examples: int, runs: int | None = None) -> "Problem":
+        """The same problem on its first examples, and of its first runs."""
+        few = copy(self)
+        few.examples = few.chunk_size = min(examples, self.examples)
+        few._inputs, few._targets = self._inputs[:examples], self._targets[:examples]
+        few._own_RxX = {name: values[:runs] for name, values in self._own_RxX.items()}
+        if isinstance(self._counts_N, Tensor):
+            few._counts_N = self._counts_N[:examples]
+        return few
+
+    def initial_RxP(self) -> Tensor:
+        """The parameters of the networks that the problem was made of, one row a network."""
+        return _stacked(self._modules)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, self.examples, self.chunk_size):
@@ -94,12 +166,19 @@ class Problem:
             rows_RxB: the examples of each run's minibatch, whose mean loss is then meant; all examples if not given.
 
         Raises:
-            ValueError: if ``params_RxP`` is not R x P, or ``rows_RxB`` has not a row a run.
+            ValueError: if ``params_RxP`` is not R x P, or ``rows_RxB`` has not a row a run; with ``curvature``, if
+                PyTorch's second derivative of the network is wrong or missing.
         """
         if params_RxP.ndim != 2 or params_RxP.shape[1] != self.parameters:
             raise ValueError(f"parameters must be R x {self.parameters}, got {tuple(params_RxP.shape)}")
         if rows_RxB is not None and len(rows_RxB) != len(params_RxP):
             raise ValueError(f"{len(params_RxP)} runs but minibatches for {len(rows_RxB)}")
+        for name, values in self._own_RxX.items():
+            if len(values) != len(params_RxP):
+                raise ValueError(
+                    f"{len(params_RxP)} rows of parameters for {len(values)} networks, each with its own {name!r}: "
+                    "take problem.only(run) for one of them"
+                )
         return Point(self, params_RxP, curvature, rows_RxB)
 
     def losses(self, params_RxP: Tensor) -> Tensor:
@@ -108,28 +187,56 @@ class Problem:
             shares = [self._chunk_losses(params_RxP, *chunk)[0] for chunk in self.chunks()]
         return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
 
+    def outputs(self, params_RxP: Tensor, inputs: Tensor) -> Tensor:
+        """What the networks say of any inputs, without a graph: R x N x C."""
+        with torch.no_grad(), self._kernels():
+            return self._each_run(lambda layers, x: functional_call(self.module, layers, (x,)), params_RxP, inputs)
+
+    def _total(self, rows_RxB: Tensor | None) -> float | Tensor:
+        """By what the sum of the losses is divided: one number, or one a run."""
+        if self._counts_N is None or not isinstance(self._counts_N, Tensor):
+            examples = self.examples if rows_RxB is None else rows_RxB.shape[1]
+            return examples if self._counts_N is None else self._counts_N * examples
+        return self._counts_N.sum() if rows_RxB is None else self._counts_N[rows_RxB].sum(1)
+
     def _chunk_losses(
-        self, params_RxP: Tensor, inputs: Tensor, targets: Tensor, batched: bool = False
+        self, params_RxP: Tensor, inputs: Tensor, targets: Tensor, rows_RxB: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """This chunk's share of the mean loss of each run, and the outputs: losses_R, outputs_RxNxC.
 
-        With ``batched``, inputs and targets are a minibatch for each run, R first.
+        With ``rows_RxB``, inputs and targets are those of a minibatch for each run, R first.
         """
-        # split, not one slice a layer: its backward is a single concatenation.
-        parts = params_RxP.split(self.sizes, dim=1)
-        examples = inputs.shape[1] if batched else self.examples
 
         def one_run(layers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            outputs_NxC = functional_call(self.module, layers, (inputs,))
-            return self.loss(outputs_NxC, targets).sum() / examples, outputs_NxC
+            outputs = functional_call(self.module, layers, (inputs,))
+            return self.loss(outputs, targets).sum(), outputs
 
-        if len(params_RxP) == 1:
-            layers = {n: p.view(s) for n, p, s in zip(self._names, parts, self.shapes)}
-            loss, outputs_NxC = one_run(layers, *((inputs[0], targets[0]) if batched else (inputs, targets)))
-            return loss[None], outputs_NxC[None]
-        layers = {n: p.reshape(-1, *s) for n, p, s in zip(self._names, parts, self.shapes)}
-        data = 0 if batched else None
-        return torch.vmap(one_run, in_dims=(0, data, data))(layers, inputs, targets)
+        with self._kernels():
+            sums_R, outputs = self._each_run(one_run, params_RxP, inputs, targets, batched=rows_RxB is not None)
+        return sums_R / self._total(rows_RxB), outputs
+
+    def _each_run(self, function: Callable, params_RxP: Tensor, *data: Tensor, batched: bool = False):
+        """The function of each run's layers, the results stacked: by vmap, or one run after the other.
+
+        Args:
+            batched: whether the data have an axis for the runs, R first.
+        """
+        R = len(params_RxP)
+        # split, not one slice a layer: its backward is a single concatenation.
+        parts = params_RxP.split(self.sizes, dim=1)
+        if R > 1 and self._vmap is None:
+            self._vmap = contract.can_vmap(self, params_RxP[:2])
+        if R > 1 and self._vmap:
+            layers = {n: p.reshape(-1, *s) for n, p, s in zip(self._names, parts, self.shapes)} | self._own_RxX
+            return torch.vmap(function, in_dims=(0, *[0 if batched else None] * len(data)))(layers, *data)
+        results = []
+        for r in range(R):
+            layers = {n: p[r].view(s) for n, p, s in zip(self._names, parts, self.shapes)}
+            layers |= {n: values[r] for n, values in self._own_RxX.items()}
+            results.append(function(layers, *(d[r] if batched else d for d in data)))
+        if R == 1:
+            return tree_map_only(Tensor, lambda leaf: leaf[None], results[0])
+        return tree_map(lambda *leaves: torch.stack(leaves), *results)
 
 
 class Point:
@@ -140,13 +247,17 @@ class Point:
 
     Attributes:
         problem, params_RxP: where this is. The parameters share memory with those the point was made from.
+        curvature: whether it has Hessian-vector products.
+        outputs_RxNxC: what the networks say of the data; of any shape from N on, or a tuple or mapping of such.
     """
 
     def __init__(self, problem: Problem, params_RxP: Tensor, curvature: bool, rows_RxB: Tensor | None = None):
         self.problem = problem
         self.params_RxP = params_RxP.detach()
         self._rows_RxB = rows_RxB
-        self._curvature = curvature
+        self.curvature = curvature
+        if curvature:
+            contract.require_derivative(problem, self.params_RxP[0], order=2)
         self._params = params_RxP.detach().requires_grad_()
         self._graph: Tensor | None = None
         keep = curvature and (rows_RxB is not None or problem.chunk_size == problem.examples)
@@ -157,10 +268,11 @@ class Point:
                 self._graph = grads_RxP
             losses.append(losses_R.detach())
             grads.append(grads_RxP.detach())
-            outputs.append(outputs_RxNxC.detach())
+            outputs.append(tree_map_only(Tensor, Tensor.detach, outputs_RxNxC))
         self.losses_R = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
         self.grads_RxP = grads[0] if len(grads) == 1 else torch.stack(grads).sum(0)
-        self.outputs_RxNxC = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        whole = len(outputs) == 1
+        self.outputs_RxNxC = outputs[0] if whole else tree_map(lambda *parts: torch.cat(parts, dim=1), *outputs)
 
     def hvp(self, vecs: Tensor) -> Tensor:
         """Hessian-vector products: R x P gives R x P; R x P x K gives R x P x K, one backward pass a vector.
@@ -180,17 +292,11 @@ class Point:
 
         Raises:
             RuntimeError: if the point was made without ``curvature=True``.
-            ValueError: for a network with a native LayerNorm, whose third derivative PyTorch gets wrong, or a BatchNorm
-                or InstanceNorm by statistics of its input, of which it has none (docs/curvature.md).
+            ValueError: if PyTorch's third derivative of the network is wrong (a native LayerNorm) or missing (a
+                BatchNorm or InstanceNorm by statistics of its input); see docs/curvature.md.
         """
-        for name, child in self.problem.module.named_modules():
-            wrong = isinstance(child, nn.LayerNorm)
-            if wrong or _normalizes_by_its_input(child):
-                raise ValueError(
-                    f"{type(child).__name__} {name!r}: the gradient of a curvature is a third derivative, and "
-                    f"PyTorch's of this layer is {'wrong' if wrong else 'missing'}; "
-                    "write the normalization out, or use GroupNorm"
-                )
+        if self.curvature:
+            contract.require_derivative(self.problem, self.params_RxP[0], order=3)
         total = torch.zeros_like(self.params_RxP)
         for graph, kept in self._gradient_graphs():
             if not graph.requires_grad:
@@ -209,14 +315,14 @@ class Point:
         problem = self.problem
         if self._rows_RxB is not None:
             inputs, targets = problem._inputs[self._rows_RxB], problem._targets[self._rows_RxB]
-            yield problem._chunk_losses(self._params, inputs, targets, batched=True)
+            yield problem._chunk_losses(self._params, inputs, targets, self._rows_RxB)
             return
         for inputs, targets in problem.chunks():
             yield problem._chunk_losses(self._params, inputs, targets)
 
     def _gradient_graphs(self) -> Iterator[tuple[Tensor, bool]]:
         """Each chunk's gradient with its graph, and whether that graph is kept for later products."""
-        if not self._curvature:
+        if not self.curvature:
             raise RuntimeError("this point has no curvature: ask for problem.at(params_RxP, curvature=True)")
         if self._graph is not None:
             yield self._graph, True
@@ -232,24 +338,27 @@ class Point:
         return product
 
 
-def _normalizes_by_its_input(module: nn.Module) -> bool:
-    """Whether this is a BatchNorm or InstanceNorm that normalizes by statistics of its input, not by running ones."""
-    return isinstance(module, nn.modules.batchnorm._NormBase) and (module.training or module.running_mean is None)
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by matrix products: PyTorch's fused kernels have no second derivative, and no vmap."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _assert_deterministic(module: nn.Module, chunked: bool) -> None:
-    for name, child in module.named_modules():
-        kind = type(child).__name__
-        if isinstance(child, nn.modules.dropout._DropoutNd) and child.training and child.p > 0:
-            raise ValueError(
-                f"{kind} {name!r} is random, so the loss is no function of the parameters: call .eval() or set p=0"
-            )
-        if not _normalizes_by_its_input(child):
-            continue
-        if child.running_mean is not None:
-            raise ValueError(
-                f"{kind} {name!r} changes its running statistics as it is measured: "
-                "build it with track_running_stats=False or call .eval()"
-            )
-        if chunked and isinstance(child, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(f"{kind} {name!r} couples the examples of a batch: it needs a chunk_size of all of them")
+def _stacked(modules: Sequence[nn.Module]) -> Tensor:
+    return torch.stack([flatten_parameters(module) for module in modules])
+
+
+def _differing(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The buffers and frozen parameters that are not the same in all networks, stacked, by name."""
+    untrained = [contract.untrained(module) for module in modules]
+    return {
+        name: torch.stack([values[name] for values in untrained])
+        for name, first in untrained[0].items()
+        if any(not torch.equal(first, values[name]) for values in untrained[1:])
+    }

@@ -5,7 +5,6 @@ Damian et al. 2023; Andreyev and Beneventano 2024; Long and Bartlett 2024).
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
@@ -51,28 +50,26 @@ def run(
 ) -> tuple[Outcome, dict]:
     """Train one configuration for all seeds at once; see `benchmarks.lab.training.train`."""
     problem, params_RxP, labels = build_problem(settings, data, seeds, compute)
-    optimizer, batch_size = settings["optimizer"], settings["batch_size"]
-    setup = measurements.Setup(seeds, problem, labels, optimizer, batch_size)
+    batch_size = settings["batch_size"]
+    setup = measurements.Setup(seeds, problem, labels, settings["optimizer"], batch_size)
     batches = Minibatches(seeds, examples=problem.examples, size=batch_size) if batch_size else None
-    has_preconditioner = optimizers.has_preconditioner(optimizer["name"])
+    optimizer = optimizers.named(**settings["optimizer"])
     outcome = train(
         problem,
         params_RxP,
-        partial(optimizers.build, **optimizer),
+        optimizer,
         seeds=seeds,
         steps=settings["steps"],
         divergence=settings["divergence"],
         measurements=measurements.build(settings["measure"], setup),
-        preconditioner=partial(optimizers.preconditioner, name=optimizer["name"]) if has_preconditioner else None,
         minibatches=batches,
-        closures=optimizers.closures(optimizer["name"]),
         resume=resume,
         observe=observe,
     )
     facts = {
         "parameters": problem.parameters,
         "examples": problem.examples,
-        "optimizer": optimizers.implementation(optimizer["name"]),
-        "stability_threshold": optimizers.stability_threshold(**optimizer),
+        "optimizer": optimizer.implementation,
+        "stability_threshold": optimizer.stability_threshold(),
     }
     return outcome, facts

@@ -49,10 +49,6 @@ def setup(seeds, activation="tanh", dtype=torch.float64):
     return networks, inputs, labels, Problem(networks[0], inputs, F.one_hot(labels, 3).to(dtype), "mse")
 
 
-def builder(spec):
-    return partial(optimizers.build, **spec)
-
-
 def run(
     seeds,
     spec,
@@ -72,18 +68,15 @@ def run(
         read = [Fit(labels, every=5), Sharpness(seeds, every=5, tolerance=1e-6, cold_every=3)]
     else:
         read = measurements.build(measure, measurements.Setup(seeds, problem, labels, spec, batch_size))
-    name = spec["name"]
     return train(
         problem,
         stack_parameters(networks) if params_RxP is None else params_RxP,
-        builder(spec),
+        optimizers.named(**spec),
         seeds=seeds,
         steps=steps,
         divergence=divergence,
         measurements=read,
-        preconditioner=partial(optimizers.preconditioner, name=name) if optimizers.has_preconditioner(name) else None,
         minibatches=Minibatches(seeds, examples=40, size=batch_size) if batch_size else None,
-        closures=optimizers.closures(name),
         resume=resume,
         observe=observe,
     )
@@ -159,7 +152,7 @@ def test_training_is_the_plain_torch_loop(name):
 
     def step(network, loss):
         if not mine:
-            mine.extend(optimizers.build(parameters=list(network.parameters()), **OPTIMIZERS[name]))
+            mine.extend(optimizers.named(**OPTIMIZERS[name]).build(network.parameters()))
         for optimizer in mine:
             optimizer.zero_grad()
         loss().backward()
@@ -272,7 +265,7 @@ def test_seeds_and_runs_must_agree():
         train(
             problem,
             stack_parameters(networks),
-            builder(dict(name="sgd", lr=0.1)),
+            optimizers.named("sgd", lr=0.1),
             seeds=[1],
             steps=1,
             divergence=10,
@@ -309,7 +302,7 @@ def test_a_reading_tells_which_runs_have_not_diverged():
     networks, _, _, problem = setup(SEEDS[:2], activation="identity")
     params_RxP = stack_parameters(networks) * torch.tensor([[1.0], [10.0]])
     spec = dict(name="sgd", lr=0.2)
-    train(problem, params_RxP, builder(spec), seeds=SEEDS[:2], steps=2, divergence=10, measurements=[Spy()])
+    train(problem, params_RxP, optimizers.named(**spec), seeds=SEEDS[:2], steps=2, divergence=10, measurements=[Spy()])
     assert Spy.seen == [[True, True], [True, False], [True, False]]
 
 

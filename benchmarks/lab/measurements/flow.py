@@ -44,7 +44,7 @@ class Flow:
             self._runs = [self.start(params_P) for params_P in point.params_RxP]
         rows = []
         for r, (run, params_P) in enumerate(zip(self._runs, point.params_RxP)):
-            followed = self.follow(run, point.problem, reading.step, params_P) if reading.runs(r) else None
+            followed = self.follow(run, point.problem.only(r), reading.step, params_P) if reading.runs(r) else None
             rows.append(followed or (nan,) * len(self.metrics))
         return {name: torch.tensor(values, dtype=torch.float64) for name, values in zip(self.metrics, zip(*rows))}
 

@@ -1,66 +1,101 @@
 """Optimizers by name, one file each, built from a library's implementation.
 
-A file defines ``build(parameters, **options) -> list of torch optimizers`` (several where a library's
-optimizer takes only some of the parameters), ``IMPLEMENTATION`` (what the tables call it), ``SOURCE`` (the paper)
-and, where they exist, ``stability_threshold(**options) -> float``, the largest curvature at which it is stable on a
-quadratic, preconditioned where the optimizer is; ``preconditioner(optimizer)``, the positive diagonal by which the
-optimizer divides its gradient, a tensor a parameter, or None before the first step; ``CLOSURES = True`` for one that
-evaluates the gradient again within a step; ``SCHEDULE_FREE = True`` for one that takes no decay of its rate; and
-``BLOCK_RATES = True`` for one with an option ``rates``, a number a tensor, that is measured where training starts.
+A file ends with an `Optimizer` of its own name, ``adam = Optimizer(build, ...)``: all that is said of the entry.
+``package.module:name`` names another one, an `Optimizer` too or a bare ``build``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from inspect import Parameter, signature
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from benchmarks.lab import registry
 
 
-def build(parameters: Sequence[nn.Parameter], *, name: str, **options) -> list[Optimizer]:
-    """The optimizers of one run. ``package.module:factory`` is a ``build`` from outside.
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer and what is known of it; called with options, ``adam(lr=0.1)``, the same with these bound.
+
+    Attributes:
+        factory: ``build(parameters, **options) -> list of torch optimizers``, several where a library's optimizer
+            takes only some of the parameters; ``parameters`` is a list.
+        implementation: the library's own name of what is built, for the tables.
+        source: the paper.
+        threshold: from the options to the largest curvature at which it is stable on a quadratic, preconditioned where
+            the optimizer is.
+        diagonal: from a torch optimizer to the positive diagonal by which it divides its gradient, a tensor a
+            parameter, or None before the first step.
+        closures: it evaluates the gradient again within a step.
+        schedule_free: it takes no decay of its rate, and averages between ``eval()`` and ``train()``.
+        block_rates: it has an option ``rates``, a number a tensor, that is measured where training starts.
+        options: those bound, ``lr`` among them.
+    """
+
+    factory: Callable[..., list[torch.optim.Optimizer]]
+    implementation: str
+    source: str = ""
+    threshold: Callable[..., float] | None = None
+    diagonal: Callable[[torch.optim.Optimizer], Sequence[Tensor] | None] | None = None
+    closures: bool = False
+    schedule_free: bool = False
+    block_rates: bool = False
+    options: dict = field(default_factory=dict)
+
+    def __call__(self, **options) -> "Optimizer":
+        return replace(self, options={**self.options, **options})
+
+    @property
+    def meaning(self) -> str:
+        """The first words of its file, on one line; empty for a loose one."""
+        return " ".join((getattr(self.factory, "__globals__", {}).get("__doc__") or "").split())
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> list[torch.optim.Optimizer]:
+        """The torch optimizers of one run.
+
+        Raises:
+            ValueError: for options it does not take, or where it steps through a closure and does not say so.
+        """
+        try:
+            built = self.factory(list(parameters), **self.options)
+        except TypeError as error:
+            raise ValueError(f"optimizer {self.implementation!r}: {error}") from error
+        for optimizer in built:
+            closure = signature(optimizer.step).parameters.get("closure")
+            if closure is not None and closure.default is Parameter.empty and not self.closures:
+                raise ValueError(
+                    f"{type(optimizer).__name__} evaluates the loss within its step: "
+                    "declare it, Optimizer(..., closures=True)"
+                )
+        return built
+
+    def stability_threshold(self) -> float | None:
+        """The largest stable curvature of a quadratic, or None where no theory gives one."""
+        return None if self.threshold is None else self.threshold(**self.options)
+
+    def preconditioner(self, built: Sequence[torch.optim.Optimizer]) -> Tensor | None:
+        """The diagonal preconditioner of one run's optimizers, flat (P), or None before the first step.
+
+        Raises:
+            ValueError: if it has none.
+        """
+        if self.diagonal is None:
+            raise ValueError(f"optimizer {self.implementation!r} has no diagonal preconditioner")
+        (optimizer,) = built
+        diagonals = self.diagonal(optimizer)
+        return None if diagonals is None else torch.cat([diagonal.reshape(-1) for diagonal in diagonals])
+
+
+def named(name: str, **options) -> Optimizer:
+    """The optimizer of a name in params.yaml, with options.
 
     Raises:
-        ValueError: for an unknown name or options the optimizer does not take.
+        ValueError: for an unknown name, or an outside one that is no optimizer.
     """
-    factory = registry.load(__name__, name, "build")
-    try:
-        return factory(parameters, **options)
-    except TypeError as error:
-        raise ValueError(f"optimizer {name!r}: {error}") from error
-
-
-def implementation(name: str) -> str:
-    """The library's own name of what an entry builds."""
-    return name if ":" in name else registry.load(__name__, name, "IMPLEMENTATION")
-
-
-def stability_threshold(name: str, **options) -> float | None:
-    """The largest stable curvature of a quadratic, or None where no theory gives one."""
-    if not registry.defines(__name__, name, "stability_threshold"):
-        return None
-    return registry.load(__name__, name, "stability_threshold")(**options)
-
-
-def preconditioner(built: Sequence[Optimizer], *, name: str) -> Tensor | None:
-    """The diagonal preconditioner of one run's optimizers, flat (P), or None before the first step.
-
-    Raises:
-        ValueError: if the entry has none (`has_preconditioner`).
-    """
-    if not has_preconditioner(name):
-        raise ValueError(f"optimizer {name!r} has no diagonal preconditioner")
-    (optimizer,) = built
-    diagonals = registry.load(__name__, name, "preconditioner")(optimizer)
-    return None if diagonals is None else torch.cat([diagonal.reshape(-1) for diagonal in diagonals])
-
-
-def has_preconditioner(name: str) -> bool:
-    """Whether an entry divides its gradient by a positive diagonal; one from outside is taken to have none."""
-    return registry.defines(__name__, name, "preconditioner")
-
-
-def closures(name: str) -> bool:
-    """Whether an entry evaluates the gradient again within a step."""
-    return registry.defines(__name__, name, "CLOSURES")
+    entry = registry.load(__name__, name, name)
+    if isinstance(entry, Optimizer):
+        return entry(**options)
+    if not callable(entry):
+        raise ValueError(f"{name!r} is neither an Optimizer nor a function that builds one")
+    return Optimizer(entry, implementation=name)(**options)

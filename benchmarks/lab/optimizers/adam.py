@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.theory import stability
-
-IMPLEMENTATION = "torch.optim.Adam"
-SOURCE = "Kingma and Ba 2015"
 
 
 def build(
@@ -35,3 +33,12 @@ def preconditioner(optimizer: torch.optim.Optimizer) -> list[torch.Tensor] | Non
         root = (state["exp_avg_sq"] / (1 - beta2**step)).sqrt()
         diagonals.append((1 - beta1**step) * (root + group["eps"]))
     return diagonals
+
+
+adam = Optimizer(
+    build,
+    implementation="torch.optim.Adam",
+    source="Kingma and Ba 2015",
+    threshold=stability_threshold,
+    diagonal=preconditioner,
+)

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-IMPLEMENTATION = "torch.optim.SGD, a group a tensor"
-SOURCE = "Zhang et al. 2024"
-BLOCK_RATES = True
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(
@@ -25,3 +23,11 @@ def build(
         raise ValueError(f"{len(parameters)} tensors but {len(rates)} rates")
     groups = [{"params": [parameter], "lr": lr * rate} for parameter, rate in zip(parameters, rates)]
     return [torch.optim.SGD(groups, lr=lr, momentum=momentum)]
+
+
+blockwise_sgd = Optimizer(
+    build,
+    implementation="torch.optim.SGD, a group a tensor",
+    source="Zhang et al. 2024",
+    block_rates=True,
+)

@@ -6,11 +6,17 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
-IMPLEMENTATION = "pytorch_optimizer.Lion"
-SOURCE = "Chen et al. 2023"
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(
     parameters: Sequence[nn.Parameter], *, lr: float, beta1: float = 0.9, beta2: float = 0.99, weight_decay: float = 0.0
 ) -> list[torch.optim.Optimizer]:
     return [pytorch_optimizer.Lion(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)]
+
+
+lion = Optimizer(
+    build,
+    implementation="pytorch_optimizer.Lion",
+    source="Chen et al. 2023",
+)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-IMPLEMENTATION = "torch.optim.Muon, torch.optim.Adam on vectors"
-SOURCE = "Jordan et al. 2024"
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(
@@ -44,3 +43,10 @@ def build(
     if others:
         optimizers.append(torch.optim.Adam(others, lr=vector_lr))
     return optimizers
+
+
+muon = Optimizer(
+    build,
+    implementation="torch.optim.Muon, torch.optim.Adam on vectors",
+    source="Jordan et al. 2024",
+)

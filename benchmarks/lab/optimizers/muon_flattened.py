@@ -10,8 +10,7 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
-IMPLEMENTATION = "pytorch_optimizer.Muon, its AdamW on vectors"
-SOURCE = "Jordan et al. 2024"
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(
@@ -24,3 +23,10 @@ def build(
         {"params": [p for p in parameters if p.ndim < 2], "use_muon": False, "lr": vector_lr, "betas": (0.9, 0.999)},
     ]
     return [pytorch_optimizer.Muon([g for g in groups if g["params"]], lr=lr, momentum=momentum)]
+
+
+muon_flattened = Optimizer(
+    build,
+    implementation="pytorch_optimizer.Muon, its AdamW on vectors",
+    source="Jordan et al. 2024",
+)

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.theory import stability
-
-IMPLEMENTATION = "torch.optim.RMSprop"
-SOURCE = "Tieleman and Hinton 2012"
 
 
 def build(
@@ -28,3 +26,12 @@ def preconditioner(optimizer: torch.optim.Optimizer) -> list[torch.Tensor] | Non
     (group,) = optimizer.param_groups
     states = [optimizer.state.get(parameter) for parameter in group["params"]]
     return [state["square_avg"].sqrt() + group["eps"] for state in states] if all(states) else None
+
+
+rmsprop = Optimizer(
+    build,
+    implementation="torch.optim.RMSprop",
+    source="Tieleman and Hinton 2012",
+    threshold=stability_threshold,
+    diagonal=preconditioner,
+)

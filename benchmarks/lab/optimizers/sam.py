@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-IMPLEMENTATION = "pytorch_optimizer.SAM over torch.optim.SGD"
-SOURCE = "Foret et al. 2021"
-CLOSURES = True
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(parameters: Sequence[nn.Parameter], *, lr: float, rho: float) -> list[torch.optim.Optimizer]:
@@ -15,3 +13,11 @@ def build(parameters: Sequence[nn.Parameter], *, lr: float, rho: float) -> list[
     from pytorch_optimizer import SAM
 
     return [SAM(parameters, torch.optim.SGD, rho=rho, lr=lr)]
+
+
+sam = Optimizer(
+    build,
+    implementation="pytorch_optimizer.SAM over torch.optim.SGD",
+    source="Foret et al. 2021",
+    closures=True,
+)

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.theory import stability
-
-IMPLEMENTATION = "benchmarks.lab.optimizers.scalar_rmsprop"
-SOURCE = "Cohen et al. 2025"
 
 
 class ScalarRMSProp(torch.optim.Optimizer):
@@ -49,3 +47,12 @@ def preconditioner(optimizer: torch.optim.Optimizer) -> list[torch.Tensor] | Non
     if not state:
         return None
     return [torch.full_like(p, float(state["square_norm_avg"].sqrt())) for p in group["params"]]
+
+
+scalar_rmsprop = Optimizer(
+    build,
+    implementation="benchmarks.lab.optimizers.scalar_rmsprop",
+    source="Cohen et al. 2025",
+    threshold=stability_threshold,
+    diagonal=preconditioner,
+)

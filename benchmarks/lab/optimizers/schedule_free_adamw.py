@@ -7,9 +7,7 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
-IMPLEMENTATION = "pytorch_optimizer.ScheduleFreeAdamW"
-SOURCE = "Defazio et al. 2024"
-SCHEDULE_FREE = True
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(
@@ -22,3 +20,11 @@ def build(
 ) -> list[torch.optim.Optimizer]:
     """Evaluate between its ``eval()`` and ``train()``, which put the average into the parameters and take it out."""
     return [pytorch_optimizer.ScheduleFreeAdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)]
+
+
+schedule_free_adamw = Optimizer(
+    build,
+    implementation="pytorch_optimizer.ScheduleFreeAdamW",
+    source="Defazio et al. 2024",
+    schedule_free=True,
+)

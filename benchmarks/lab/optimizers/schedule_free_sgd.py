@@ -6,11 +6,17 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
-IMPLEMENTATION = "pytorch_optimizer.ScheduleFreeSGD"
-SOURCE = "Defazio et al. 2024"
-SCHEDULE_FREE = True
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(parameters: Sequence[nn.Parameter], *, lr: float, momentum: float = 0.9) -> list[torch.optim.Optimizer]:
     """Evaluate between its ``eval()`` and ``train()``, which put the average into the parameters and take it out."""
     return [pytorch_optimizer.ScheduleFreeSGD(parameters, lr=lr, momentum=momentum)]
+
+
+schedule_free_sgd = Optimizer(
+    build,
+    implementation="pytorch_optimizer.ScheduleFreeSGD",
+    source="Defazio et al. 2024",
+    schedule_free=True,
+)

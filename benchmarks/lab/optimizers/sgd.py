@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.theory import stability
-
-IMPLEMENTATION = "torch.optim.SGD"
-SOURCE = "Cauchy 1847; Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013"
 
 
 def build(
@@ -20,3 +18,11 @@ def build(
 def stability_threshold(*, lr: float, momentum: float = 0.0, nesterov: bool = False) -> float:
     """On the Hessian: 2 / lr, and Cohen et al.'s (2021) appendix B with momentum."""
     return stability.nesterov(lr, momentum) if nesterov else stability.polyak(lr, momentum)
+
+
+sgd = Optimizer(
+    build,
+    implementation="torch.optim.SGD",
+    source="Cauchy 1847; Polyak 1964; Nesterov 1983 in the form of Sutskever et al. 2013",
+    threshold=stability_threshold,
+)

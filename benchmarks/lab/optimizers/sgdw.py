@@ -5,9 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-IMPLEMENTATION = "torch.optim.SGD"
-SOURCE = "Hanson and Pratt 1988"
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(parameters: Sequence[nn.Parameter], *, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
     return [torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay)]
+
+
+sgdw = Optimizer(
+    build,
+    implementation="torch.optim.SGD",
+    source="Hanson and Pratt 1988",
+)

@@ -6,8 +6,7 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
-IMPLEMENTATION = "pytorch_optimizer.SOAP"
-SOURCE = "Vyas et al. 2024"
+from benchmarks.lab.optimizers import Optimizer
 
 
 def build(
@@ -24,3 +23,10 @@ def build(
             parameters, lr=lr, betas=(beta1, beta2), precondition_frequency=precondition_frequency, weight_decay=0.0
         )
     ]
+
+
+soap = Optimizer(
+    build,
+    implementation="pytorch_optimizer.SOAP",
+    source="Vyas et al. 2024",
+)

@@ -1,0 +1,316 @@
+"""What a network and a loss must be for a `Problem`, tried out on a few examples: refusals by behaviour, not by class.
+
+Nothing here changes the module that it tries: buffers are copies, which are compared afterwards. It is done once a
+problem, on `FEW` examples, and costs a few forward and backward passes of these.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+FEW = 8
+# Against central differences in float64 a right derivative is off by far less, and PyTorch's wrong ones by 4 % or more.
+WRONG = 0.02
+
+
+def untrained(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers and frozen parameters, by name."""
+    frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    return frozen | dict(module.named_buffers())
+
+
+def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter], inputs: Tensor) -> None:
+    """Raises ValueError unless the parameters to train are there, real, alike and in one place."""
+    if not named:
+        raise ValueError("the network has no parameter that requires a gradient: all are frozen, or there are none")
+    kinds = {(p.dtype, p.device): name for name, p in named.items()}
+    if len(kinds) > 1:
+        told = " and ".join(f"{name!r} of {dtype} on {device}" for (dtype, device), name in kinds.items())
+        raise ValueError(f"parameters must have one dtype and be on one device: there are {told}")
+    ((dtype, device),) = kinds
+    if dtype.is_complex:
+        raise ValueError(f"parameters of {dtype}: only real ones have a gradient that is a direction of descent")
+    if inputs.device != device:
+        raise ValueError(f"inputs are on {inputs.device}, parameters on {device}: move one of them")
+    for place, module in enumerate(modules[1:], start=2):
+        shapes = {name: p.shape for name, p in module.named_parameters() if p.requires_grad}
+        if shapes != {name: p.shape for name, p in named.items()}:
+            raise ValueError(f"network {place} of the stack has other trainable parameters than the first one")
+
+
+def needs_plain_attention(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether the network calls attention kernels that are fused and have no second derivative."""
+    if any(isinstance(child, nn.MultiheadAttention | nn.TransformerEncoderLayer) for child in module.modules()):
+        return True
+    with _Watch() as watch, torch.no_grad():
+        _try(lambda: _call(module, inputs[:FEW])[0], inputs)
+    return watch.seen
+
+
+class _Watch(TorchFunctionMode):
+    seen = False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.seen |= function is F.scaled_dot_product_attention
+        return function(*args, **kwargs or {})
+
+
+def require_deterministic(module: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable) -> None:
+    """Evaluate twice and compare value, gradient and state.
+
+    Raises:
+        ValueError: naming the submodule that is random or changes its buffers; or for a loss that does not give one
+            value an example, does not fit the targets, or depends on nothing that is trained.
+    """
+    inputs, whole, targets = inputs[:FEW], targets, targets[:FEW]
+    first, second = (_evaluate(module, inputs, targets, whole, loss) for _ in range(2))
+    random = _random_state(inputs.device)
+    _call(module, inputs)
+    drawn = not torch.equal(random, _random_state(inputs.device))
+    if drawn or not all(_same(a, b) for a, b in zip(first[0], second[0])):
+        raise ValueError(
+            f"{_culprit(module, inputs, drawn)} is random, or changes from call to call, so the loss is no function of "
+            "the parameters: call .eval(), or set its dropout to 0"
+        )
+    for name, before in untrained(module).items():
+        if not _same(before.to(first[1][name].dtype), first[1][name]):
+            owner, _, buffer = name.rpartition(".")
+            what = "its running statistics" if buffer.startswith("running_") else f"its buffer {buffer!r}"
+            raise ValueError(
+                f"{_told(module, owner)} changes {what} as it is evaluated: call .eval(), or build it with "
+                "track_running_stats=False"
+            )
+
+
+def require_separate(
+    module: nn.Module, inputs: Tensor, targets: Tensor | None = None, loss: Callable | None = None
+) -> None:
+    """Raises ValueError, naming the submodule, if what the network says of an example (with a loss: its loss) depends
+    on the examples beside it."""
+    count = min(FEW, len(inputs))
+    halves = [slice(a, b) for a, b in pairwise((0, count - count // 2, count)) if b > a]
+
+    def said(rows: slice) -> list[Tensor]:
+        outputs = _call(module, inputs[rows])[0]
+        return tree_leaves(outputs if loss is None else loss(outputs, targets[rows]))
+
+    with torch.no_grad():
+        whole = said(slice(0, count))
+        try:
+            parts = [torch.cat(leaves) for leaves in zip(*map(said, halves))]
+            if all(_same(a, b, tolerance=1e-3) for a, b in zip(whole, parts)):
+                return
+        except (ValueError, RuntimeError):
+            pass  # BatchNorm refuses a single example
+        raise ValueError(
+            f"{_coupling(module, inputs, halves)} couples the examples of a batch: with several chunks, or in a kernel "
+            "of pairs, an example must be seen by itself (chunk_size of all of them, or .eval())"
+        )
+
+
+def can_vmap(problem, params_RxP: Tensor) -> bool:
+    """Whether ``torch.vmap`` over the runs works and gives what one run after the other does."""
+    found = []
+    for vmap in (False, True):
+        few = problem.first(FEW, runs=len(params_RxP))
+        few._vmap = vmap
+        leaf = params_RxP.detach().clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                losses_R, _ = few._chunk_losses(leaf, few._inputs, few._targets)
+                (grads_RxP,) = torch.autograd.grad(losses_R.sum(), leaf, create_graph=True)
+        except (RuntimeError, ValueError):
+            if not vmap:
+                raise
+            return False
+        found.append((losses_R.detach(), grads_RxP.detach()))
+    return all(_same(a, b, tolerance=torch.finfo(a.dtype).eps ** 0.5) for a, b in zip(*found))
+
+
+def require_derivative(problem, params_P: Tensor, order: int) -> None:
+    """Compare PyTorch's second or third derivative with central differences of the one before, once a problem.
+
+    On two examples, along a random direction, in float64 on a copy of the module (where it cannot be copied, nothing
+    is compared). Several steps are tried, for a kink of a ReLU may lie within one.
+
+    Raises:
+        ValueError: if it is wrong or missing.
+    """
+    if order in problem.derivatives:
+        return
+    few = problem.first(2)
+    try:
+        few.module = deepcopy(problem.module).double()
+    except RuntimeError:  # weights that are no leaves
+        return
+    few._inputs, few._targets = (
+        x.double() if x.is_floating_point() else x for x in (problem._inputs[:2], problem._targets[:2])
+    )
+    few._own_RxX = {n: v[:1].double() if v.is_floating_point() else v[:1] for n, v in problem._own_RxX.items()}
+    few.derivatives = {2, 3}
+    w = params_P.detach().double()[None]
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w.device)
+    v = v * (float(w.norm()) or 1.0) / v.norm()
+
+    def lower(params: Tensor) -> Tensor:
+        point = few.at(params, curvature=order > 2)
+        return point.hvp(v) if order > 2 else point.grads_RxP
+
+    try:
+        point = few.at(w, curvature=True)
+        found = point.curvature_gradient(v, v) if order > 2 else point.hvp(v)
+        size, apart = float(lower(w).norm()), []
+        for h in (1e-5, 1e-6, 1e-7):
+            expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
+            scale = max(float(found.norm()), float(expected.norm())) + 1e-13 * size / h
+            apart.append(float((found - expected).norm()) / scale if scale else 0.0)
+            if not apart[-1] > WRONG:
+                problem.derivatives.add(order)
+                return
+        problem_is = f"wrong by {min(apart):.0%}"
+    except RuntimeError as error:
+        problem_is = f"missing ({str(error).splitlines()[0]})"
+    which = {2: "second", 3: "third"}[order]
+    raise ValueError(
+        f"{_suspects(problem.module)}: PyTorch's {which} derivative of this network is {problem_is}; write the layer "
+        "out, or use another (of normalizations GroupNorm)"
+    )
+
+
+def _call(module: nn.Module, inputs: Tensor) -> tuple:
+    """Outputs of the module with copies of all it holds; the parameters and the untrained tensors that it used.
+
+    In the inputs' dtype, if they have one: which the parameters will have is known only where they are given.
+    """
+
+    def copied(value: Tensor) -> Tensor:
+        real = value.is_floating_point() and inputs.is_floating_point()
+        return value.detach().to(inputs.dtype if real else value.dtype, copy=True)
+
+    parameters = {n: copied(p).requires_grad_() for n, p in module.named_parameters() if p.requires_grad}
+    state = {name: copied(value) for name, value in untrained(module).items()}
+    return functional_call(module, parameters | state, (inputs,)), parameters, state
+
+
+def _try(call: Callable, inputs: Tensor):
+    try:
+        return call()
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"the network cannot be evaluated on inputs {tuple(inputs.shape)} of {inputs.dtype}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _evaluate(
+    module: nn.Module, inputs: Tensor, targets: Tensor, all_targets: Tensor, loss: Callable
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Outputs, losses and gradients on a few examples, and the untrained tensors afterwards."""
+    with torch.enable_grad():
+        outputs, parameters, state = _try(lambda: _call(module, inputs), inputs)
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(outputs)]
+        if hasattr(loss, "check"):
+            if not isinstance(outputs, Tensor):
+                raise ValueError(
+                    f"the network's output is a {type(outputs).__name__}: give a loss that takes it, a callable "
+                    "(outputs, targets) -> one value an example"
+                )
+            loss(outputs, targets)
+            loss.check(outputs, all_targets)
+        try:
+            losses_N = loss(outputs, targets)
+        except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(
+                f"the loss cannot be evaluated on outputs {shapes} and targets {tuple(targets.shape)} of "
+                f"{targets.dtype}: {str(error).splitlines()[0]}"
+            ) from error
+        got = tuple(losses_N.shape) if isinstance(losses_N, Tensor) else type(losses_N).__name__
+        if got != (len(inputs),):
+            raise ValueError(
+                f"a loss must give one value an example: of {len(inputs)} it gave {got}, for outputs {shapes} and "
+                f"targets {tuple(targets.shape)}; with torch's own losses, reduction='none' and a sum over the outputs"
+            )
+        if not losses_N.requires_grad:
+            raise ValueError("the loss depends on no parameter that requires a gradient: is the output detached?")
+        grads = torch.autograd.grad(losses_N.sum(), list(parameters.values()), allow_unused=True)
+    values = [*tree_leaves(outputs), losses_N, *(g for g in grads if g is not None)]
+    return [v.detach() for v in values if isinstance(v, Tensor)], state
+
+
+def _same(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
+    """Up to rounding, which on a GPU may differ from call to call; nan is the same as nan."""
+    if a.shape != b.shape:
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    a, b = a.nan_to_num(), b.nan_to_num()
+    tolerance = 100 * torch.finfo(a.dtype).eps if tolerance is None else tolerance
+    return bool((a - b).abs().max() <= tolerance * max(a.abs().max(), b.abs().max())) if a.numel() else True
+
+
+def _random_state(device: torch.device) -> Tensor:
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(device)])
+    return torch.get_rng_state()
+
+
+def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Tensor]]]:
+    """Name, state of the generator before and after, and outputs of every submodule, in the order in which they end."""
+    seen: list[tuple] = []
+    entered: list[Tensor] = []
+    handles = []
+    for name, child in module.named_modules():
+        handles.append(child.register_forward_pre_hook(lambda *_: entered.append(_random_state(inputs.device))))
+
+        def leave(child, args, outputs, name=name):
+            drew = not torch.equal(entered.pop(), _random_state(inputs.device))
+            seen.append((name, drew, [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]))
+
+        handles.append(child.register_forward_hook(leave))
+    try:
+        with torch.enable_grad():  # a fused path without a gradient calls no submodule
+            _call(module, inputs)
+    except (ValueError, RuntimeError):
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _culprit(module: nn.Module, inputs: Tensor, drew: bool) -> str:
+    """The first submodule that draws random numbers, or else whose output is another the second time."""
+    first, second = _trace(module, inputs), _trace(module, inputs)
+    for (name, drawn, mine), (_, _, again) in zip(first, second):
+        if drawn if drew else not all(_same(a, b) for a, b in zip(mine, again)):
+            return _told(module, name)
+    return _told(module, "")
+
+
+def _coupling(module: nn.Module, inputs: Tensor, halves: Sequence[slice]) -> str:
+    """The first submodule that says something else of the first examples by themselves."""
+    whole, part = _trace(module, inputs[: halves[-1].stop]), _trace(module, inputs[halves[0]])
+    for (name, _, together), (_, _, alone) in zip(whole, part):
+        if not all(_same(a[: len(b)], b, tolerance=1e-3) for a, b in zip(together, alone)):
+            return _told(module, name)
+    return _told(module, whole[len(part)][0] if len(part) < len(whole) else "")
+
+
+def _told(module: nn.Module, name: str) -> str:
+    kind = type(module.get_submodule(name)).__name__
+    return f"{kind} {name!r}" if name else f"{kind}, in its own forward,"
+
+
+def _suspects(module: nn.Module) -> str:
+    """The layers whose derivatives are known to be wrong or missing (docs/curvature.md)."""
+    known = (nn.LayerNorm, nn.modules.batchnorm._NormBase)
+    found = [f"{type(child).__name__} {name!r}" for name, child in module.named_modules() if isinstance(child, known)]
+    return ", ".join(found) or type(module).__name__

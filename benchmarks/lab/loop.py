@@ -1,0 +1,173 @@
+"""The one training loop: steps of a stack of runs, full-batch or not, each with its own ordinary torch optimizers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.problem import Point, Problem
+
+
+@dataclass
+class Step:
+    """A stack of runs before an update: what the loop yields, and what its user may look at and change.
+
+    Attributes:
+        number: updates made so far.
+        params_RxP: where the runs are; they move in place with the next update. Zeros for a run that has diverged.
+        point: the loss that is descended on, seen from there: of all the data, or of this step's minibatches. Its
+            ``grads_RxP`` go to the optimizers after the body of the loop, which may change them in place.
+        losses_R: the loss of that point, also of a run that diverges at this step.
+        running_R: which runs go on; on the CPU.
+        lost_R: which diverged at this step.
+        diverged: by run, the step at which it did.
+        optimizers: for each run its torch optimizers, whose learning rates and states may be changed.
+        parameters: for each run the tensors that its optimizers hold, views of its row.
+        rows_RxB: the examples of each run's minibatch, or None for all of them.
+    """
+
+    number: int
+    params_RxP: Tensor
+    point: Point
+    losses_R: Tensor
+    running_R: Tensor
+    lost_R: Tensor
+    diverged: dict[int, int]
+    optimizers: list[list[torch.optim.Optimizer]]
+    parameters: list[list[nn.Parameter]]
+    rows_RxB: Tensor | None
+    first_loss_R: Tensor
+
+    def full(self, curvature: bool = False) -> Point:
+        """The full-data problem at the same place."""
+        if self.rows_RxB is None and (self.point.curvature or not curvature):
+            return self.point
+        return self.point.problem.at(self.params_RxP, curvature=curvature)
+
+    def state_dict(self) -> dict:
+        """What `descend` resumes from. Its tensors change with the next update: save it at once."""
+        return {
+            "step": self.number,
+            "params": self.params_RxP.clone(),
+            "first_loss": self.first_loss_R,
+            "diverged": self.diverged,
+            "optimizers": [[o.state_dict() for o in run] for run in self.optimizers],
+        }
+
+
+def descend(
+    problem: Problem,
+    params_RxP: Tensor,
+    optimizer: Optimizer | Sequence[Optimizer],
+    *,
+    steps: int,
+    minibatches: Callable[[int], Tensor] | None = None,
+    curvature: Callable[[int], bool] | bool = False,
+    divergence: float = float("inf"),
+    resume: dict | None = None,
+) -> Iterator[Step]:
+    """The steps of R runs, from before the first update to after the last: steps + 1 of them, fewer if all diverge.
+
+    ``for step in descend(...)`` sees each point before its update is made; leaving the loop ends the training. Each
+    run's optimizers hold views of its row of the stack, so any optimizer works unchanged and a stack of R runs is R
+    single runs. A run whose loss or gradient is not finite, or whose loss exceeds ``divergence`` times its first one
+    in size, has diverged: its parameters become zeros, for a non-finite row would spoil solvers that see the whole
+    stack, and the others go on. Equal arguments give equal steps, also across a ``resume``.
+
+    Args:
+        params_RxP: the initial parameters; not changed.
+        optimizer: of every run, or one a run.
+        minibatches: from the step to the rows_RxB of each run's batch; all the data if not given.
+        curvature: whether the point of a step has Hessian-vector products; by its number, or of all.
+        resume: a step's ``state_dict`` of a loop with the same arguments.
+
+    Raises:
+        ValueError: for another number of optimizers than runs, or an optimizer that takes its parameters out of the
+            stack (``p.data = ...``).
+    """
+    R = len(params_RxP)
+    each = [optimizer] * R if isinstance(optimizer, Optimizer) else list(optimizer)
+    if len(each) != R:
+        raise ValueError(f"{R} runs but {len(each)} optimizers")
+    params_RxP = params_RxP.detach().clone()
+    parameters = [[nn.Parameter(view) for view in problem.views(params_RxP, r)] for r in range(R)]
+    places = [[p.data_ptr() for p in run] for run in parameters]
+    optimizers = [one.build(run) for one, run in zip(each, parameters)]
+    number, diverged, first_loss_R = 0, {}, None
+    most = torch.finfo(params_RxP.dtype).max
+    if resume is not None:
+        number, first_loss_R, diverged = resume["step"], resume["first_loss"].clone(), dict(resume["diverged"])
+        params_RxP.copy_(resume["params"])
+        for run, saved in zip(optimizers, resume["optimizers"]):
+            for built, state in zip(run, saved):
+                built.load_state_dict(state)
+    running_R = torch.tensor([r not in diverged for r in range(R)], device="cpu")
+    while True:
+        rows_RxB = minibatches(number) if minibatches else None
+        wanted = rows_RxB is None and (curvature if isinstance(curvature, bool) else curvature(number))
+        point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
+        losses_R = point.losses_R
+        if first_loss_R is None:
+            first_loss_R = losses_R.clone()
+        largest_R = (divergence * first_loss_R.abs()).nan_to_num(nan=most, posinf=most)
+        lost_R = running_R & ~_bounded(point, largest_R)
+        if bool(lost_R.any()):
+            running_R = running_R & ~lost_R
+            for r in torch.nonzero(lost_R).flatten().tolist():
+                diverged[r] = number
+                params_RxP[r].zero_()
+            if bool(running_R.any()):
+                point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
+        yield Step(
+            number,
+            params_RxP,
+            point,
+            losses_R,
+            running_R,
+            lost_R,
+            diverged,
+            optimizers,
+            parameters,
+            rows_RxB,
+            first_loss_R,
+        )
+        if number == steps or not bool(running_R.any()):
+            return
+        for r in torch.nonzero(running_R).flatten().tolist():
+            _set_gradients(parameters[r], problem.views(point.grads_RxP, r))
+            again = None
+            if each[r].closures:
+                again = partial(_again, problem.only(r), params_RxP[r], parameters[r], rows_RxB, r)
+            for built in optimizers[r]:
+                built.step() if again is None else built.step(again)
+            if [p.data_ptr() for p in parameters[r]] != places[r]:
+                raise ValueError(
+                    f"{each[r].implementation} puts new tensors in place of its parameters (p.data = ...), so the run "
+                    "would not move: let it change them in place, p.data.copy_(...) or p.add_(...)"
+                )
+        number += 1
+
+
+def _bounded(point: Point, largest_R: Tensor) -> Tensor:
+    """Which runs have a loss within bounds and a finite gradient; on the CPU."""
+    bounded_R = point.losses_R.abs() <= largest_R
+    sums_R = point.grads_RxP.sum(1)  # finite only if every entry is, and a third of the price of asking each
+    if not bool(torch.isfinite(sums_R).all()):
+        bounded_R = bounded_R & torch.isfinite(point.grads_RxP).all(1)
+    return bounded_R.cpu()
+
+
+def _again(problem: Problem, row_P: Tensor, parameters: list[nn.Parameter], rows_RxB: Tensor | None, r: int) -> Tensor:
+    """One run's loss and gradients where its parameters are by now."""
+    with torch.enable_grad():
+        point = problem.at(row_P[None], rows_RxB=None if rows_RxB is None else rows_RxB[r : r + 1])
+    _set_gradients(parameters, problem.views(point.grads_RxP, 0))
+    return point.losses_R[0]
+
+
+def _set_gradients(parameters: list[nn.Parameter], views: list[Tensor]) -> None:
+    for parameter, view in zip(parameters, views):
+        parameter.grad = view
