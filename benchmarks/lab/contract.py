@@ -62,15 +62,17 @@ class _Watch(TorchFunctionMode):
         return function(*args, **kwargs or {})
 
 
-def require_deterministic(module: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable) -> None:
-    """Evaluate twice and compare value, gradient and state.
+def require_deterministic(
+    module: nn.Module, inputs: Tensor, targets: Tensor | None = None, loss: Callable | None = None
+) -> None:
+    """Evaluate twice and compare value, gradient and state; without a loss, of a single tensor of outputs.
 
     Raises:
         ValueError: naming the submodule that is random or changes its buffers; or for a loss that does not give one
             value an example, does not fit the targets, or depends on nothing that is trained.
     """
-    inputs, whole, targets = inputs[:FEW], targets, targets[:FEW]
-    first, second = (_evaluate(module, inputs, targets, whole, loss) for _ in range(2))
+    inputs = inputs[:FEW]
+    first, second = (_evaluate(module, inputs, targets, loss or _first_output) for _ in range(2))
     random = _random_state(inputs.device)
     _call(module, inputs)
     drawn = not torch.equal(random, _random_state(inputs.device))
@@ -134,11 +136,11 @@ def can_vmap(problem, params_RxP: Tensor) -> bool:
     return all(_same(a, b, tolerance=torch.finfo(a.dtype).eps ** 0.5) for a, b in zip(*found))
 
 
-def require_derivative(problem, params_P: Tensor, order: int) -> None:
+def require_derivative(problem, order: int) -> None:
     """Compare PyTorch's second or third derivative with central differences of the one before, once a problem.
 
-    On two examples, along a random direction, in float64 on a copy of the module (where it cannot be copied, nothing
-    is compared). Several steps are tried, for a kink of a ReLU may lie within one.
+    On two examples, near the network's own parameters, along a random direction, in float64 on a copy of the module
+    (where it cannot be copied, nothing is compared). Several steps are tried, for a kink of a ReLU may lie within one.
 
     Raises:
         ValueError: if it is wrong or missing.
@@ -155,10 +157,11 @@ def require_derivative(problem, params_P: Tensor, order: int) -> None:
     )
     few._own_RxX = {n: v[:1].double() if v.is_floating_point() else v[:1] for n, v in problem._own_RxX.items()}
     few.derivatives = {2, 3}
-    w = params_P.detach().double()[None]
+    w = problem.initial_RxP()[:1].double()
     generator = torch.Generator().manual_seed(0)
-    v = torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w.device)
-    v = v * (float(w.norm()) or 1.0) / v.norm()
+    directions = torch.randn(2, *w.shape, generator=generator, dtype=torch.float64).to(w.device)
+    v, aside = directions * (float(w.norm()) or 1.0) / directions.norm(dim=-1, keepdim=True)
+    w = w + 0.1 * aside  # zero weights are a kink of every ReLU
 
     def lower(params: Tensor) -> Tensor:
         point = few.at(params, curvature=order > 2)
@@ -168,7 +171,7 @@ def require_derivative(problem, params_P: Tensor, order: int) -> None:
         point = few.at(w, curvature=True)
         found = point.curvature_gradient(v, v) if order > 2 else point.hvp(v)
         size, apart = float(lower(w).norm()), []
-        for h in (1e-5, 1e-6, 1e-7):
+        for h in (1e-4, 1e-5, 1e-6, 1e-7):
             expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
             scale = max(float(found.norm()), float(expected.norm())) + 1e-13 * size / h
             apart.append(float((found - expected).norm()) / scale if scale else 0.0)
@@ -210,33 +213,38 @@ def _try(call: Callable, inputs: Tensor):
         ) from error
 
 
+def _first_output(outputs: Tensor, targets: None) -> Tensor:
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"the network's output is a {type(outputs).__name__}, where a single tensor is needed")
+    return outputs.reshape(len(outputs), -1)[:, 0]
+
+
 def _evaluate(
-    module: nn.Module, inputs: Tensor, targets: Tensor, all_targets: Tensor, loss: Callable
+    module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Outputs, losses and gradients on a few examples, and the untrained tensors afterwards."""
+    """Outputs, losses and gradients on the inputs, and the untrained tensors afterwards.
+
+    Args:
+        targets: of these inputs and others, whose values are checked too.
+    """
     with torch.enable_grad():
         outputs, parameters, state = _try(lambda: _call(module, inputs), inputs)
         shapes = [tuple(leaf.shape) for leaf in tree_leaves(outputs)]
-        if hasattr(loss, "check"):
-            if not isinstance(outputs, Tensor):
-                raise ValueError(
-                    f"the network's output is a {type(outputs).__name__}: give a loss that takes it, a callable "
-                    "(outputs, targets) -> one value an example"
-                )
-            loss(outputs, targets)
-            loss.check(outputs, all_targets)
+        if hasattr(loss, "check") and isinstance(outputs, Tensor):
+            loss.check(outputs, targets)
+        wanted = None if targets is None else targets[: len(inputs)]
+        told = f"outputs {', '.join(map(str, shapes))} and targets {None if wanted is None else tuple(wanted.shape)}"
         try:
-            losses_N = loss(outputs, targets)
+            losses_N = loss(outputs, wanted)
         except (RuntimeError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(
-                f"the loss cannot be evaluated on outputs {shapes} and targets {tuple(targets.shape)} of "
-                f"{targets.dtype}: {str(error).splitlines()[0]}"
-            ) from error
+            advice = "" if isinstance(outputs, Tensor) else f" (the output is a {type(outputs).__name__}: give a loss "
+            advice += "" if isinstance(outputs, Tensor) else "that takes it, a callable (outputs, targets) -> losses_N)"
+            raise ValueError(f"the loss cannot be evaluated on {told}: {str(error).splitlines()[0]}{advice}") from error
         got = tuple(losses_N.shape) if isinstance(losses_N, Tensor) else type(losses_N).__name__
         if got != (len(inputs),):
             raise ValueError(
-                f"a loss must give one value an example: of {len(inputs)} it gave {got}, for outputs {shapes} and "
-                f"targets {tuple(targets.shape)}; with torch's own losses, reduction='none' and a sum over the outputs"
+                f"a loss must give one value an example: of {len(inputs)} it gave {got}, for {told}; with torch's own "
+                "losses, reduction='none' and a sum over the outputs of an example"
             )
         if not losses_N.requires_grad:
             raise ValueError("the loss depends on no parameter that requires a gradient: is the output detached?")

@@ -52,7 +52,11 @@ class CrossEntropy:
                 f"cross_entropy of outputs {tuple(outputs.shape)}, classes last, needs targets {tuple(wanted)}, "
                 f"got {tuple(targets.shape)} of {targets.dtype}"
             )
-        options = {"ignore_index": self.ignore_index, "weight": self.weight, "reduction": "none"}
+        options = {
+            "ignore_index": self.ignore_index,
+            "weight": self.weight if self.weight is None else self.weight.to(outputs),
+            "reduction": "none",
+        }
         if outputs.ndim == 2:
             return F.cross_entropy(outputs, targets, **options)
         flat = targets.reshape(-1, *targets.shape[outputs.ndim - 1 :])

@@ -1,8 +1,13 @@
 """The empirical neural tangent kernel, exact, in bounded memory (Jacot, Gabriel and Hongler 2018, arXiv:1806.07572)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
+
+from benchmarks.lab import contract
+from benchmarks.lab.problem import attention_kernels, trainable
 
 MEMORY = 2**31
 """Bytes that a kernel may take where nothing else is said: 2 GiB."""
@@ -11,7 +16,9 @@ MEMORY = 2**31
 def tangent_kernel(
     module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor | None = None, *, memory: int = MEMORY
 ) -> Tensor:
-    """K = J(x) J(x')', NC x MC: rows by example, then output, at the module's own parameters.
+    """K = J(x) J(x')', NC x MC: rows by example, then output, at the module's own trainable parameters.
+
+    Outputs may have any shape after N (a sequence's N x T x V, a map's N x C x H x W): C counts all of an example's.
 
     The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so that it never exists as a
     whole. Two blocks and their copies are held beside the kernel; with more blocks than one, gradients of the second
@@ -23,13 +30,20 @@ def tangent_kernel(
             differentiation makes. Threads and the allocator add to it; the peak stays below one and a half times this.
 
     Raises:
-        ValueError: if the kernel does not fit, naming what it needs, or for a network that couples examples. Nothing
-            has been computed then.
+        ValueError: if the kernel does not fit, naming what it needs, or for a network that couples examples, is random
+            or has outputs that are no tensor. Nothing has been computed then.
     """
-    _require_separate(module)
     others_MxD = inputs_NxD if others_MxD is None else others_MxD
+    contract.require_uniform([module], trainable(module), inputs_NxD)
+    with attention_kernels(module, inputs_NxD)():
+        contract.require_deterministic(module, inputs_NxD)
+        contract.require_separate(module, inputs_NxD)
+        return _kernel(module, inputs_NxD, others_MxD, memory)
+
+
+def _kernel(module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor, memory: int) -> Tensor:
     block = _block(module, inputs_NxD, len(others_MxD), memory)
-    tensors = {name: p.detach() for name, p in module.named_parameters()}
+    tensors = {name: p.detach() for name, p in trainable(module).items()}
     symmetric = inputs_NxD is others_MxD
     kernel = None
     for name in tensors:
@@ -49,18 +63,23 @@ def _rows(module: nn.Module, tensors: dict[str, Tensor], name: str, inputs_BxD: 
     """The Jacobian of a block of examples in one parameter tensor, B x C x its size."""
 
     def outputs_C(tensor: Tensor, input_D: Tensor) -> Tensor:
-        return functional_call(module, {**tensors, name: tensor}, (input_D[None],))[0]
+        return functional_call(module, {**tensors, name: tensor}, (input_D[None],)).reshape(-1)
 
-    return vmap(jacrev(outputs_C), in_dims=(None, 0))(tensors[name], inputs_BxD).flatten(2)
+    try:
+        rows = vmap(jacrev(outputs_C), in_dims=(None, 0))(tensors[name], inputs_BxD)
+    except RuntimeError:  # a layer without a batching rule (LSTM, GRU): an example and an output at a time
+        each = [partial(outputs_C, input_D=input_D) for input_D in inputs_BxD]
+        rows = torch.stack([torch.autograd.functional.jacobian(one, tensors[name]) for one in each])
+    return rows.flatten(2)
 
 
 def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> int:
     """How many examples a block may have."""
     with torch.no_grad():
-        outputs = module(inputs_NxD[:1]).shape[1]
+        outputs = module(inputs_NxD[:1]).numel()
     size = inputs_NxD.element_size()
     kernel = len(inputs_NxD) * others * outputs**2 * size
-    example = outputs * max(p.numel() for p in module.parameters()) * size
+    example = outputs * max(p.numel() for p in trainable(module).values()) * size
     block = (memory - kernel) // (4 * example)
     if block < 1:
         raise ValueError(
@@ -69,9 +88,3 @@ def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> i
             "fewer examples, a narrower network or more memory"
         )
     return min(block, max(len(inputs_NxD), others))
-
-
-def _require_separate(module: nn.Module) -> None:
-    for name, child in module.named_modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
-            raise ValueError(f"{type(child).__name__} {name!r} couples the examples of a batch: no kernel of pairs")

@@ -10,7 +10,7 @@ diagonal and one backward pass gives R gradients or R Hessian-vector products at
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 
 import torch
@@ -110,13 +110,11 @@ class Problem:
         self.sizes = [p.numel() for p in named.values()]
         self.parameters = sum(self.sizes)
         self.derivatives: set[int] = set()
-        self._kernels: Callable = nullcontext
         self._vmap: bool | None = None
         self._modules = modules
         self._own_RxX = _differing(modules)
         self._counts_N = None
-        if contract.needs_plain_attention(self.module, inputs):
-            self._kernels = plain_attention
+        self._kernels = attention_kernels(self.module, inputs)
         with self._kernels():
             for one in modules:
                 contract.require_deterministic(one, inputs, targets, loss)
@@ -257,7 +255,7 @@ class Point:
         self._rows_RxB = rows_RxB
         self.curvature = curvature
         if curvature:
-            contract.require_derivative(problem, self.params_RxP[0], order=2)
+            contract.require_derivative(problem, order=2)
         self._params = params_RxP.detach().requires_grad_()
         self._graph: Tensor | None = None
         keep = curvature and (rows_RxB is not None or problem.chunk_size == problem.examples)
@@ -296,7 +294,7 @@ class Point:
                 BatchNorm or InstanceNorm by statistics of its input); see docs/curvature.md.
         """
         if self.curvature:
-            contract.require_derivative(self.problem, self.params_RxP[0], order=3)
+            contract.require_derivative(self.problem, order=3)
         total = torch.zeros_like(self.params_RxP)
         for graph, kept in self._gradient_graphs():
             if not graph.requires_grad:
@@ -338,8 +336,13 @@ class Point:
         return product
 
 
+def attention_kernels(module: nn.Module, inputs: Tensor) -> Callable[[], AbstractContextManager]:
+    """In what context the network is to be called: where it attends, by kernels that have second derivatives."""
+    return _plain_attention if contract.needs_plain_attention(module, inputs) else nullcontext
+
+
 @contextmanager
-def plain_attention() -> Iterator[None]:
+def _plain_attention() -> Iterator[None]:
     """Attention by matrix products: PyTorch's fused kernels have no second derivative, and no vmap."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

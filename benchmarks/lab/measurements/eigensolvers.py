@@ -6,7 +6,7 @@ how many products a run cost. They know nothing of networks, so they are tested 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -87,11 +87,10 @@ def block_rayleigh_ritz(
         keep: how many Ritz vectors to return for the next warm start.
 
     Raises:
-        ValueError: if an operator application is not finite, or ``k`` exceeds the dimension.
+        ValueError: if an operator application is not finite, ``k`` exceeds the dimension, or for a dtype below float32.
     """
     R, P, _ = start_RxPxB.shape
-    if not 1 <= k <= P:
-        raise ValueError(f"cannot find {k} eigenpairs of a {P} x {P} operator")
+    _require(start_RxPxB.dtype, k, P)
     limit = min(max_products, P)
     leading = k + guards if spectrum_RxB is not None else start_RxPxB.shape[2]
     basis = torch.linalg.qr(start_RxPxB[:, :, : min(leading, limit)]).Q
@@ -198,12 +197,64 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
     Independent of `block_rayleigh_ritz` in its algebra (a tridiagonal matrix, residuals from its last entry: Paige
     1971), and never warm: this is the check on the warm solver.
 
+    A single start vector sees one direction of each eigenspace. So where more than one eigenpair is asked for, the
+    recurrence starts again from random vectors orthogonal to the pairs found, until it finds none that is larger than
+    the last of them; only then have they converged.
+
     Raises:
-        ValueError: if an operator application is not finite, or ``k`` exceeds the dimension.
+        ValueError: if an operator application is not finite, ``k`` exceeds the dimension, or for a dtype below float32.
     """
     R, P = start_RxP.shape
-    if not 1 <= k <= P:
-        raise ValueError(f"cannot find {k} eigenpairs of a {P} x {P} operator")
+    _require(start_RxP.dtype, k, P)
+    found = krylov(apply, start_RxP, k, tolerance=tolerance, max_products=max_products)
+    generator = torch.Generator().manual_seed(k)
+    verified = k == 1
+    while not verified and found.products < max_products and found.vectors_RxPxB.shape[2] < P:
+        known = found.vectors_RxPxB
+
+        def outside(vecs_RxP: Tensor, known: Tensor = known) -> Tensor:
+            return vecs_RxP - (known @ (known.mT @ vecs_RxP[:, :, None]))[:, :, 0]
+
+        drawn = torch.randn(R, P, generator=generator, dtype=torch.float64).to(start_RxP)
+        more = krylov(
+            lambda v, outside=outside: outside(apply(v)),
+            outside(outside(drawn)),
+            1,
+            tolerance=tolerance,
+            max_products=max_products - found.products,
+        )
+        full = found.eigenvalues_RxK.shape[1] == k
+        last_R, next_R = found.eigenvalues_RxK[:, -1], more.eigenvalues_RxK[:, 0]
+        verified = full and bool((next_R <= last_R + 2 * tolerance * last_R.abs()).all())
+        found = _merged(found, more, k)
+    converged_R = found.converged_R & (verified or found.vectors_RxPxB.shape[2] == P)
+    return replace(found, converged_R=converged_R)
+
+
+def _merged(found: EigenResult, more: EigenResult, k: int) -> EigenResult:
+    """The k largest of the pairs of two results."""
+    names = ("eigenvalues_RxK", "residuals_RxK", "errors_RxK")
+    joined = {name: torch.cat([getattr(found, name), getattr(more, name)], dim=1) for name in names}
+    order = joined["eigenvalues_RxK"].argsort(dim=1, descending=True)[:, :k]
+    joined = {name: values.gather(1, order) for name, values in joined.items()}
+    vectors = torch.cat([found.vectors_RxPxB, more.vectors_RxPxB], dim=2)
+    vectors = vectors.gather(2, order[:, None, :].expand(-1, vectors.shape[1], -1))
+    return EigenResult(
+        vectors_RxPxB=vectors,
+        spectrum_RxB=joined["eigenvalues_RxK"],
+        converged_R=found.converged_R & more.converged_R,
+        products=found.products + more.products,
+        **joined,
+    )
+
+
+def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_products: int) -> EigenResult:
+    """The k largest Ritz pairs of the Krylov space of a start vector: one direction of each eigenspace.
+
+    Multiple eigenvalues count once, as quadrature by the start vector's weights wants them; for the operator's own
+    eigenvalues see `lanczos`.
+    """
+    R, P = start_RxP.shape
     limit = min(max_products, P)
     v = start_RxP / start_RxP.norm(dim=1, keepdim=True)
     basis, alphas, betas = [v], [], []
@@ -224,7 +275,7 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
         K = min(k, M)
         residuals = (betas[-1][:, None] * S[:, -1, :K].abs()) / ritz[:, :K].abs().clamp_min(1e-300)
         errors = eigenvalue_errors(ritz, residuals)
-        converged = (errors <= tolerance).all(-1) if M > k else torch.zeros(R, dtype=torch.bool)
+        converged = (errors <= tolerance).all(-1) & (M > k)
         # A vanished residual means an invariant subspace: its Ritz values are exact, and nothing is left to add.
         exhausted = bool((betas[-1] <= 1e-10 * ritz.abs().amax(-1)).all()) or M == P
         if bool(converged.all()) or exhausted or M >= limit:
@@ -233,6 +284,16 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
             return EigenResult(spectrum, vectors, spectrum, residuals, errors, converged | exhausted, products=M)
         # A run of the stack whose residual vanished goes on with a zero vector.
         basis.append(w / betas[-1][:, None].to(w.dtype).clamp_min(torch.finfo(w.dtype).tiny))
+
+
+def _require(dtype: torch.dtype, k: int, dimension: int) -> None:
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the eigensolvers work in float32 or float64, not in {dtype}: measure a copy, module.float(), on inputs of "
+            "that dtype"
+        )
+    if not 1 <= k <= dimension:
+        raise ValueError(f"cannot find {k} eigenpairs of a {dimension} x {dimension} operator")
 
 
 def dense_matrix(apply: Apply, runs: int, parameters: int, dtype: torch.dtype = torch.float64) -> Tensor:
