@@ -26,7 +26,12 @@ ALLOWED = {
     "benchmarks.lab.contract": set(),
     "benchmarks.lab.problem": {"benchmarks.lab.contract", "benchmarks.lab.losses"},
     "benchmarks.lab.minibatches": set(),
-    "benchmarks.lab.measurements": {"benchmarks.lab.minibatches", "benchmarks.lab.problem", "benchmarks.lab.registry"},
+    "benchmarks.lab.measurements": {
+        "benchmarks.lab.minibatches",
+        "benchmarks.lab.optimizers",
+        "benchmarks.lab.problem",
+        "benchmarks.lab.registry",
+    },
     "benchmarks.lab.loop": {"benchmarks.lab.optimizers", "benchmarks.lab.problem"},
     "benchmarks.lab.training": {
         "benchmarks.lab.history",

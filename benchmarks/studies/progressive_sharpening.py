@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.lab import architectures, datasets, losses, measurements, optimizers
 from benchmarks.lab.minibatches import Minibatches
-from benchmarks.lab.problem import Problem, stack_parameters
+from benchmarks.lab.problem import Problem
 from benchmarks.lab.training import Observer, Outcome, train
 
 
@@ -35,9 +35,9 @@ def build_problem(
     )
     networks = [network.to(device, dtype) for network in networks]
     problem = Problem(
-        networks[0], inputs.to(device), targets.to(device), settings["loss"], chunk_size=compute["chunk_size"]
+        networks, inputs.to(device), targets.to(device), settings["loss"], chunk_size=compute["chunk_size"]
     )
-    return problem, stack_parameters(networks), labels
+    return problem, problem.initial_RxP(), labels
 
 
 def run(
@@ -50,10 +50,9 @@ def run(
 ) -> tuple[Outcome, dict]:
     """Train one configuration for all seeds at once; see `benchmarks.lab.training.train`."""
     problem, params_RxP, labels = build_problem(settings, data, seeds, compute)
-    batch_size = settings["batch_size"]
-    setup = measurements.Setup(seeds, problem, labels, settings["optimizer"], batch_size)
+    optimizer, batch_size = optimizers.named(**settings["optimizer"]), settings["batch_size"]
+    setup = measurements.Setup(seeds, problem, labels, optimizer, batch_size)
     batches = Minibatches(seeds, examples=problem.examples, size=batch_size) if batch_size else None
-    optimizer = optimizers.named(**settings["optimizer"])
     outcome = train(
         problem,
         params_RxP,

@@ -1,6 +1,5 @@
 """What is read off a run, each against dense Hessians, finite differences or a closed form, in float64."""
 
-from functools import partial
 
 import numpy as np
 import pytest
@@ -81,17 +80,16 @@ class Spy(Stateless):
 )
 def test_the_preconditioned_sharpness_is_the_top_eigenvalue_of_the_preconditioned_hessian(spec):
     curved, params_RxP = problem([1, 2])
-    setup = Setup([1, 2], curved, None, spec, None)
+    setup = Setup([1, 2], curved, None, optimizers.named(**spec), None)
     spy = Spy()
     outcome = train(
         curved,
         params_RxP,
-        partial(optimizers.build, **spec),
+        optimizers.named(**spec),
         seeds=[1, 2],
         steps=6,
         divergence=1e6,
         measurements=[*measurements.build({"preconditioned_sharpness": SHARPNESS}, setup), spy],
-        preconditioner=partial(optimizers.preconditioner, name=spec["name"]),
     )
     frame = outcome.history.frame()
     for r, seed in enumerate([1, 2]):
@@ -316,7 +314,7 @@ FLOW = dict(every=1, substeps=1, eigenvalues=1, eigen_tolerance=1e-3)
 
 def built(measure, optimizer=PLAIN, batch_size=None):
     curved, _ = problem([1])
-    return measurements.build(measure, Setup([1], curved, None, optimizer, batch_size))
+    return measurements.build(measure, Setup([1], curved, None, optimizers.named(**optimizer), batch_size))
 
 
 @pytest.mark.parametrize("optimizer", [dict(PLAIN, momentum=0.9), dict(name="adam", lr=0.1)], ids=str)

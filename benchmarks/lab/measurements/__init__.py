@@ -14,6 +14,7 @@ from typing import Protocol
 from torch import Tensor
 
 from benchmarks.lab import registry
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Point, Problem
 
 
@@ -67,7 +68,7 @@ class Setup:
     Attributes:
         seeds: one a run of the stack.
         labels_N: class indices of the training data, or None where there are no classes.
-        optimizer: its entry's name and options, ``lr`` among them.
+        optimizer: with its options, ``lr`` among them.
         batch_size: examples in a step, or None for all of them.
         built: the entries before this one in the settings, by name.
     """
@@ -75,7 +76,7 @@ class Setup:
     seeds: Sequence[int]
     problem: Problem
     labels_N: Tensor | None
-    optimizer: dict
+    optimizer: Optimizer
     batch_size: int | None
     built: dict[str, Measurement] = field(default_factory=dict)
 
@@ -95,9 +96,10 @@ class Setup:
         Raises:
             ValueError: for another optimizer.
         """
-        if self.optimizer["name"] != "sgd" or self.optimizer.get("momentum") or self.batch_size:
+        plain = self.optimizer.implementation == "torch.optim.SGD"
+        if not plain or {name for name, value in self.optimizer.options.items() if value} != {"lr"} or self.batch_size:
             raise ValueError(f"measurement {entry!r} is defined for full-batch gradient descent without momentum only")
-        return self.optimizer["lr"]
+        return self.optimizer.options["lr"]
 
 
 def build(settings: dict[str, dict | None], setup: Setup) -> list[Measurement]:

@@ -289,8 +289,8 @@ def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pro
 def _require(dtype: torch.dtype, k: int, dimension: int) -> None:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"the eigensolvers work in float32 or float64, not in {dtype}: measure a copy, module.float(), on inputs of "
-            "that dtype"
+            f"the eigensolvers work in float32 or float64, not in {dtype}: measure a copy, module.float(), on "
+            "inputs of that dtype"
         )
     if not 1 <= k <= dimension:
         raise ValueError(f"cannot find {k} eigenpairs of a {dimension} x {dimension} operator")

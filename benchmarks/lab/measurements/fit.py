@@ -10,7 +10,8 @@ class Fit(Stateless):
     sign of whose only one, is their label) and ``gradient_norm`` (Euclidean).
 
     Args:
-        labels_N: class indices (N, or N x T of sequences), or None where there are no classes: then only the gradient norm is read.
+        labels_N: class indices (N, or N x T of sequences), or None where there are no classes: then only the gradient
+            norm is read.
     """
 
     curvature = False

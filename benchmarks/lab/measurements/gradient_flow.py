@@ -78,5 +78,5 @@ class GradientFlow(Flow):
 
 def build(setup: Setup, *, every: int, tolerance: float, steps: int, eigen_tolerance: float) -> GradientFlow:
     """Time is lr * step for any optimizer: with momentum that is not the flow's clock."""
-    lr = setup.optimizer["lr"]
+    lr = setup.optimizer.options["lr"]
     return GradientFlow(lr=lr, every=every, tolerance=tolerance, steps=steps, eigen_tolerance=eigen_tolerance)
