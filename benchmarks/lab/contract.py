@@ -7,6 +7,7 @@ problem, on `FEW` examples, and costs a few forward and backward passes of these
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -73,16 +74,19 @@ def require_deterministic(
     """
     inputs = inputs[:FEW]
     first, second = (_evaluate(module, inputs, targets, loss or _first_output) for _ in range(2))
-    random = _random_state(inputs.device)
+    before = _random_state(inputs.device)
     _call(module, inputs)
-    drawn = not torch.equal(random, _random_state(inputs.device))
-    if drawn or not all(_same(a, b) for a, b in zip(first[0], second[0])):
+    drawn = not torch.equal(before, _random_state(inputs.device))
+    if not drawn and _all_same(first.outputs, second.outputs) and not _same(first.losses_N, second.losses_N):
+        raise ValueError("the loss is random, or changes from call to call: it gives other values for the same outputs")
+    if drawn or not _all_same(first.outputs, second.outputs) or not _all_same(first.grads, second.grads):
         raise ValueError(
             f"{_culprit(module, inputs, drawn)} is random, or changes from call to call, so the loss is no function of "
             "the parameters: call .eval(), or set its dropout to 0"
         )
     for name, before in untrained(module).items():
-        if not _same(before.to(first[1][name].dtype), first[1][name]):
+        after = first.state[name]
+        if not _same(before.to(after.dtype), after):
             owner, _, buffer = name.rpartition(".")
             what = "its running statistics" if buffer.startswith("running_") else f"its buffer {buffer!r}"
             raise ValueError(
@@ -107,7 +111,7 @@ def require_separate(
         whole = said(slice(0, count))
         try:
             parts = [torch.cat(leaves) for leaves in zip(*map(said, halves))]
-            if all(_same(a, b, tolerance=1e-3) for a, b in zip(whole, parts)):
+            if _all_same(whole, parts, tolerance=1e-3):
                 return
         except (ValueError, RuntimeError):
             pass  # BatchNorm refuses a single example
@@ -133,33 +137,23 @@ def can_vmap(problem, params_RxP: Tensor) -> bool:
                 raise
             return False
         found.append((losses_R.detach(), grads_RxP.detach()))
-    return all(_same(a, b, tolerance=torch.finfo(a.dtype).eps ** 0.5) for a, b in zip(*found))
+    return _all_same(*found, tolerance=torch.finfo(params_RxP.dtype).eps ** 0.5)
 
 
 def require_derivative(problem, order: int) -> None:
     """Compare PyTorch's second or third derivative with central differences of the one before, once a problem.
 
-    On two examples, near the network's own parameters, along a random direction, in float64 on a copy of the module
-    (where it cannot be copied, nothing is compared). Several steps are tried, for a kink of a ReLU may lie within one.
+    On two examples, near the network's own parameters, along a random direction, in float64 on a copy of the module, or
+    where that cannot be had in its own numbers. Several steps are tried, for a kink of a ReLU may lie within one.
 
     Raises:
         ValueError: if it is wrong or missing.
     """
     if order in problem.derivatives:
         return
-    few = problem.first(2)
-    try:
-        few.module = deepcopy(problem.module).double()
-    except RuntimeError:  # weights that are no leaves
-        return
-    few._inputs, few._targets = (
-        x.double() if x.is_floating_point() else x for x in (problem._inputs[:2], problem._targets[:2])
-    )
-    few._own_RxX = {n: v[:1].double() if v.is_floating_point() else v[:1] for n, v in problem._own_RxX.items()}
-    few.derivatives = {2, 3}
-    w = problem.initial_RxP()[:1].double()
+    few, w = _exact(problem)
     generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(2, *w.shape, generator=generator, dtype=torch.float64).to(w.device)
+    directions = torch.randn(2, *w.shape, generator=generator, dtype=torch.float64).to(w)
     v, aside = directions * (float(w.norm()) or 1.0) / directions.norm(dim=-1, keepdim=True)
     w = w + 0.1 * aside  # zero weights are a kink of every ReLU
 
@@ -167,25 +161,46 @@ def require_derivative(problem, order: int) -> None:
         point = few.at(params, curvature=order > 2)
         return point.hvp(v) if order > 2 else point.grads_RxP
 
+    size = float(lower(w).norm())
     try:
         point = few.at(w, curvature=True)
         found = point.curvature_gradient(v, v) if order > 2 else point.hvp(v)
-        size, apart = float(lower(w).norm()), []
-        for h in (1e-4, 1e-5, 1e-6, 1e-7):
+    except RuntimeError as error:
+        said = f"missing ({str(error).splitlines()[0]})"
+    else:
+        apart, rounding = [], 1e3 * torch.finfo(w.dtype).eps * size
+        for h in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
             expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
-            scale = max(float(found.norm()), float(expected.norm())) + 1e-13 * size / h
-            apart.append(float((found - expected).norm()) / scale if scale else 0.0)
+            apart.append((float((found - expected).norm()) - rounding / h) / max(float(expected.norm()), 1e-30))
             if not apart[-1] > WRONG:
                 problem.derivatives.add(order)
                 return
-        problem_is = f"wrong by {min(apart):.0%}"
-    except RuntimeError as error:
-        problem_is = f"missing ({str(error).splitlines()[0]})"
+        said = f"wrong by {min(apart):.0%}"
     which = {2: "second", 3: "third"}[order]
     raise ValueError(
-        f"{_suspects(problem.module)}: PyTorch's {which} derivative of this network is {problem_is}; write the layer "
-        "out, or use another (of normalizations GroupNorm)"
+        f"{_suspects(problem.module)}: PyTorch's {which} derivative of this network is {said}; write the layer out, or "
+        "use another (of normalizations GroupNorm)"
     )
+
+
+def _exact(problem):
+    """The problem of the first network on two examples, and its parameters, 1 x P: in float64, where it takes that."""
+    few = problem.first(2, runs=1)
+    few.derivatives = {2, 3}
+    w = problem.initial_RxP()[:1]
+
+    def double(x: Tensor) -> Tensor:
+        return x.double() if x.is_floating_point() else x
+
+    try:
+        exact = few.first(2)
+        exact.module = deepcopy(problem.module).double()
+        exact._inputs, exact._targets = double(few._inputs), double(few._targets)
+        exact._own_RxX = {name: double(values) for name, values in few._own_RxX.items()}
+        exact.at(w.double())
+        return exact, w.double()
+    except (RuntimeError, TypeError):  # weights that are no leaves, a cast in a forward, a device without float64
+        return few, w
 
 
 def _call(module: nn.Module, inputs: Tensor) -> tuple:
@@ -219,10 +234,17 @@ def _first_output(outputs: Tensor, targets: None) -> Tensor:
     return outputs.reshape(len(outputs), -1)[:, 0]
 
 
-def _evaluate(
-    module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Outputs, losses and gradients on the inputs, and the untrained tensors afterwards.
+class _Evaluated(NamedTuple):
+    """``state``: the untrained tensors afterwards."""
+
+    outputs: list[Tensor]
+    losses_N: Tensor
+    grads: list[Tensor]
+    state: dict[str, Tensor]
+
+
+def _evaluate(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable) -> _Evaluated:
+    """
 
     Args:
         targets: of these inputs and others, whose values are checked too.
@@ -237,8 +259,8 @@ def _evaluate(
         try:
             losses_N = loss(outputs, wanted)
         except (RuntimeError, TypeError, IndexError, AttributeError) as error:
-            advice = "" if isinstance(outputs, Tensor) else f" (the output is a {type(outputs).__name__}: give a loss "
-            advice += "" if isinstance(outputs, Tensor) else "that takes it, a callable (outputs, targets) -> losses_N)"
+            kind = type(outputs).__name__
+            advice = "" if isinstance(outputs, Tensor) else f"; the output is a {kind}: give a loss that takes it"
             raise ValueError(f"the loss cannot be evaluated on {told}: {str(error).splitlines()[0]}{advice}") from error
         got = tuple(losses_N.shape) if isinstance(losses_N, Tensor) else type(losses_N).__name__
         if got != (len(inputs),):
@@ -249,8 +271,8 @@ def _evaluate(
         if not losses_N.requires_grad:
             raise ValueError("the loss depends on no parameter that requires a gradient: is the output detached?")
         grads = torch.autograd.grad(losses_N.sum(), list(parameters.values()), allow_unused=True)
-    values = [*tree_leaves(outputs), losses_N, *(g for g in grads if g is not None)]
-    return [v.detach() for v in values if isinstance(v, Tensor)], state
+    outputs = [leaf.detach() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return _Evaluated(outputs, losses_N.detach(), [g for g in grads if g is not None], state)
 
 
 def _same(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
@@ -262,6 +284,10 @@ def _same(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
     a, b = a.nan_to_num(), b.nan_to_num()
     tolerance = 100 * torch.finfo(a.dtype).eps if tolerance is None else tolerance
     return bool((a - b).abs().max() <= tolerance * max(a.abs().max(), b.abs().max())) if a.numel() else True
+
+
+def _all_same(first: Sequence[Tensor], second: Sequence[Tensor], tolerance: float | None = None) -> bool:
+    return len(first) == len(second) and all(_same(a, b, tolerance) for a, b in zip(first, second))
 
 
 def _random_state(device: torch.device) -> Tensor:
@@ -298,7 +324,7 @@ def _culprit(module: nn.Module, inputs: Tensor, drew: bool) -> str:
     """The first submodule that draws random numbers, or else whose output is another the second time."""
     first, second = _trace(module, inputs), _trace(module, inputs)
     for (name, drawn, mine), (_, _, again) in zip(first, second):
-        if drawn if drew else not all(_same(a, b) for a, b in zip(mine, again)):
+        if drawn if drew else not _all_same(mine, again):
             return _told(module, name)
     return _told(module, "")
 
@@ -307,7 +333,7 @@ def _coupling(module: nn.Module, inputs: Tensor, halves: Sequence[slice]) -> str
     """The first submodule that says something else of the first examples by themselves."""
     whole, part = _trace(module, inputs[: halves[-1].stop]), _trace(module, inputs[halves[0]])
     for (name, _, together), (_, _, alone) in zip(whole, part):
-        if not all(_same(a[: len(b)], b, tolerance=1e-3) for a, b in zip(together, alone)):
+        if not _all_same([a[: len(b)] for a, b in zip(together, alone)], alone, tolerance=1e-3):
             return _told(module, name)
     return _told(module, whole[len(part)][0] if len(part) < len(whole) else "")
 

@@ -77,7 +77,7 @@ def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> i
     """How many examples a block may have."""
     with torch.no_grad():
         outputs = module(inputs_NxD[:1]).numel()
-    size = inputs_NxD.element_size()
+    size = next(iter(trainable(module).values())).element_size()
     kernel = len(inputs_NxD) * others * outputs**2 * size
     example = outputs * max(p.numel() for p in trainable(module).values()) * size
     block = (memory - kernel) // (4 * example)

@@ -88,6 +88,8 @@ class Problem:
         loss: str | Loss,
         chunk_size: int | None = None,
     ):
+        if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+            raise ValueError("inputs and targets must each be one tensor, N first: wrap a module that takes more")
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise ValueError(f"{len(inputs)} inputs but {len(targets)} targets")
         if isinstance(loss, str):

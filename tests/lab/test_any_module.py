@@ -519,3 +519,62 @@ def test_an_outside_optimizer_can_say_that_it_takes_a_closure():
     for _ in range(3):
         plain.step(closure)
     torch.testing.assert_close(last.params_RxP[0], flatten_parameters(module))
+
+
+def test_a_start_vector_within_an_invariant_subspace_does_not_hide_the_top():
+    matrix = torch.diag(torch.tensor([1.0, 5.0, 2.0, 3.0], dtype=torch.float64))
+    start = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    found = lanczos(lambda v: v @ matrix, start, 1, tolerance=1e-9)
+    assert float(found.eigenvalues_RxK[0, 0]) == pytest.approx(5)
+    assert not bool(lanczos(lambda v: v @ matrix, start, 1, tolerance=1e-9, max_products=1).converged_R)
+
+
+def test_a_random_loss_is_refused():
+    def noisy(outputs, targets):
+        return F.cross_entropy(F.dropout(outputs, 0.2), targets, reduction="none")
+
+    with pytest.raises(ValueError, match="the loss is random"):
+        Problem(nn.Linear(D, C).double(), *data(), noisy)
+
+
+def test_a_loss_that_holds_tensors_of_its_own_dtype_keeps_its_curvature():
+    inputs, labels = data()
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    module = nn.Sequential(nn.Linear(D, C), nn.Tanh())
+    problem = Problem(
+        module, inputs.float(), labels, lambda o, t: F.cross_entropy(o, t, weight=weight, reduction="none")
+    )
+    point = problem.at(stack_parameters([module]), curvature=True)
+    assert bool(torch.isfinite(point.curvature_gradient(point.params_RxP, point.params_RxP)).all())
+
+
+def test_the_gradients_that_an_optimizer_changed_are_not_those_of_the_step_before():
+    """`path` compares a step with the gradient before it, which this optimizer scales in place."""
+    from benchmarks.lab.measurements.path import Path
+    from benchmarks.lab.measurements.sharpness import Sharpness
+    from benchmarks.lab.training import train
+
+    class Scaling(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.grad.mul_(2)
+            super().step()
+
+    inputs, labels = data()
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(D, C), nn.Tanh()).double()
+    problem = Problem(module, inputs, labels, "cross_entropy")
+    curves = []
+    for optimizer in (
+        optimizers.Optimizer(lambda parameters, *, lr: [Scaling(parameters, lr)], "scaling")(lr=0.1),
+        sgd(lr=0.2),
+    ):
+        sharpness = Sharpness([1], every=1, tolerance=1e-8)
+        measured = [sharpness, Path(sharpness)]
+        outcome = train(
+            problem, stack_parameters([module]), optimizer, seeds=[1], steps=4, divergence=10, measurements=measured
+        )
+        frame = outcome.history.frame()
+        curves.append(torch.tensor(frame[frame.metric == "step_curvature"].value.to_numpy()))
+    torch.testing.assert_close(curves[0], curves[1])

@@ -1,6 +1,5 @@
 """What is read off a run, each against dense Hessians, finite differences or a closed form, in float64."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -67,7 +67,9 @@ def run(
     if measure is None:
         read = [Fit(labels, every=5), Sharpness(seeds, every=5, tolerance=1e-6, cold_every=3)]
     else:
-        read = measurements.build(measure, measurements.Setup(seeds, problem, labels, optimizers.named(**spec), batch_size))
+        read = measurements.build(
+            measure, measurements.Setup(seeds, problem, labels, optimizers.named(**spec), batch_size)
+        )
     return train(
         problem,
         stack_parameters(networks) if params_RxP is None else params_RxP,

@@ -15,6 +15,8 @@ Apply = Callable[[Tensor], Tensor]
 
 # A gap wider than this is not trusted: it is read off Ritz values, which underestimate the next eigenvalue.
 _WIDEST_GAP = 0.25
+# A residual this small, relatively, is that of an invariant subspace.
+INVARIANT = 1e-10
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,9 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
     _require(start_RxP.dtype, k, P)
     found = krylov(apply, start_RxP, k, tolerance=tolerance, max_products=max_products)
     generator = torch.Generator().manual_seed(k)
-    verified = k == 1
+    # A start within an invariant subspace sees nothing beyond it.
+    whole = found.products == P
+    verified = whole or (k == 1 and bool((found.residuals_RxK > INVARIANT).any()))
     while not verified and found.products < max_products and found.vectors_RxPxB.shape[2] < P:
         known = found.vectors_RxPxB
 
@@ -277,7 +281,7 @@ def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pro
         errors = eigenvalue_errors(ritz, residuals)
         converged = (errors <= tolerance).all(-1) & (M > k)
         # A vanished residual means an invariant subspace: its Ritz values are exact, and nothing is left to add.
-        exhausted = bool((betas[-1] <= 1e-10 * ritz.abs().amax(-1)).all()) or M == P
+        exhausted = bool((betas[-1] <= INVARIANT * ritz.abs().amax(-1)).all()) or M == P
         if bool(converged.all()) or exhausted or M >= limit:
             vectors = Q @ S[:, :, :K].to(Q.dtype)
             spectrum = ritz[:, :K]

@@ -43,7 +43,8 @@ class Path:
             fall_R = losses_R - self._before["losses"] - (self._before["grads"] * step_RxP).sum(1).double()
             metrics["step_curvature"] = 2 * fall_R / step_RxP.square().sum(1).double()
             metrics["oscillation"] = 0.5 * (step_RxP * u_RxP).sum(1).double()
-        self._before = {"losses": losses_R, "grads": point.grads_RxP, "params": point.params_RxP.clone()}
+        # Copies: optimizers may change a gradient in place.
+        self._before = {"losses": losses_R, "grads": point.grads_RxP.clone(), "params": point.params_RxP.clone()}
         return metrics
 
     def state_dict(self) -> dict:
