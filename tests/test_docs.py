@@ -23,15 +23,16 @@ def test_the_example_of_measuring_a_network_runs_as_printed(tmp_path):
 
 
 def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
-    from benchmarks.lab import optimizers, registry
+    from benchmarks.lab import optimizers
+    from pipelines import entries
 
     (example,) = blocks("docs/adding.md", "python")
     for path in (ROOT / "benchmarks/lab/optimizers").glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "adagrad.py").write_text(example)
     monkeypatch.setattr(optimizers, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(registry, "_folder", lambda _: tmp_path)
-    registry.check_options("benchmarks.lab.optimizers", "adagrad", {"lr": 0.1})
+    monkeypatch.setattr(entries, "_folder", lambda _: tmp_path)
+    entries.check_options("benchmarks.lab.optimizers", "adagrad", {"lr": 0.1})
     import torch
 
     (optimizer,) = optimizers.build([torch.nn.Parameter(torch.zeros(2))], name="adagrad", lr=0.1)
