@@ -17,13 +17,13 @@ from benchmarks.evidence.comparison import LONG, measured, of_pairs
 from benchmarks.evidence.histories import load_stage
 from benchmarks.evidence.report import number, span
 from benchmarks.evidence.runs import run_rows
-from benchmarks.lab import registry
 from pipelines import (
     cite,
     collect,
     compare,
     diff,
     doctor,
+    entries,
     images,
     manifest,
     parameters,
@@ -63,6 +63,7 @@ EXPECTED = (
 def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.start = Path.cwd()
+    sys.path.insert(0, "")  # modules in the working folder are found here as in the stages
     try:
         if parsed.command != "doctor":
             _go_to_root()
@@ -306,7 +307,7 @@ def carry_over(parsed: argparse.Namespace) -> int:
         asked["steps"] = parsed.steps
     for recipe, base in RECIPES.items():
         try:
-            registry.require(base, list(ladder.rungs), "rung")
+            entries.require(base, list(ladder.rungs), "rung")
             settings = resolve(ladder.settings(base), asked)
             scores, _ = rung.run(settings, prepared, range(1, parsed.seeds + 1), dtype)
         except ValueError as error:

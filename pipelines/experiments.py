@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from benchmarks.lab import registry
+from pipelines import entries
 from pipelines.schema import Architecture, Count, Name, Optimizer, Positive, Strict
 
 Activation = Literal["gelu", "identity", "relu", "tanh"]
@@ -67,7 +67,7 @@ class Waypoints(Strict):
     @model_validator(mode="after")
     def _named(self):
         for name in self.rising:
-            registry.require(name, list(self.systems), "system")
+            entries.require(name, list(self.systems), "system")
         return self
 
 
@@ -365,7 +365,7 @@ class Rescaling(Strict):
     @model_validator(mode="after")
     def _named(self):
         for name in (*self.rounding, "adam"):
-            registry.require(name, list(self.optimizers), "optimizer")
+            entries.require(name, list(self.optimizers), "optimizer")
         return self
 
 

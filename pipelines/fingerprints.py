@@ -1,33 +1,26 @@
-"""What a configuration's numbers depend on: a hash of the code it imports, comments and docstrings apart.
+"""What a configuration's numbers depend on: a hash of the code it imports, apart from what is said in it.
 
-Import statements are followed from a configuration's study and registry entries through the ``benchmarks`` package;
-nothing is executed. The pipelines package is left out on purpose: it holds paths, not maths.
+Import statements are followed from a configuration's study and the entries its settings name; nothing is executed.
+Comments, docstrings and the messages of exceptions do not count. The pipelines package is left out on purpose: it holds
+paths, not maths.
 """
 
 import ast
+import builtins
+import functools
 import hashlib
+import json
+import os
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, version
-from importlib.util import find_spec
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
+from pipelines import entries
 from pipelines.parameters import Parameters
 
 PACKAGE = "benchmarks"
-# The registry entries that experiments name in their code, by study; others are in their settings.
-ARCHITECTURES = {
-    "overparameterization": ("deep_linear", "ntk_mlp"),
-    "lazy_training": ("bias_free_mlp", "deep_linear", "mlp", "ntk_mlp"),
-    "deep_linear": ("bias_free_mlp", "deep_linear"),
-    "scale_invariance": ("bias_free_mlp",),
-}
-OPTIMIZERS = {
-    "convex_rates": ("sgd",),
-    "overparameterization": ("sgd",),
-    "lazy_training": ("sgd",),
-    "deep_linear": ("muon", "sgd"),
-    "scale_invariance": ("sgd", "adam"),
-}
+_STDLIB = Path(os.__file__).parent
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
@@ -49,38 +42,20 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
     sharpening = parameters.progressive_sharpening
     optimizers = sorted({optimizer.name for optimizer in sharpening.thresholds.values()})
     roots["progressive_sharpening", "thresholds"] = [
-        f"{PACKAGE}.lab.measurements.linear_stability",
+        f"{PACKAGE}.studies.thresholds",
         *(_entry("optimizers", name) for name in optimizers),
     ]
-    roots["progressive_sharpening", "catapult"] = [
-        f"{PACKAGE}.studies.catapult",
-        *(_entry("architectures", name) for name in ("two_layer", "deep_linear")),
-        _entry("optimizers", "sgd"),
-    ]
+    roots["progressive_sharpening", "catapult"] = [f"{PACKAGE}.studies.catapult"]
     for study, settings in parameters.computed.items():
         for name, given in settings.experiments.items():
-            known = {"architecture": ARCHITECTURES.get(study, ()), "optimizer": OPTIMIZERS.get(study, ())}
-            roots[study, name] = [
-                f"{PACKAGE}.studies.{study}.{name}",
-                *(
-                    _entry(f"{kind}s", entry)
-                    for kind, entries in known.items()
-                    for entry in sorted({*entries, *_named(kind, given)})
-                ),
-            ]
-    roots["low_rank_progression", "output_scale"] = [
-        f"{PACKAGE}.studies.low_rank_progression.output_scale",
-        _entry("architectures", "bias_free_mlp"),
-        _entry("optimizers", "sgd"),
-    ]
+            roots[study, name] = [f"{PACKAGE}.studies.{study}.{name}", *sorted({*_named(given)})]
+    roots["low_rank_progression", "output_scale"] = [f"{PACKAGE}.studies.low_rank_progression.output_scale"]
     for name in parameters.low_rank_progression.rungs:
         rung = parameters.low_rank_progression.settings(name)
-        # Pilots are plain gradient descent.
-        used = {rung["optimizer"]["name"], *(["sgd"] if rung["edge"] is not None else [])}
         roots["low_rank_progression", name] = [
             f"{PACKAGE}.studies.low_rank_progression.rung",
             _entry("architectures", rung["architecture"]["name"]),
-            *(_entry("optimizers", entry) for entry in sorted(used)),
+            _entry("optimizers", rung["optimizer"]["name"]),
         ]
     comparison = parameters.optimizer_comparison
     study = f"{PACKAGE}.studies.optimizer_comparison"
@@ -92,12 +67,12 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
         ]
     systems = {system.optimizer.name for system in comparison.class_imbalance.systems.values()}
     measured = {comparison.workload(name)["architecture"]["name"] for name in comparison.heterogeneity.workloads}
-    for name, entries in (
+    for name, used in (
         ("class_imbalance", [_entry("optimizers", entry) for entry in sorted(systems)]),
-        ("normalised_quadratic", [_entry("optimizers", "sgd")]),
+        ("normalised_quadratic", []),
         ("heterogeneity", [_entry("architectures", entry) for entry in sorted(measured)]),
     ):
-        roots["optimizer_comparison", name] = [f"{study}.{name}", *entries]
+        roots["optimizer_comparison", name] = [f"{study}.{name}", *used]
     roots["timings", "optimizer_steps"] = [
         f"{PACKAGE}.studies.optimizer_steps",
         *(_entry("architectures", comparison.workload(name)["architecture"]["name"]) for name in comparison.workloads),
@@ -109,15 +84,15 @@ def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
     return roots
 
 
-def _named(kind: str, settings: dict) -> Iterator[str]:
-    """The entries of a kind that an experiment's settings name, at any depth."""
+def _named(settings: dict) -> Iterator[str]:
+    """The entries that an experiment's settings name, at any depth."""
     for key, value in settings.items():
-        if key == kind:
-            yield value["name"]
-        elif key == f"{kind}s":
-            yield from (spec["name"] for spec in value.values())
+        if key in ("architecture", "optimizer"):
+            yield _entry(f"{key}s", value["name"])
+        elif key in ("architectures", "optimizers"):
+            yield from (_entry(key, spec["name"]) for spec in value.values())
         elif isinstance(value, dict):
-            yield from _named(kind, value)
+            yield from _named(value)
 
 
 def fingerprint(roots: list[str], source: Path) -> dict:
@@ -128,22 +103,39 @@ def fingerprint(roots: list[str], source: Path) -> dict:
         source: the folder that holds the package.
 
     Returns:
-        ``modules``: a hash for each module; ``outside``: a version for each outside entry; ``fingerprint``: the
-        hash of both.
+        ``modules``: a hash for each module; ``outside``: for each outside entry the version of the distribution that
+        provides it, or, where no version tells what its code is, a hash for its module and each that this imports;
+        ``fingerprint``: the hash of both.
+
+    Raises:
+        ValueError: if an outside entry's module cannot be found, or one of its modules is not valid Python.
     """
     modules: dict[str, str] = {}
     outside: dict[str, str] = {}
     pending = list(roots)
     while pending:
         name = pending.pop()
-        if ":" in name:
-            outside[name] = _outside_version(name)
-        elif name not in modules:
-            tree = ast.parse(_file(name, source).read_text(encoding="utf-8"))
-            modules[name] = hashlib.sha256(_canonical(tree).encode()).hexdigest()[:16]
-            pending += _imports(tree, source)
-            if "." in name:
-                pending.append(name.rpartition(".")[0])
+        module = name.partition(":")[0]
+        inside = _is_inside(module)
+        hashes = modules if inside else outside
+        if module in hashes:
+            continue
+        path = _file(module, source)
+        if path is None:
+            raise ValueError(f"cannot find {name!r}: is its package installed?")
+        if not inside and (version := _version(module, path)):
+            if ":" in name:
+                outside[name] = version
+            continue
+        package = module if path.stem == "__init__" else module.rpartition(".")[0]
+        try:
+            hashes[module], imported = _read(path.read_bytes(), path.suffix == ".py", package)
+        except SyntaxError as error:
+            raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+        # What our own code imports from outside is pinned by requirements.lock.
+        followed = [other for other in imported if _is_inside(other) or not inside]
+        around = [module[:i] for i, character in enumerate(module) if character == "."]
+        pending += [other for other in [*followed, *around] if _file(other, source)]
     modules = dict(sorted(modules.items()))
     outside = dict(sorted(outside.items()))
     combined = hashlib.sha256(repr((modules, outside)).encode()).hexdigest()[:16]
@@ -154,25 +146,65 @@ def _entry(package: str, name: str) -> str:
     return name if ":" in name else f"{PACKAGE}.lab.{package}.{name}"
 
 
-def _file(module: str, source: Path) -> Path:
+def _is_inside(module: str) -> bool:
+    return module.split(".")[0] == PACKAGE
+
+
+def _file(module: str, source: Path) -> Path | None:
+    if not _is_inside(module):
+        return entries.find(module)
     path = source.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path if path.is_file() else None
 
 
-def _imports(tree: ast.AST, source: Path) -> list[str]:
+@functools.cache
+def _read(text: bytes, is_python: bool, package: str) -> tuple[str, list[str]]:
+    """A module's hash, and what it may import; once for equal files, for most are in every fingerprint."""
+    imported = []
+    if is_python:
+        tree = ast.parse(text)
+        text, imported = _canonical(tree).encode(), _imports(tree, package)
+    return hashlib.sha256(text).hexdigest()[:16], imported
+
+
+def _imports(tree: ast.AST, package: str) -> list[str]:
+    """What may be modules in the import statements of a module of this package."""
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            around = package.split(".")
+            base = around[: len(around) - node.level + 1] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
             # `from package import name` may import a module or a name of one.
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    inside = [name for name in names if name.split(".")[0] == PACKAGE]
-    return [name for name in inside if _file(name, source).is_file()]
+            names += [start, *(f"{start}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def _version(module: str, path: Path) -> str:
+    """What says which code an outside module is; nothing for one that only its text tells: a loose file, a package
+    that runs from its folder, or one that was installed from there."""
+    if _INSTALLED & set(path.parts):
+        return _released(module.split(".")[0])
+    return "Python" if path.is_relative_to(_STDLIB) else ""
+
+
+@functools.cache
+def _released(top: str) -> str:
+    """The distributions that provide a package, with their versions; nothing if one came from a folder or repository,
+    whose code changes while its version does not."""
+    found = [distribution(name) for name in sorted(set(packages_distributions().get(top, ())))]
+    for one in found:
+        origin = json.loads(one.read_text("direct_url.json") or "{}")
+        if "dir_info" in origin or "vcs_info" in origin:
+            return ""
+    return ", ".join(f"{one.name} {one.version}" for one in found)
 
 
 def _canonical(node: object) -> str:
-    """A tree as text, without docstrings and positions, and the same for every Python version that parses it alike."""
+    """A tree as text, without docstrings, messages and positions, the same for every Python that parses it alike."""
     if isinstance(node, list):
         return f"[{','.join(map(_canonical, node))}]"
     if not isinstance(node, ast.AST):
@@ -181,6 +213,8 @@ def _canonical(node: object) -> str:
     for name, value in ast.iter_fields(node):
         if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             value = [statement for i, statement in enumerate(value) if not (i == 0 and _is_docstring(statement))]
+        if name == "exc":
+            value = _raised(value)
         if value is None or value == [] or name == "type_comment":
             continue  # newer Pythons add empty fields
         fields.append(f"{name}={_canonical(value)}")
@@ -195,21 +229,15 @@ def _is_docstring(statement: ast.stmt) -> bool:
     )
 
 
-def _outside_version(name: str) -> str:
-    """The version of the distribution that provides an outside entry, or the hash of a loose file's text.
+def _raised(exception: ast.expr | None) -> object:
+    """What is raised, without what it says: an exception of one's own may carry values, Python's carry a message."""
+    if not isinstance(exception, ast.Call):
+        return exception
+    carried = [value for value in exception.args if not _is_text(value)] + exception.keywords
+    if isinstance(exception.func, ast.Name) and hasattr(builtins, exception.func.id):
+        carried = []
+    return [exception.func, *carried] if carried else exception.func
 
-    Raises:
-        ValueError: if its module cannot be found.
-    """
-    module = name.partition(":")[0]
-    top = module.split(".")[0]
-    distributions = packages_distributions().get(top)
-    if distributions:
-        return f"{distributions[0]} {version(distributions[0])}"
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.origin:
-        raise ValueError(f"cannot find {name!r}: is its package installed?")
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and isinstance(value.value, str))

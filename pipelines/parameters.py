@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from benchmarks.lab import registry
 from benchmarks.studies.settings import resolve
+from pipelines import entries
 from pipelines.experiments import ConvexRates, DeepLinear, LazyTraining, Overparameterization, ScaleInvariance, Study
 from pipelines.schema import Architecture, Count, Name, Optimizer, Positive, Spec, Strict, check_options, check_sizes
 
@@ -85,7 +85,8 @@ class Settings(Strict):
             raise ValueError(f"batch_size {self.batch_size} exceeds the {self.images} images")
         preconditioned = self.measure.get("preconditioned_sharpness") is not None
         name = self.optimizer.name
-        if preconditioned and not registry.defines("benchmarks.lab.optimizers", name, "preconditioner"):
+        outside = ":" in name  # only its package knows
+        if preconditioned and not outside and not entries.defines("benchmarks.lab.optimizers", name, "preconditioner"):
             raise ValueError(
                 f"optimizer {name!r} has no diagonal preconditioner: preconditioned_sharpness cannot be measured"
             )
@@ -363,9 +364,9 @@ class OptimizerComparison(Strict):
     @model_validator(mode="after")
     def _named(self):
         for name in (self.target.optimizer, *self.pair):
-            registry.require(name, list(self.optimizers), "optimizer")
+            entries.require(name, list(self.optimizers), "optimizer")
         for name in self.heterogeneity.workloads:
-            registry.require(name, [*self.workloads, *self.extras], "workload")
+            entries.require(name, [*self.workloads, *self.extras], "workload")
         if twice := sorted(self.workloads.keys() & self.extras.keys()):
             raise ValueError(f"{twice[0]!r} is both among workloads and extras")
         return self

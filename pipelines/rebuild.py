@@ -19,6 +19,7 @@ from pipelines.files import read_json
 from pipelines.parameters import Parameters
 
 ROOTS = ("prepare", "fingerprint")
+CODE = Path("results/code")
 POLL_S = 0.5
 PLAIN_LINE_EVERY_S = 30.0
 
@@ -153,6 +154,9 @@ def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> R
     tracking.forget_failures()
     report = Report()
     _run_dvc(["repro", *ROOTS], report)
+    # DVC does not watch the files of a user's own code.
+    if "fingerprint" not in report.ran and any(read_json(path)["outside"] for path in CODE.rglob("*.json")):
+        _run_dvc(["repro", "--force", "--single-item", "fingerprint"], report)
     if stages:
         reasons = stale()
         _work([stage for stage in stages if stage.address in reasons], jobs, report)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from benchmarks.lab import registry
+from pipelines import entries
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -50,13 +50,13 @@ class Optimizer(Spec):
 
 
 def check_options(package: str, name: str, options: dict[str, Any]) -> None:
-    """`registry.check_options`, once for equal arguments: it reads files, and most rungs name the same entries."""
+    """`entries.check_options`, once for equal arguments: it reads files, and most rungs name the same entries."""
     _check_once(package, name, json.dumps(options, sort_keys=True))
 
 
 @functools.cache
 def _check_once(package: str, name: str, options: str) -> None:
-    registry.check_options(package, name, json.loads(options))
+    entries.check_options(package, name, json.loads(options))
 
 
 def check_sizes(options: dict[str, Any]) -> None:

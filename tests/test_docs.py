@@ -25,15 +25,16 @@ def test_the_examples_of_measuring_a_network_run_as_printed(example, tmp_path):
 
 
 def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
-    from benchmarks.lab import optimizers, registry
+    from benchmarks.lab import optimizers
+    from pipelines import entries
 
     (example,) = blocks("docs/adding.md", "python")
     for path in (ROOT / "benchmarks/lab/optimizers").glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "adagrad.py").write_text(example)
     monkeypatch.setattr(optimizers, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(registry, "_folder", lambda _: tmp_path)
-    registry.check_options("benchmarks.lab.optimizers", "adagrad", {"lr": 0.1})
+    monkeypatch.setattr(entries, "_folder", lambda _: tmp_path)
+    entries.check_options("benchmarks.lab.optimizers", "adagrad", {"lr": 0.1})
     import torch
 
     entry = optimizers.named("adagrad", lr=0.1)

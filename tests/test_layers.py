@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from pipelines import fingerprints, parameters
+from pipelines import entries, fingerprints, parameters
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,6 +76,25 @@ def test_imports_run_one_way(name, path):
         assert allowed, f"{name} may not import {imported}"
 
 
+def table_stages():
+    """The stages whose code is in no fingerprint: the files that they run, and what they depend on."""
+    for path in (ROOT / "dvc.yaml", ROOT / "pipelines/timings/dvc.yaml"):
+        for name, stage in YAML(typ="safe").load(path)["stages"].items():
+            if not any(dependency.startswith("results/code/") for dependency in stage["deps"]):
+                run = {file for file in stage["deps"] if file.startswith("pipelines/") and file.endswith(".py")}
+                run.add(stage["cmd"].split()[2].replace(".", "/") + ".py")
+                yield pytest.param(run, stage["deps"], id=f"{path.parent.name}:{name}")
+
+
+@pytest.mark.parametrize(("run", "dependencies"), list(table_stages()))
+def test_a_stage_without_a_fingerprint_depends_on_what_it_imports(run, dependencies):
+    files = {name: path for name, path in modules() if within(name, "benchmarks") and path.name != "__init__.py"}
+    roots = {part for file in run for name in ours(ROOT / file) for part in (name, name.rpartition(".")[0])}
+    used = set(fingerprints.fingerprint(sorted(roots & set(files)), ROOT)["modules"]) & set(files)
+    needed = {files[name] for name in used} | {ROOT / file for file in run}
+    assert {file for file in needed if not any(file.is_relative_to(ROOT / path) for path in dependencies)} == set()
+
+
 def test_the_evidence_never_loads_torch():
     code = (
         "import sys, benchmarks.evidence.report, benchmarks.evidence.claims, benchmarks.evidence.tables;"
@@ -86,6 +106,29 @@ def test_the_evidence_never_loads_torch():
 def test_parameters_are_checked_without_torch():
     code = "import sys; from pipelines import parameters; parameters.load(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def entries_named(path):
+    """The entries that a module names in its code: as ``name``, or where it builds one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        found = []
+        if isinstance(node, ast.Dict):
+            found = [value for key, value in zip(node.keys, node.values) if getattr(key, "value", "") == "name"]
+        elif isinstance(node, ast.Call):
+            found = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
+            if getattr(node.func, "attr", "") in ("build", "build_stack"):
+                found += node.args[:1]
+        yield from (value.value for value in found if isinstance(value, ast.Constant))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [pytest.param(n, p, id=n) for n, p in modules() if n.startswith("benchmarks.studies.")]
+)
+def test_a_fingerprint_names_the_entries_that_a_study_names(name, path):
+    packages = ("benchmarks.lab.architectures", "benchmarks.lab.optimizers")
+    known = {entry: f"{package}.{entry}" for package in packages for entry in entries.names(package)}
+    named = {known[entry] for entry in entries_named(path) if entry in known}
+    assert named <= set(fingerprints.fingerprint([name], ROOT)["modules"])
 
 
 RUN = """

@@ -1,4 +1,4 @@
-"""Data sets, targets and the registry: what a configuration names, and what it may not."""
+"""Data sets, targets and architectures: what a configuration names, and what it may not."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,6 @@ from benchmarks.lab import architectures, datasets, losses, registry
 from benchmarks.lab.measurements import Reading
 from benchmarks.lab.measurements.fit import Fit
 from benchmarks.lab.problem import Problem, flatten_parameters
-
-OPTIMIZERS = "benchmarks.lab.optimizers"
-ARCHITECTURES = "benchmarks.lab.architectures"
-MEASUREMENTS = "benchmarks.lab.measurements"
 
 
 def images():
@@ -126,54 +122,18 @@ def test_inputs_too_small_for_the_poolings_are_refused(shape):
         architectures.build("cnn", shape, 3, channels=[3, 5], activation="tanh")
 
 
-def test_the_entries_of_a_package_are_its_files_that_build():
-    assert registry.entries(ARCHITECTURES) == [
-        "bias_free_mlp",
-        "cnn",
-        "deep_linear",
-        "mlp",
-        "ntk_mlp",
-        "residual_mlp",
-        "self_stabilization",
-        "transformer",
-        "two_layer",
-    ]
-    measured = registry.entries(MEASUREMENTS)
-    assert {"sharpness", "path", "central_flow", "batch_sharpness"} <= set(measured)
-    assert not {"eigensolvers", "peers", "linear_stability", "__init__"} & set(measured)
-
-
-@pytest.mark.parametrize(
-    ("package", "name", "options", "message"),
-    [
-        (MEASUREMENTS, "fit", dict(every=2.0), "option 'every' of 'fit' must be int, got 2.0"),
-        (MEASUREMENTS, "fit", dict(every=True), "option 'every' of 'fit' must be int, got True"),
-        (MEASUREMENTS, "fit", {}, "'fit' needs the option 'every'"),
-        (MEASUREMENTS, "fit", dict(evry=2), "unknown option of 'fit' 'evry': did you mean 'every'"),
-        (OPTIMIZERS, "sgd", dict(lr="0.1"), "option 'lr' of 'sgd' must be float, got '0.1'"),
-        (OPTIMIZERS, "sgd", dict(lr=0.1, nesterov=1), "option 'nesterov' of 'sgd' must be bool, got 1"),
-        (ARCHITECTURES, "cnn", dict(channels=[4, 4.0], activation="tanh"), "'channels' of 'cnn' must be Sequence"),
-        (ARCHITECTURES, "cnn", dict(channels=4, activation="tanh"), "'channels' of 'cnn' must be Sequence"),
-        (ARCHITECTURES, "cnn", dict(channels=[4], activation=1), "'activation' of 'cnn' must be str, got 1"),
-        (OPTIMIZERS, "sdg", dict(lr=0.1), "unknown entry of optimizers 'sdg': did you mean 'sgd'"),
-    ],
-)
-def test_options_are_checked_by_name_and_type(package, name, options, message):
-    with pytest.raises(ValueError) as caught:
-        registry.check_options(package, name, options)
-    assert message in str(caught.value)
-
-
-def test_options_of_the_right_types_pass():
-    registry.check_options(OPTIMIZERS, "sgd", dict(lr=1, momentum=0.9, nesterov=True))
-    registry.check_options(ARCHITECTURES, "cnn", dict(channels=[4, 4], activation="tanh"))
-    registry.check_options(OPTIMIZERS, "torch.optim:SGD", dict(anything="goes"))
-
-
-def test_an_entry_defines_its_functions_and_constants():
-    assert registry.defines(OPTIMIZERS, "sam", "CLOSURES")
-    assert registry.defines(OPTIMIZERS, "adam", "preconditioner")
-    assert not registry.defines(OPTIMIZERS, "sgd", "preconditioner")
-    assert not registry.defines(OPTIMIZERS, "torch.optim:SGD", "build")
-    with pytest.raises(ValueError, match="did you mean 'adam'"):
-        registry.defines(OPTIMIZERS, "adm", "build")
+def test_an_entry_is_loaded_by_name_and_what_cannot_be_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("nothing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.load("benchmarks.lab.losses", "torch.nn:Linear", "build") is torch.nn.Linear
+    assert registry.load("benchmarks.lab.architectures", "cnn", "build").__module__.endswith("architectures.cnn")
+    for name, why in (
+        ("sdg", "No module named 'benchmarks.lab.optimizers.sdg'"),
+        ("nowhere:build", "No module named 'nowhere'"),
+        ("torch.nn:Linaer", "module 'torch.nn' has no attribute 'Linaer'"),
+        ("broken:build", "name 'nothing' is not defined"),
+        (".broken:build", "relative import"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            registry.load("benchmarks.lab.optimizers", name, "build")
+        assert str(caught.value).startswith(f"cannot load {name!r}: ") and why in str(caught.value)

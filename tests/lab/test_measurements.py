@@ -345,5 +345,5 @@ def test_what_reads_the_sharpness_must_come_after_it(name):
 
 def test_an_entry_set_to_null_is_left_out():
     assert [type(m) for m in built({"fit": None, "sharpness": SHARPNESS})] == [Sharpness]
-    with pytest.raises(ValueError, match="did you mean 'sharpness'"):
+    with pytest.raises(ValueError, match="cannot load 'sharpnes'"):
         built({"sharpnes": SHARPNESS})

@@ -17,7 +17,7 @@ from torch import nn
 from torch.func import hessian
 from torch.nn import functional as F
 
-from benchmarks.lab import datasets, optimizers, registry
+from benchmarks.lab import datasets, optimizers
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.problem import Problem
 from benchmarks.studies import optimizer_steps
@@ -31,6 +31,7 @@ from benchmarks.studies.optimizer_comparison import (
 )
 from benchmarks.studies.settings import resolve
 from benchmarks.theory.tuning import lr_sensitivity
+from pipelines import entries
 
 COMPUTE = {"device": "cpu", "dtype": "float64", "chunk_size": 25}
 PROTOCOL = {"trials": 3, "tuning_seed": 1000, "space_seed": 0, "seeds": [1, 2], "marks": 6}
@@ -715,7 +716,7 @@ def test_facts_name_the_implementation_and_its_version(images, sgd):
     assert facts["implementation"] == f"{__name__}:spoiler"
 
 
-@pytest.mark.parametrize("name", registry.entries("benchmarks.lab.optimizers"))
+@pytest.mark.parametrize("name", entries.names("benchmarks.lab.optimizers"))
 def test_every_entry_can_take_part(images, name):
     contender = {"optimizer": {"name": name}, "space": {"lr": {"log": [1e-3, 1e-2]}}}
     contender["optimizer"] |= {"sam": dict(rho=0.01)}.get(name, {})

@@ -11,6 +11,7 @@ from benchmarks.lab.measurements import Stateless
 from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.lab.training import train
 from benchmarks.theory import stability
+from pipelines import entries
 
 PACKAGE = "benchmarks.lab.optimizers"
 # A learning rate at which each descends; an entry that is missing here fails the test that reads the package.
@@ -78,7 +79,7 @@ def spied(spec, steps=6, runs=2):
     return spy
 
 
-@pytest.mark.parametrize("name", registry.entries("benchmarks.lab.optimizers"))
+@pytest.mark.parametrize("name", entries.names("benchmarks.lab.optimizers"))
 def test_every_entry_descends_a_quadratic_and_says_what_it_is(name):
     curvatures = torch.tensor([[1.0, 0.5], [2.0, 0.1]], dtype=torch.float64)
     matrix, vector = nn.Parameter(torch.ones_like(curvatures)), nn.Parameter(torch.ones(2, dtype=torch.float64))
@@ -105,7 +106,7 @@ def test_every_entry_descends_a_quadratic_and_says_what_it_is(name):
 
 
 def test_what_the_entries_declare():
-    names = registry.entries("benchmarks.lab.optimizers")
+    names = entries.names("benchmarks.lab.optimizers")
     assert names == list(ENTRIES)
     assert [n for n in names if optimizers.has_preconditioner(n)] == ["adam", "rmsprop", "scalar_rmsprop"]
     assert [n for n in names if optimizers.closures(n)] == ["sam"]

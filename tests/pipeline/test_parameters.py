@@ -38,6 +38,13 @@ STUDY = "progressive_sharpening"
         ),
         ("lr: 0.03}, steps: 800", "lr: 0.03, momentum: 1}, steps: 800", "lr-mid.optimizer", "must be in [0, 1)"),
         ("name: sgd}\n", "name: sdg}\n", f"{STUDY}.defaults.optimizer", "did you mean 'sgd'?"),
+        ("name: sgd}\n", "name: nowhere:build}\n", f"{STUDY}.defaults.optimizer", "there is no module 'nowhere'"),
+        (
+            "{name: rmsprop, lr: 5.0e-5, beta2: 0.99}",
+            "{name: torch.optim:RMSprp, lr: 5.0e-5}",
+            f"{STUDY}.comparisons.rmsprop.optimizer",
+            "module 'torch.optim' has no 'RMSprp'",
+        ),
         (
             "{name: mlp, hidden: [200",
             "{name: mpl, hidden: [200",

@@ -12,9 +12,10 @@ def stale_after_fingerprints(workspace):
     return {stage for stage in workspace.stale() if stage.startswith(TRAINING)}
 
 
-def test_a_comment_in_the_lab_retrains_nothing(workspace):
+def test_a_comment_or_a_message_in_the_lab_retrains_nothing(workspace):
     workspace.edit("benchmarks/lab/problem.py", "    def chunks(self)", "    # a comment\n    def chunks(self)")
     workspace.edit("benchmarks/lab/training.py", '"""The one training loop', '"""THE one training loop')
+    workspace.edit("benchmarks/lab/problem.py", "chunk_size must be positive", "chunk_size has to be positive")
     assert workspace.ran() == ["fingerprint"]
     assert workspace.stale() == set()
 
@@ -45,6 +46,22 @@ def test_a_new_optimizer_a_figure_and_a_claim_retrain_nothing(workspace):
     ran = workspace.ran()
     assert {"judge", "draw", "report"} <= set(ran)
     assert not any(stage.startswith(TRAINING) for stage in ran)
+
+
+def test_a_change_in_what_a_users_own_module_imports_retrains_it(workspace):
+    (workspace.path / "mine.py").write_text(
+        "import torch\n\nimport rates\n\n\ndef build(parameters, *, lr):\n"
+        "    return [torch.optim.SGD(parameters, lr=lr * rates.FACTOR)]\n"
+    )
+    (workspace.path / "rates.py").write_text("FACTOR = 1.0\n")
+    new = "  configurations:\n    mine: {optimizer: {name: 'mine:build', lr: 0.1}, steps: 10}\n"
+    workspace.edit("params.yaml", "  configurations:\n", new)
+    stage = f"{TRAINING}:run@mine-1-2"
+    assert "ran mine-1-2" in workspace.bench("repro", "mine").stdout
+    assert stage not in workspace.stale()
+    assert "ran mine-1-2" not in workspace.bench("repro", "mine").stdout
+    workspace.edit("rates.py", "1.0", "0.5")
+    assert "ran mine-1-2" in workspace.bench("repro", "mine").stdout
 
 
 def test_a_new_configuration_on_a_machine_without_cache_trains_only_itself(clone):

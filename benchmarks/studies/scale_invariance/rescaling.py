@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from benchmarks.lab import architectures, optimizers, registry
+from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.scale_invariance import COLUMNS, networks
 from benchmarks.theory import scale_invariance as theory
@@ -47,7 +47,8 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
         ValueError: if ``binary_factor`` is no power of two, or for an optimizer whose `DEGREES` are not known.
     """
     for spec in settings["optimizers"].values():
-        registry.require(spec["name"], list(DEGREES), "optimizer of known degree")
+        if spec["name"] not in DEGREES:
+            raise ValueError(f"the degree of optimizer {spec['name']!r} is not known: known are {', '.join(DEGREES)}")
     if np.log2(settings["binary_factor"]) % 1:
         raise ValueError(f"binary_factor must be a power of two, got {settings['binary_factor']:g}")
     rows: list[tuple] = []
