@@ -4,14 +4,22 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from benchmarks.lab.contract import require_separate
+from benchmarks.lab.problem import trainable
+
 MEMORY = 2**31
 """Bytes that a kernel may take where nothing else is said: 2 GiB."""
 
 
 def tangent_kernel(
-    module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor | None = None, *, memory: int = MEMORY
+    module: nn.Module,
+    inputs_NxD: Tensor,
+    others_MxD: Tensor | None = None,
+    *,
+    params_P: Tensor | None = None,
+    memory: int = MEMORY,
 ) -> Tensor:
-    """K = J(x) J(x')', NC x MC: rows by example, then output, at the module's own parameters.
+    """K = J(x) J(x')', NC x MC: rows by example, then output.
 
     The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so that it never exists as a
     whole. Two blocks and their copies are held beside the kernel; with more blocks than one, gradients of the second
@@ -19,6 +27,7 @@ def tangent_kernel(
 
     Args:
         others_MxD: the second factor's inputs; the first's if not given.
+        params_P: the flat parameters; the module's own if not given.
         memory: bytes by which blocks are cut: for the kernel, two blocks and as much again for the copies that
             differentiation makes. Threads and the allocator add to it; the peak stays below one and a half times this.
 
@@ -26,10 +35,10 @@ def tangent_kernel(
         ValueError: if the kernel does not fit, naming what it needs, or for a network that couples examples. Nothing
             has been computed then.
     """
-    _require_separate(module)
+    require_separate(module, inputs_NxD)
     others_MxD = inputs_NxD if others_MxD is None else others_MxD
     block = _block(module, inputs_NxD, len(others_MxD), memory)
-    tensors = {name: p.detach() for name, p in module.named_parameters()}
+    tensors = layers(module, params_P)
     symmetric = inputs_NxD is others_MxD
     kernel = None
     for name in tensors:
@@ -43,6 +52,25 @@ def tangent_kernel(
                 part = left.flatten(0, 1) @ right.flatten(0, 1).T
                 kernel[i * outputs :, j * outputs :][: part.shape[0], : part.shape[1]] += part
     return kernel.triu() + kernel.triu(1).T if symmetric else kernel
+
+
+def jacobian(module: nn.Module, inputs: Tensor, params_P: Tensor) -> Tensor:
+    """The Jacobian of all outputs in the flat parameters, N x C x P, as a whole: for few examples of small networks."""
+    return jacrev(lambda flat_P: call(module, flat_P, inputs), chunk_size=200)(params_P)
+
+
+def call(module: nn.Module, params_P: Tensor, inputs: Tensor) -> Tensor:
+    """The network's outputs at these flat parameters, as a differentiable function of them."""
+    return functional_call(module, layers(module, params_P), (inputs,))
+
+
+def layers(module: nn.Module, params_P: Tensor | None = None) -> dict[str, Tensor]:
+    """Flat trainable parameters in the shapes of the module's, by name; the module's own, detached, if not given."""
+    named = trainable(module)
+    if params_P is None:
+        return {name: p.detach() for name, p in named.items()}
+    parts = params_P.split([p.numel() for p in named.values()])
+    return {name: part.view_as(p) for (name, p), part in zip(named.items(), parts)}
 
 
 def _rows(module: nn.Module, tensors: dict[str, Tensor], name: str, inputs_BxD: Tensor) -> Tensor:
@@ -60,7 +88,7 @@ def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> i
         outputs = module(inputs_NxD[:1]).shape[1]
     size = inputs_NxD.element_size()
     kernel = len(inputs_NxD) * others * outputs**2 * size
-    example = outputs * max(p.numel() for p in module.parameters()) * size
+    example = outputs * max(p.numel() for p in trainable(module).values()) * size
     block = (memory - kernel) // (4 * example)
     if block < 1:
         raise ValueError(
@@ -69,9 +97,3 @@ def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> i
             "fewer examples, a narrower network or more memory"
         )
     return min(block, max(len(inputs_NxD), others))
-
-
-def _require_separate(module: nn.Module) -> None:
-    for name, child in module.named_modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
-            raise ValueError(f"{type(child).__name__} {name!r} couples the examples of a batch: no kernel of pairs")
