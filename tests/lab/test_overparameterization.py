@@ -245,7 +245,7 @@ def test_networks_that_stay_above_the_loss_asked_for_have_no_value(images):
 
 
 def test_a_linear_model_with_one_solution_is_an_error(images):
-    with pytest.raises(ValueError, match="17 linear_images of 16 inputs: .* depends on its start"):
+    with pytest.raises(ValueError, match=r"17 linear_images of 16 inputs: .* depends on its start"):
         initialization.run(STARTS | {"linear_images": 17}, [1], images)
     with pytest.raises(ValueError, match="17 linear_images of 16 inputs"):
         bad_minima.run(MINIMA | {"linear_images": 17}, [1], images)
