@@ -18,6 +18,10 @@ class Images:
     test_labels: Tensor
     classes: int
 
+    def to(self, device: str) -> "Images":
+        tensors = (self.train_inputs, self.train_labels, self.test_inputs, self.test_labels)
+        return Images(*(tensor.to(device) for tensor in tensors), self.classes)
+
 
 def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Subtract the training mean of every pixel and divide by its (population) standard deviation, in float64.

@@ -14,9 +14,14 @@ MEMORY = 2**31
 
 
 def tangent_kernel(
-    module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor | None = None, *, memory: int = MEMORY
+    module: nn.Module,
+    inputs_NxD: Tensor,
+    others_MxD: Tensor | None = None,
+    *,
+    params_P: Tensor | None = None,
+    memory: int = MEMORY,
 ) -> Tensor:
-    """K = J(x) J(x')', NC x MC: rows by example, then output, at the module's own trainable parameters.
+    """K = J(x) J(x')' over the trainable parameters, NC x MC: rows by example, then output.
 
     Outputs may have any shape after N (a sequence's N x T x V, a map's N x C x H x W): C counts all of an example's.
 
@@ -26,6 +31,7 @@ def tangent_kernel(
 
     Args:
         others_MxD: the second factor's inputs; the first's if not given.
+        params_P: the flat parameters; the module's own if not given.
         memory: bytes by which blocks are cut: for the kernel, two blocks and as much again for the copies that
             differentiation makes. Threads and the allocator add to it; the peak stays below one and a half times this.
 
@@ -38,12 +44,13 @@ def tangent_kernel(
     with attention_kernels(module, inputs_NxD)():
         contract.require_deterministic(module, inputs_NxD)
         contract.require_separate(module, inputs_NxD)
-        return _kernel(module, inputs_NxD, others_MxD, memory)
+        return _kernel(module, layers(module, params_P), inputs_NxD, others_MxD, memory)
 
 
-def _kernel(module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor, memory: int) -> Tensor:
+def _kernel(
+    module: nn.Module, tensors: dict[str, Tensor], inputs_NxD: Tensor, others_MxD: Tensor, memory: int
+) -> Tensor:
     block = _block(module, inputs_NxD, len(others_MxD), memory)
-    tensors = {name: p.detach() for name, p in trainable(module).items()}
     symmetric = inputs_NxD is others_MxD
     kernel = None
     for name in tensors:
@@ -57,6 +64,25 @@ def _kernel(module: nn.Module, inputs_NxD: Tensor, others_MxD: Tensor, memory: i
                 part = left.flatten(0, 1) @ right.flatten(0, 1).T
                 kernel[i * outputs :, j * outputs :][: part.shape[0], : part.shape[1]] += part
     return kernel.triu() + kernel.triu(1).T if symmetric else kernel
+
+
+def jacobian(module: nn.Module, inputs: Tensor, params_P: Tensor) -> Tensor:
+    """The Jacobian of all outputs in the flat parameters, N x C x P, as a whole: for few examples of small networks."""
+    return jacrev(lambda flat_P: call(module, flat_P, inputs), chunk_size=200)(params_P)
+
+
+def call(module: nn.Module, params_P: Tensor, inputs: Tensor) -> Tensor:
+    """The network's outputs at these flat parameters, as a differentiable function of them."""
+    return functional_call(module, layers(module, params_P), (inputs,))
+
+
+def layers(module: nn.Module, params_P: Tensor | None = None) -> dict[str, Tensor]:
+    """Flat trainable parameters in the shapes of the module's, by name; the module's own, detached, if not given."""
+    named = trainable(module)
+    if params_P is None:
+        return {name: p.detach() for name, p in named.items()}
+    parts = params_P.split([p.numel() for p in named.values()])
+    return {name: part.view_as(p) for (name, p), part in zip(named.items(), parts)}
 
 
 def _rows(module: nn.Module, tensors: dict[str, Tensor], name: str, inputs_BxD: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import COLUMNS, completion, conservation, kernels, simulation, solutions, waypoints
 from benchmarks.theory.modes import Modes
 
@@ -36,9 +37,7 @@ def test_a_single_layer_follows_its_exponential():
     goal = simulation.target(0, (3.0, 1.0), 4)
     inputs = simulation.identity_design(4)
     problem = simulation.problem(inputs, inputs @ torch.from_numpy(goal).T, [])
-    path = simulation.descend(
-        problem, torch.zeros(1, 16, dtype=torch.float64), steps=20, optimizer={"name": "sgd", "lr": 0.1}
-    )
+    path = simulation.simulate(problem, torch.zeros(1, 16, dtype=torch.float64), sgd(lr=0.1), steps=20)
     np.testing.assert_allclose(path.maps_RxTxCxD[0], (1 - 0.9 ** path.steps_T[:, None, None]) * goal, atol=1e-12)
 
 

@@ -7,11 +7,14 @@ import torch
 from torch import nn
 from torch.func import functional_call, jvp
 
+from benchmarks.lab.architectures import deep_linear, ntk_mlp
 from benchmarks.lab.datasets import Images
-from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.loop import descend
+from benchmarks.lab.ntk import call, jacobian, tangent_kernel
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.lazy_training import alignment, critical_rate, max_margin, minimum_norm, output_scale, widths
-from benchmarks.studies.lazy_training.descent import descend, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import marks, network, two_classes
 from benchmarks.theory import logistic_flow
 from benchmarks.theory.linearized import Descent
 
@@ -46,22 +49,22 @@ class Linearized(nn.Module):
 
 def test_linearized_descent_is_that_of_an_explicitly_linearized_network():
     data = two_classes(images(), 8, 5, 1, torch.float64)
-    module = network({"name": "ntk_mlp", "hidden": [6], "activation": "tanh"}, data.inputs_NxD, 11)
+    module = network(ntk_mlp.build, data.inputs_NxD, 11, hidden=[6], activation="tanh")
     everything = torch.cat([data.inputs_NxD, data.tests_MxD])
     kernel = tangent_kernel(module, everything, data.inputs_NxD).numpy()
-    rows = output_scale.jacobian(module, data.inputs_NxD)
+    rows = jacobian(module, data.inputs_NxD, flatten_parameters(module))[:, 0]
     first = module(everything).detach().numpy()[:, 0]
     explicit = Linearized(module)
     start, lr = flatten_parameters(explicit), 8 / np.linalg.eigvalsh(kernel[:8])[-1]
     closed = Descent(kernel[:8], first[:8] - data.targets_Nx1[:, 0].numpy(), lr)
     problem = Problem(explicit, data.inputs_NxD, data.targets_Nx1, "mse")
-    for step, point in enumerate(descend(problem, explicit, lr, 20)):
-        residuals = (point.outputs_RxNxC[0] - data.targets_Nx1)[:, 0].numpy()
-        np.testing.assert_allclose(closed.residuals(step), residuals, atol=1e-12)
-        moved = (flatten_parameters(explicit) - start).numpy()
-        np.testing.assert_allclose(-rows.T.numpy() @ closed.gathered(step), moved, atol=1e-12)
-        tests = explicit(data.tests_MxD).detach().numpy()[:, 0]
-        np.testing.assert_allclose(first[8:] - kernel[8:] @ closed.gathered(step), tests, atol=1e-12)
+    for step in descend(problem, start[None], sgd(lr=float(lr)), steps=20):
+        residuals = (step.point.outputs_RxNxC[0] - data.targets_Nx1)[:, 0].numpy()
+        np.testing.assert_allclose(closed.residuals(step.number), residuals, atol=1e-12)
+        moved = (step.params_RxP[0] - start).numpy()
+        np.testing.assert_allclose(-rows.T.numpy() @ closed.gathered(step.number), moved, atol=1e-12)
+        tests = problem.outputs(step.params_RxP, data.tests_MxD)[0, :, 0].numpy()
+        np.testing.assert_allclose(first[8:] - kernel[8:] @ closed.gathered(step.number), tests, atol=1e-12)
     assert np.linalg.norm(moved) > 0.1
 
 
@@ -69,16 +72,6 @@ def test_linearized_descent_of_a_singular_kernel_keeps_what_it_cannot_reach():
     closed = Descent(np.diag([2.0, 0.0]), np.array([1.0, 3.0]), 0.5)
     np.testing.assert_allclose(closed.residuals(3), [0.5**3, 3.0])
     np.testing.assert_allclose(closed.gathered(3), [0.25 * (1 + 0.5 + 0.25), 0.25 * 3 * 3.0])
-
-
-def test_descent_is_gradient_descent_and_leaves_the_module_at_its_point():
-    module = network({"name": "deep_linear"}, torch.ones(1, 1, dtype=torch.float64), 11)
-    w = float(module[1].weight.detach())
-    problem = Problem(module, torch.ones(1, 1, dtype=torch.float64), 2 * torch.ones(1, 1, dtype=torch.float64), "mse")
-    seen = [(float(point.losses_R), float(module[1].weight.detach())) for point in descend(problem, module, 0.25, 3)]
-    wanted = [(w - 2) * 0.75**t + 2 for t in range(4)]
-    assert [value for _, value in seen] == pytest.approx(wanted, rel=1e-14)
-    assert [loss for loss, _ in seen] == pytest.approx([(v - 2) ** 2 / 2 for v in wanted], rel=1e-12)
 
 
 def test_marks_begin_and_end_with_the_run():
@@ -123,10 +116,8 @@ def test_a_linear_model_is_its_own_linearization(by_width):
 
 def test_one_example_moves_the_kernel_as_the_conserved_quantity_says():
     for width in (64, 1024):
-        module = network(
-            {"name": "ntk_mlp", "hidden": [width], "activation": "identity"}, torch.ones(1, 1, dtype=torch.float64), 11
-        )
         one = torch.ones(1, 1, dtype=torch.float64)
+        module = network(ntk_mlp.build, one, 11, hidden=[width], activation="identity")
         first, kernel = float(module(one).detach()), float(tangent_kernel(module, one))
         wanted = (kernel**2 + 4 * (widths.TARGET**2 - first**2) / width) ** 0.5 / kernel - 1
         assert widths._one_example(width, 11, WIDTHS).kernel_change == pytest.approx(wanted, rel=0.05)
@@ -156,7 +147,7 @@ def test_rates_are_those_of_the_modes_that_have_one():
     ],
 )
 def test_a_kernel_that_does_not_fit_is_refused_before_any_training(experiment, settings, monkeypatch):
-    monkeypatch.setattr(experiment, "descend", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(experiment, "descend", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(ValueError, match="MiB at least"):
         experiment.run(settings, [11], images())
 
@@ -274,12 +265,11 @@ def test_the_nearest_interpolation_of_a_linear_model_is_its_projection():
     generator = torch.Generator().manual_seed(11)
     inputs = torch.randn(4, 9, dtype=torch.float64, generator=generator)
     targets = torch.randn(4, 1, dtype=torch.float64, generator=generator)
-    module = network({"name": "deep_linear"}, inputs, 11)
+    module = network(deep_linear.build, inputs, 11)
     start = flatten_parameters(module)
     projected = start + torch.linalg.pinv(inputs) @ (targets[:, 0] - inputs @ start)
     away = projected + (torch.eye(9).double() - torch.linalg.pinv(inputs) @ inputs) @ torch.ones(9).double()
-    nn.utils.vector_to_parameters(away, module.parameters())
-    found = minimum_norm.nearest_interpolation(module, start, inputs, targets)
+    found = minimum_norm.nearest_interpolation(module, away, start, inputs, targets)
     torch.testing.assert_close(found, projected, rtol=1e-8, atol=1e-8)
 
 
@@ -287,16 +277,15 @@ def test_the_nearest_interpolation_of_a_deep_network_is_stationary_and_fits():
     generator = torch.Generator().manual_seed(11)
     inputs = torch.randn(3, 5, dtype=torch.float64, generator=generator)
     targets = torch.randn(3, 1, dtype=torch.float64, generator=generator)
-    module = network({"name": "deep_linear", "hidden": [4]}, inputs, 11)
+    module = network(deep_linear.build, inputs, 11, hidden=[4])
     start = flatten_parameters(module)
-    for _ in descend(Problem(module, inputs, targets, "mse"), module, 0.1, 2000):
-        pass
-    trained = flatten_parameters(module)
-    found = minimum_norm.nearest_interpolation(module, start, inputs, targets)
-    rows = output_scale.jacobian(module, inputs)
+    *_, last = descend(Problem(module, inputs, targets, "mse"), start[None], sgd(lr=0.1), steps=2000)
+    trained = last.params_RxP[0]
+    found = minimum_norm.nearest_interpolation(module, trained, start, inputs, targets)
+    rows = jacobian(module, inputs, found)[:, 0]
     along = (found - start) - rows.T @ torch.linalg.lstsq(rows.T, (found - start)[:, None]).solution[:, 0]
     assert along.norm() < 1e-5 * (found - start).norm()
-    torch.testing.assert_close(module(inputs).detach(), targets, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(call(module, found, inputs), targets, rtol=1e-9, atol=1e-9)
     assert (found - start).norm() <= (trained - start).norm()
 
 
@@ -323,10 +312,9 @@ def test_logistic_flow_meets_its_closed_form_and_gradient_descent_by_the_library
     module = nn.Linear(2, 1, bias=False).double()
     nn.init.zeros_(module.weight)
     problem = Problem(module, facing, torch.zeros(3), lambda outputs, _: nn.functional.softplus(-outputs)[:, 0])
-    for _ in descend(problem, module, 1e-2, 2000):
-        pass
+    *_, last = descend(problem, flatten_parameters(module)[None], sgd(lr=1e-2), steps=2000)
     flow = logistic_flow.coefficients((facing @ facing.T).numpy(), np.log([1.0, 20.0]))[-1] @ facing.numpy()
-    np.testing.assert_allclose(flow, module.weight.detach().numpy()[0], rtol=2e-3)
+    np.testing.assert_allclose(flow, last.params_RxP[0].numpy(), rtol=2e-3)
 
 
 def test_separable_logistic_regression_goes_to_the_widest_margin_and_least_squares_does_not():

@@ -11,7 +11,8 @@ from torch import nn
 from torch.func import functional_call, jvp, vjp
 
 from benchmarks.lab import architectures
-from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.ntk import jacobian, tangent_kernel
+from benchmarks.lab.problem import flatten_parameters
 
 STATUS = Path("/proc/self/status")
 
@@ -112,6 +113,21 @@ def test_a_convolution_has_one_too():
 def test_what_does_not_fit_is_refused_before_any_work():
     with pytest.raises(ValueError, match=r"needs .* MiB at least .* fewer examples, a narrower network or more memory"):
         tangent_kernel(network(hidden=(400, 400)), inputs(50), memory=2**20)
+
+
+def test_it_is_of_what_is_trained_and_at_the_parameters_that_are_given():
+    module, other, x = network(), network(hidden=(7, 6)), inputs(4)
+    with torch.no_grad():
+        for weights in other.parameters():
+            weights.mul_(1.5)
+    for net in (module, other):
+        net[1].weight.requires_grad_(False)
+        net[1].weight.data.copy_(module[1].weight)
+    params_P = flatten_parameters(other)
+    rows = jacobian(module, x, params_P).flatten(0, 1)
+    assert rows.shape == (4 * 3, len(params_P))
+    torch.testing.assert_close(tangent_kernel(module, x, params_P=params_P), rows @ rows.T)
+    torch.testing.assert_close(tangent_kernel(other, x), rows @ rows.T)
 
 
 def test_a_network_that_couples_examples_is_refused():

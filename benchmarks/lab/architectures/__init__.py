@@ -3,7 +3,8 @@
 PyTorch's default initialization under the global seed, which `build_stack` sets for each run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -25,11 +26,12 @@ def build(name: str, input_shape: tuple[int, ...], outputs: int, **options) -> n
 
 
 def build_stack(
-    name: str, input_shape: tuple[int, ...], outputs: int, seeds: Sequence[int], **options
+    name: str | Callable[..., nn.Module], input_shape: tuple[int, ...], outputs: int, seeds: Sequence[int], **options
 ) -> list[nn.Module]:
-    """One network a seed, each initialized as if it were built alone."""
+    """One network a seed, each initialized as if it were built alone. ``name`` may be an entry's ``build`` itself."""
+    factory = name if callable(name) else partial(build, name)
     modules = []
     for seed in seeds:
         torch.manual_seed(seed)
-        modules.append(build(name, input_shape, outputs, **options))
+        modules.append(factory(input_shape, outputs, **options))
     return modules

@@ -5,4 +5,3 @@ library's loop and optimizers, on inputs of identity covariance.
 """
 
 COLUMNS = ["system", "seed", "quantity", "value"]
-EXPERIMENTS = ("solutions", "conservation", "waypoints", "completion", "kernels")

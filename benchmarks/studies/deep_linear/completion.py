@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.lab import architectures
+from benchmarks.lab.architectures import deep_linear
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.deep_linear import COLUMNS
-from benchmarks.studies.deep_linear.simulation import descend, flat, gaussian_factors
+from benchmarks.studies.deep_linear.simulation import gaussian_factors, simulate, stacked
 
 
 def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
@@ -20,9 +21,8 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
     ``depth-3``; ``log_error_ratio`` and ``log_rank_ratio`` of ``depth-2/depth-3`` and ``nuclear/depth-2``.
 
     Args:
-        settings: ``size`` and ``rank`` of the square matrix, ``observed`` entries, ``init`` (the factors have
-        singular values near init^(1 / depth)),
-            ``lr`` by depth and ``steps``.
+        settings: ``size`` and ``rank`` of the square matrix, ``observed`` entries, ``init`` (the factors have singular
+            values near init^(1 / depth)), ``lr`` by depth and ``steps``.
     """
     rows: list[tuple] = []
     for seed in seeds:
@@ -31,18 +31,18 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         whole = generator.standard_normal((size, rank)) @ generator.standard_normal((rank, size)) / rank**0.5
         noise = generator.standard_normal((size, size))
         seen = (generator.permutation(size * size) < settings["observed"]).reshape(size, size)
-        found = {"nuclear": nuclear_norm_minimizer(whole, seen)}
+        completed = {"nuclear": nuclear_norm_minimizer(whole, seen)}
         for depth in (1, 2, 3):
-            found[f"depth-{depth}"] = descended(whole, seen, depth, seed, settings)
-        for system, matrix in found.items():
+            completed[f"depth-{depth}"] = descended(whole, seen, depth, seed, settings)
+        for system, matrix in completed.items():
             rows += [
                 (system, seed, "error", np.linalg.norm(matrix - whole) / np.linalg.norm(whole)),
                 (system, seed, "effective_rank", effective_rank(matrix)),
                 (system, seed, "misfit", np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])),
             ]
         for worse, better in (("depth-2", "depth-3"), ("nuclear", "depth-2"), ("depth-1", "depth-2")):
-            errors = [np.linalg.norm(found[name] - whole) for name in (worse, better)]
-            ranks = [effective_rank(found[name]) for name in (worse, better)]
+            errors = [np.linalg.norm(completed[name] - whole) for name in (worse, better)]
+            ranks = [effective_rank(completed[name]) for name in (worse, better)]
             pair = f"{worse}/{better}"
             rows.append((pair, seed, "log_error_ratio", np.log(errors[0] / errors[1])))
             rows.append((pair, seed, "log_rank_ratio", np.log(ranks[0] / ranks[1])))
@@ -62,14 +62,14 @@ def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settin
     size = len(whole)
     inputs = torch.eye(size, dtype=torch.float64)
     targets = torch.from_numpy(np.concatenate([whole.T, seen.T], axis=1))
-    module = architectures.build("deep_linear", (size,), size, hidden=[size] * (depth - 1)).double()
+    module = deep_linear.build((size,), size, hidden=[size] * (depth - 1)).double()
     start = gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))
-    path = descend(
+    path = simulate(
         Problem(module, inputs, targets, masked),
-        flat(start)[None],
+        stacked([start]),
+        sgd(lr=settings["lr"][depth - 1]),
         steps=settings["steps"],
-        every=10**9,
-        optimizer={"name": "sgd", "lr": settings["lr"][depth - 1]},
+        every=settings["steps"],
     )
     if path.diverged:
         return np.full((size, size), np.nan)

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
-    descend,
-    flat,
     gaussian_factors,
     identity_design,
     orthogonal,
     problem,
+    simulate,
+    stacked,
     target,
     whitened_design,
 )
@@ -37,7 +38,7 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
     rows: list[tuple] = []
     goal = torch.from_numpy(target(0, SPECTRUM, SIZE))
     inputs = whitened_design(0, 64, SIZE)
-    starts = torch.stack([flat(gaussian_factors(s, [SIZE, SIZE, SIZE], settings["scale"])) for s in seeds])
+    starts = stacked(gaussian_factors(s, [SIZE, SIZE, SIZE], settings["scale"]) for s in seeds)
     for system, activation, inside in (
         ("linear", None, torch.ones(SIZE, SIZE)),
         ("relu", "relu", 1 - torch.eye(SIZE)),
@@ -45,13 +46,9 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
     ):
         drifts = []
         for lr in settings["lrs"]:
-            path = descend(
-                problem(inputs, inputs @ goal.T, [SIZE], activation),
-                starts,
-                steps=round(settings["time"] / lr),
-                every=10**9,
-                optimizer={"name": "sgd", "lr": lr},
-            )
+            steps = round(settings["time"] / lr)
+            whole = problem(inputs, inputs @ goal.T, [SIZE], activation)
+            path = simulate(whole, starts, sgd(lr=lr), steps=steps, every=steps)
             change = imbalance(path.params_RxP) - imbalance(starts)
             drifts.append((change * inside).flatten(1).norm(dim=1).numpy())
         slopes = np.polyfit(np.log(settings["lrs"]), np.log(drifts), 1)[0]
@@ -65,13 +62,8 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         ("orthogonal-small", lambda s: _orthogonal_factors(s, size, 0.1)),
         ("gaussian", lambda s: gaussian_factors(s, [size] * (DEPTH + 1), 1.0)),
     ):
-        path = descend(
-            whole,
-            torch.stack([flat(factors(seed)) for seed in seeds]),
-            steps=settings["parsimony_steps"],
-            every=10**9,
-            optimizer={"name": "sgd", "lr": settings["parsimony_lr"]},
-        )
+        starts, steps = stacked(factors(seed) for seed in seeds), settings["parsimony_steps"]
+        path = simulate(whole, starts, sgd(lr=settings["parsimony_lr"]), steps=steps, every=steps)
         for seed, params_P in zip(seeds, path.params_RxP):
             layers = params_P.reshape(DEPTH, size, size)
             rows.append((system, seed, "moved", max(moved(layer.numpy()) for layer in layers)))

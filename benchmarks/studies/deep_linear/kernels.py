@@ -8,14 +8,15 @@ import pandas as pd
 import torch
 from scipy.integrate import solve_ivp
 
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
-    descend,
-    flat,
     gaussian_factors,
     identity_design,
     orthogonal,
     problem,
+    simulate,
+    stacked,
     target,
 )
 from benchmarks.theory import deep_linear
@@ -32,8 +33,7 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         riccati_error     sup over time of |W_2 W_1 - formula| / |T|, by imbalance
         wrong_error       the same with the formula for imbalance 0
         kernel_movement   |K(end) - K(0)| / |K(0)|, by imbalance, and ``log_movement_ratio``: ln of the one without
-        imbalance
-                          over it
+                          imbalance over it
         early_cosine      of the tangent kernels when the loss is 90 % of the first, and at the end
         kernel_error      |f - kernel regression with the last kernel| / |f| on test points
 
@@ -54,13 +54,7 @@ def _balanced(settings: dict, seeds: Sequence[int]) -> list[tuple]:
     movement: dict[float, np.ndarray] = {}
     for imbalance in IMBALANCES:
         starts = [balanced_factors(seed, imbalance, product) for seed in seeds]
-        path = descend(
-            whole,
-            torch.stack([flat(factors) for factors in starts]),
-            steps=round(settings["time"] / lr),
-            every=20,
-            optimizer={"name": "sgd", "lr": lr},
-        )
+        path = simulate(whole, stacked(starts), sgd(lr=lr), steps=round(settings["time"] / lr), every=20)
         system, moves = f"imbalance{imbalance:+g}", []
         for seed, factors, maps, params_P in zip(seeds, starts, path.maps_RxTxCxD, path.params_RxP):
             for quantity, shape in (("riccati_error", imbalance), ("wrong_error", 0.0)):
@@ -148,11 +142,10 @@ def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
             if system == "aligned":  # from the start on the one direction that there is to learn
                 direction = inputs.T @ outputs / np.linalg.norm(inputs.T @ outputs)
                 factors = [scale * np.eye(WIDTH, 1) @ direction.T, scale * np.eye(1, WIDTH)]
-            start = flat(factors)[None]
-            options = {"every": 1, "optimizer": {"name": "sgd", "lr": settings["alignment_lr"]}}
-            path = descend(whole, start, steps=settings["alignment_steps"], **options)
+            start, optimizer = stacked([factors]), sgd(lr=settings["alignment_lr"])
+            path = simulate(whole, start, optimizer, steps=settings["alignment_steps"])
             early = int(np.argmax(path.losses_RxT[0] <= EARLY * path.losses_RxT[0, 0]))
-            halfway = descend(whole, start, steps=early, **options)
+            halfway = simulate(whole, start, optimizer, steps=early)
             before, after = (_layers(run.params_RxP[0].numpy(), width) for run in (halfway, path))
             kernels = [tangent_kernel(layers, inputs) for layers in (before, after)]
             cosine = (kernels[0] * kernels[1]).sum() / (np.linalg.norm(kernels[0]) * np.linalg.norm(kernels[1]))

@@ -1,17 +1,19 @@
 """What the experiments on deep linear networks share: targets, initializations, and training that keeps the path."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.lab import architectures, optimizers
-from benchmarks.lab.measurements import Reading, Stateless
+from benchmarks.lab.architectures import bias_free_mlp, deep_linear
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
+
+# Times the first loss.
+DIVERGENCE = 1e6
 
 
 @dataclass(frozen=True)
@@ -31,26 +33,6 @@ class Path:
     losses_RxT: np.ndarray
     params_RxP: Tensor
     diverged: tuple[int, ...]
-
-
-class LinearPart(Stateless):
-    """Keeps F' X / N of every reading; it records nothing."""
-
-    curvature = False
-
-    def __init__(self, inputs_NxD: Tensor, every: int):
-        self.inputs_NxD = inputs_NxD
-        self.every = every
-        self.steps: list[int] = []
-        self.maps: list[Tensor] = []
-        self.losses: list[Tensor] = []
-
-    def measure(self, reading: Reading) -> dict[str, Tensor]:
-        outputs_RxNxC = reading.point.outputs_RxNxC
-        self.steps.append(reading.step)
-        self.maps.append(outputs_RxNxC.mT @ self.inputs_NxD / len(self.inputs_NxD))
-        self.losses.append(reading.point.losses_R)
-        return {}
 
 
 def orthogonal(generator: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -101,39 +83,34 @@ def gaussian_factors(seed: int, widths: Sequence[int], scale: float) -> list[np.
     ]
 
 
-def flat(factors: Sequence[np.ndarray]) -> Tensor:
-    """Factors as one run's parameters: P."""
-    return torch.from_numpy(np.concatenate([factor.ravel() for factor in factors]))
+def stacked(runs: Iterable[Sequence[np.ndarray]]) -> Tensor:
+    """Each run's factors as a row of parameters: R x P."""
+    return torch.from_numpy(np.stack([np.concatenate([factor.ravel() for factor in run]) for run in runs]))
 
 
 def problem(inputs_NxD: Tensor, targets_NxC: Tensor, hidden: Sequence[int], activation: str | None = None) -> Problem:
     """The squared error of a bias-free network; a linear one without an ``activation``."""
-    options = {"name": "deep_linear", "hidden": hidden}
-    if activation is not None:
-        options = {"name": "bias_free_mlp", "hidden": hidden, "activation": activation}
-    module = architectures.build(input_shape=(inputs_NxD.shape[1],), outputs=targets_NxC.shape[1], **options).double()
-    return Problem(module, inputs_NxD, targets_NxC, "mse")
+    sizes = (inputs_NxD.shape[1:], targets_NxC.shape[1])
+    if activation is None:
+        module = deep_linear.build(*sizes, hidden=hidden)
+    else:
+        module = bias_free_mlp.build(*sizes, hidden=hidden, activation=activation)
+    return Problem(module.double(), inputs_NxD, targets_NxC, "mse")
 
 
-def descend(
-    problem: Problem, params_RxP: Tensor, *, steps: int, every: int = 1, optimizer: dict, divergence: float = 1e6
-) -> Path:
-    """Train a stack and keep its path."""
-    (chunk,) = problem.chunks()
-    kept = LinearPart(chunk[0], every)
-    outcome = train(
-        problem,
-        params_RxP,
-        partial(optimizers.build, **optimizer),
-        seeds=range(len(params_RxP)),
-        steps=steps,
-        divergence=divergence,
-        measurements=[kept],
-    )
+def simulate(problem: Problem, params_RxP: Tensor, optimizer: Optimizer, *, steps: int, every: int = 1) -> Path:
+    """Train a stack and keep its path, read ``every`` so many steps and at the end."""
+    ((inputs_NxD, _),) = problem.chunks()
+    readings, maps, losses = [], [], []
+    for step in descend(problem, params_RxP, optimizer, steps=steps, divergence=DIVERGENCE):
+        if bool(step.running_R.any()) and (step.number % every == 0 or step.number == steps):
+            readings.append(step.number)
+            maps.append(step.point.outputs_RxNxC.mT @ inputs_NxD / len(inputs_NxD))
+            losses.append(step.point.losses_R)
     return Path(
-        np.array(kept.steps),
-        torch.stack(kept.maps, dim=1).numpy(),
-        torch.stack(kept.losses, dim=1).numpy(),
-        outcome.params_RxP,
-        tuple(outcome.diverged),
+        np.array(readings),
+        torch.stack(maps, dim=1).numpy(),
+        torch.stack(losses, dim=1).numpy(),
+        step.params_RxP,
+        tuple(step.diverged),
     )

@@ -5,28 +5,31 @@ factors, on which nothing depends: its quantities are computations, without a se
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
     Path,
     aligned_factors,
-    descend,
-    flat,
     gaussian_factors,
     identity_design,
     problem,
+    simulate,
+    stacked,
     target,
 )
 from benchmarks.theory import deep_linear
+from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.modes import Modes, growth_exponents, half_times, timing_slope
 
 SPECTRUM = (5.0, 3.0, 2.0, 1.0)
 SIZE = 10
-# A mode counts as aligned once it holds this share of its final strength.
+# A mode counts as aligned once it holds this fraction of its final strength.
 ALIGNED = 0.01
 
 
@@ -56,44 +59,44 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         for seed, maps in zip(drawn, path.maps_RxTxCxD):
             times, amplitudes = path.steps_T * lr, modes.amplitudes(maps)
             error, ratio = against_sigmoid(times, amplitudes, modes.s_K, from_start=seed is None)
-            found = half_times(times, amplitudes, modes.s_K)
+            halves = half_times(times, amplitudes, modes.s_K)
             rows.extend(
                 [
                     (system, seed, "sigmoid_error", error),
                     (system, seed, "half_time_ratio", ratio),
-                    (system, seed, "half_time_slope", timing_slope(found, modes.s_K)),
+                    (system, seed, "half_time_slope", timing_slope(halves, modes.s_K)),
                 ]
             )
 
     def aligned(depth: int, u0: float) -> torch.Tensor:
-        return flat(aligned_factors(0, goal, len(SPECTRUM), u0, depth))[None]
+        return stacked([aligned_factors(0, goal, len(SPECTRUM), u0, depth)])
 
-    two_layers = {"steps": steps, "every": 5, "optimizer": {"name": "sgd", "lr": lr}}
-    compare("aligned", descend(problem(inputs, targets, [SIZE]), aligned(2, settings["u0"]), **two_layers), [None])
+    flow = partial(simulate, optimizer=sgd(lr=lr), steps=steps, every=5)
+    compare("aligned", flow(problem(inputs, targets, [SIZE]), aligned(2, settings["u0"])), [None])
     wide = problem(inputs, targets, [40])
-    starts = torch.stack([flat(gaussian_factors(s, [SIZE, 40, SIZE], scale)) for s in seeds])
-    compare("random", descend(wide, starts, **two_layers), seeds)
-    compare("random-large", descend(wide, starts / scale, **two_layers), seeds)
-    starts = torch.stack([flat(gaussian_factors(s, [SIZE, SIZE], scale)) for s in seeds])
-    compare("one-layer", descend(problem(inputs, targets, []), starts, **two_layers), seeds)
+    starts = stacked(gaussian_factors(s, [SIZE, 40, SIZE], scale) for s in seeds)
+    compare("random", flow(wide, starts), seeds)
+    compare("random-large", flow(wide, starts / scale), seeds)
+    starts = stacked(gaussian_factors(s, [SIZE, SIZE], scale) for s in seeds)
+    compare("one-layer", flow(problem(inputs, targets, []), starts), seeds)
 
     for depth in (1, 2, 3, 4):
         growth_lr, u0 = settings["growth_lr"], settings["u0"]
         # Until the weakest mode passes half.
         longest = deep_linear.growth_time(depth, SPECTRUM[-1], u0, 0.5 * SPECTRUM[-1])
-        path = descend(
+        path = simulate(
             problem(inputs, targets, [SIZE] * (depth - 1)),
             aligned(depth, u0),
+            sgd(lr=growth_lr),
             steps=round(longest / growth_lr),
             every=5,
-            optimizer={"name": "sgd", "lr": growth_lr},
         )
         powers = growth_exponents(path.steps_T * growth_lr, modes.amplitudes(path.maps_RxTxCxD[0]), modes.s_K)
         rows.append((f"depth-{depth}", None, "growth_exponent", np.median(powers)))
     rows += [(f"depth-{depth}", None, "escape_slope", escape_slope(depth, settings)) for depth in (2, 3, 4)]
     u0s = settings["escape_u0"]
     exact = [deep_linear.growth_time(3, 1.0, u0, 0.5) for u0 in u0s]
-    rows.append(("quadrature-3", None, "escape_slope", np.polyfit(np.log(u0s), np.log(exact), 1)[0]))
+    rows.append(("quadrature-3", None, "escape_slope", log_slope(u0s, exact)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -125,11 +128,11 @@ def escape_slope(depth: int, settings: dict) -> float:
     size, lr, u0s = 5, settings["escape_lr"], settings["escape_u0"]
     goal = target(0, (1.0,), size)
     inputs = identity_design(size)
-    path = descend(
+    path = simulate(
         problem(inputs, inputs @ torch.from_numpy(goal).T, [size] * (depth - 1)),
-        torch.stack([flat(aligned_factors(0, goal, 1, u0, depth)) for u0 in u0s]),
+        stacked(aligned_factors(0, goal, 1, u0, depth) for u0 in u0s),
+        sgd(lr=lr),
         steps=round(deep_linear.growth_time(depth, 1.0, min(u0s), 0.9) / lr),
-        optimizer={"name": "sgd", "lr": lr},
     )
     modes = Modes.of(goal, 1)
     times = []
@@ -139,4 +142,4 @@ def escape_slope(depth: int, settings: dict) -> float:
         times.append(np.interp(0.5, a_T[:last], path.steps_T[:last] * lr))
     if depth == 2:
         return float(np.polyfit(-np.log(u0s), 2 * np.array(times), 1)[0])
-    return float(np.polyfit(np.log(u0s), np.log(times), 1)[0])
+    return log_slope(u0s, times)

@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.lab import optimizers
+from benchmarks.lab.optimizers.muon import muon
 from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
     Path,
-    descend,
-    flat,
     gaussian_factors,
     identity_design,
     problem,
+    simulate,
+    stacked,
     target,
     whitened_design,
 )
@@ -47,32 +49,28 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         inputs = whitened_design(seed, EXAMPLES, SIZE)
         targets = inputs @ torch.from_numpy(goal).T
         modes = Modes.of(goal, len(SPECTRUM))
-        found: dict[str, dict[str, float]] = {}
+        by_system: dict[str, dict[str, float]] = {}
         for system, options in settings["systems"].items():
             hidden = [] if options["activation"] == "none" else [WIDTH]
             activation = options["activation"] if hidden else None
-            start = flat(gaussian_factors(seed, [SIZE, *hidden, SIZE], options["scale"]))[None]
-            path = descend(
-                problem(inputs, targets, hidden, activation),
-                start,
-                steps=options["steps"],
-                optimizer=options["optimizer"],
-            )
-            found[system] = scores(path, modes)
-            rows += [(system, seed, name, value) for name, value in found[system].items()]
+            start = stacked([gaussian_factors(seed, [SIZE, *hidden, SIZE], options["scale"])])
+            optimizer = optimizers.named(**options["optimizer"])
+            path = simulate(problem(inputs, targets, hidden, activation), start, optimizer, steps=options["steps"])
+            by_system[system] = scores(path, modes)
+            rows += [(system, seed, name, value) for name, value in by_system[system].items()]
             rows.append((system, seed, "scale", options["scale"]))
         for before, after in itertools.pairwise(settings["rising"]):
-            gain = found[after]["waypoint_score"] - found[before]["waypoint_score"]
+            gain = by_system[after]["waypoint_score"] - by_system[before]["waypoint_score"]
             rows.append((after, seed, "waypoint_gain", gain))
-        muon = settings["muon"]
+        square = settings["muon"]
         design = identity_design(SIZE)
         for kind, options in (("depth", CONVERGENT), ("default", {})):
             for depth in (2, 3, 4):
-                path = descend(
+                path = simulate(
                     problem(design, design @ torch.from_numpy(goal).T, [SIZE] * (depth - 1)),
-                    flat(gaussian_factors(seed, [SIZE] * (depth + 1), muon["scale"]))[None],
-                    steps=muon["steps"],
-                    optimizer={"name": "muon", "lr": muon["lr"], "momentum": 0.0, **options},
+                    stacked([gaussian_factors(seed, [SIZE] * (depth + 1), square["scale"])]),
+                    muon(lr=square["lr"], momentum=0.0, **options),
+                    steps=square["steps"],
                 )
                 rows.append((f"muon-{kind}-{depth}", seed, "timing_slope", scores(path, modes)["timing_slope"]))
     # Two factors whose singular values grow at one rate: amplitudes t^2.

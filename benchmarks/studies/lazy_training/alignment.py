@@ -1,29 +1,31 @@
 """The tangent kernel turns towards the targets as a network learns features, and early (N6)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from benchmarks.lab.architectures import deep_linear, mlp, ntk_mlp
 from benchmarks.lab.datasets import Images
-from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.descent import TwoClasses, descend, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, marks, network, two_classes
 
 EARLY = 0.1  # of log-time, or of time
 FALLEN = 0.1
 # Controls: linear networks with a hidden layer on orthogonal examples. From small weights the final kernel is known,
 # and moves late; at a great width and a learning rate that all but solves the problem in a step, it moves at once.
+WIDTH = 1000
 SMALL = {"examples": 64, "lr": 0.1, "steps": 400, "shrink": 1e-2}
-SMALL_ARCHITECTURE = {"name": "deep_linear", "hidden": [1000]}
 AT_ONCE = {"examples": 16, "lr": 0.5 * 16, "steps": 500, "shrink": 1.0}
-AT_ONCE_ARCHITECTURE = {"name": "ntk_mlp", "hidden": [1000], "activation": "identity"}
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Gradient descent on half squared errors of two classes, the tangent kernel K_t of the training examples taken at
     marks that are even in log-time.
 
@@ -36,7 +38,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
 
         alignment        A(K_T)
         rise             A(K_T) / A(K_0); ``centred_rise``: the same of kernels whose rows and columns are centred
-        early_log_share  share of the kernel's path, the sum of |K - K'| over marks, in the first tenth of log-time:
+        early_log_share  fraction of the kernel's path, the sum of |K - K'| over marks, in the first tenth of log-time:
                          from step 0 to T^0.1, with time in steps
         early_share      the same in the first tenth of the steps
         kernel_change    |K_T - K_0| / |K_0|
@@ -50,27 +52,25 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained.
     """
-    data = two_classes(images, settings["images"], 1, settings["pool"])
-    architecture = {"name": "mlp", "hidden": settings["hidden"], "activation": settings["activation"]}
+    data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
+    options = {"hidden": settings["hidden"], "activation": settings["activation"]}
     rows: list[tuple] = []
     for seed in seeds:
         for name, scale in (("standard", None), ("lazy", settings["scale"])):
-            module = network(architecture, data.inputs_NxD, seed)
-            kernel = _kernel(module, data, settings["memory"])
-            lr = settings["rate"] * len(kernel) / float(np.linalg.eigvalsh(kernel)[-1])
+            module = network(mlp.build, data.inputs_NxD, seed, **options)
+            first = kernel(module, settings["memory"], data.inputs_NxD)
+            lr = settings["rate"] * len(first) / float(np.linalg.eigvalsh(first)[-1])
             rows += [(name, seed, *rest) for rest in _follow(module, data, lr, scale, settings)]
-        rows += [("small", seed, *rest) for rest in _orthogonal(SMALL_ARCHITECTURE, seed, settings, **SMALL)]
-        rows += [("at-once", seed, *rest) for rest in _orthogonal(AT_ONCE_ARCHITECTURE, seed, settings, **AT_ONCE)]
+        small = partial(deep_linear.build, hidden=[WIDTH])
+        rows += [("small", seed, *rest) for rest in _orthogonal(small, seed, settings, **SMALL)]
+        at_once = partial(ntk_mlp.build, hidden=[WIDTH], activation="identity")
+        rows += [("at-once", seed, *rest) for rest in _orthogonal(at_once, seed, settings, **AT_ONCE)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def aligned(kernel_NxN: np.ndarray, targets_N: np.ndarray) -> float:
     """<K, yy'> / |K| |yy'| (Cristianini et al. 2001)."""
     return float(targets_N @ kernel_NxN @ targets_N / (np.linalg.norm(kernel_NxN) * (targets_N @ targets_N)))
-
-
-def _kernel(module: nn.Module, data: TwoClasses, memory: int) -> np.ndarray:
-    return tangent_kernel(module, data.inputs_NxD, memory=memory * 2**20).double().numpy()
 
 
 def _follow(
@@ -83,18 +83,18 @@ def _follow(
     problem = Problem(module, data.inputs_NxD, targets, "mse")
     log_end, end = round(steps**EARLY), round(EARLY * steps)
     at = {*marks(steps, settings["marks"]), log_end, end}
-    kernels, losses = {}, []
-    for step, point in enumerate(descend(problem, module, lr, steps)):
-        losses.append(float(point.losses_R))
-        if step in at:
-            kernels[step] = _kernel(module, data, settings["memory"])
+    kernels = {}
+    for step in descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps):
+        if step.number in at:
+            params_P = step.params_RxP[0]
+            kernels[step.number] = kernel(module, settings["memory"], data.inputs_NxD, params_P=params_P)
     times, stack = list(kernels), list(kernels.values())
     lengths = [0.0, *(np.linalg.norm(after - before) for before, after in zip(stack, stack[1:]))]
     path = np.cumsum(lengths) / np.sum(lengths)
-    y = data.targets_Nx1[:, 0].double().numpy()
-    ends = [aligned(kernel, y) for kernel in (stack[0], stack[-1])]
-    centred = [aligned(_centred(kernel), y - y.mean()) for kernel in (stack[0], stack[-1])]
-    judged = {
+    y = data.targets_Nx1[:, 0].double().cpu().numpy()
+    ends = [aligned(end, y) for end in (stack[0], stack[-1])]
+    centred = [aligned(_centred(end), y - y.mean()) for end in (stack[0], stack[-1])]
+    of_trained = {
         "alignment": ends[1],
         "rise": ends[1] / ends[0],
         "centred_rise": centred[1] / centred[0],
@@ -102,12 +102,12 @@ def _follow(
         "early_share": path[times.index(end)],
         "kernel_change": np.linalg.norm(stack[-1] - stack[0]) / np.linalg.norm(stack[0]),
     }
-    fallen = losses[-1] < FALLEN * losses[0]
+    loss_left = float(step.losses_R) / float(step.first_loss_R)
     return [
-        *((name, float(value) if fallen else float("nan")) for name, value in judged.items()),
-        ("loss_left", losses[-1] / losses[0]),
-        *((f"alignment-{step}", aligned(kernel, y)) for step, kernel in kernels.items()),
-        *((f"movement-{step}", float(share)) for step, share in zip(times, path)),
+        *((name, float(value) if loss_left < FALLEN else float("nan")) for name, value in of_trained.items()),
+        ("loss_left", loss_left),
+        *((f"alignment-{step}", aligned(now, y)) for step, now in kernels.items()),
+        *((f"movement-{step}", float(part)) for step, part in zip(times, path)),
     ]
 
 
@@ -117,17 +117,24 @@ def _centred(kernel_NxN: np.ndarray) -> np.ndarray:
 
 
 def _orthogonal(
-    architecture: dict, seed: int, settings: dict, *, examples: int, lr: float, steps: int, shrink: float
+    build: Callable[..., nn.Module],
+    seed: int,
+    settings: dict,
+    *,
+    examples: int,
+    lr: float,
+    steps: int,
+    shrink: float,
 ) -> list[tuple[str, float]]:
     """A linear network on orthogonal examples of norm sqrt(N), with random targets of -1 and 1."""
     generator = np.random.default_rng(seed)
     orthogonal = np.linalg.qr(generator.standard_normal((examples, examples)))[0]
     inputs = torch.from_numpy(examples**0.5 * orthogonal)
     targets = torch.from_numpy(generator.choice([-1.0, 1.0], (examples, 1)))
-    data = TwoClasses(inputs, targets, inputs[:1], targets[:1])
-    module = network(architecture, inputs, seed)
+    module = network(build, inputs, seed)
     with torch.no_grad():
         for weights in module.parameters():
             weights.mul_(shrink)
-    found = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
-    return [row for row in found if row[0] in ("rise", "alignment", "early_log_share", "early_share", "loss_left")]
+    data = TwoClasses(inputs, targets, inputs[:1])
+    rows = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
+    return [row for row in rows if row[0] in ("rise", "alignment", "early_log_share", "early_share", "loss_left")]

@@ -4,20 +4,23 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
+from benchmarks.lab.architectures import deep_linear, ntk_mlp
 from benchmarks.lab.datasets import Images
-from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.descent import TwoClasses, descend, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, network, two_classes
 
 # In units of N / (largest eigenvalue of the first kernel): 2 is where the linearized network turns unstable.
 LOW, HIGH = 1 / 16, 16.0
-# The losses of a step and the next differ by more than rounding if by this share.
+# A loss has risen by more than rounding if it exceeds the one before it by this fraction.
 RISE = 1e-4
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Bisection of the learning rate of gradient descent on half squared errors of two classes. A rate is too large if
     the loss rises at any step of the run: where one mode of the linearized network grows, it soon outweighs what the
     others lose, whether the network then diverges or is catapulted (Lewkowycz et al. 2020, arXiv:2003.02218).
@@ -34,31 +37,31 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
         ValueError: for a kernel that does not fit in memory, before anything is trained; or if the critical rate is not
             between 1/32 and 8 times the predicted one.
     """
-    data = two_classes(images, settings["images"], 1, settings["pool"])
+    data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
     systems = [(width, "ntk") for width in settings["widths"]]
     systems += [(width, "mean-field") for width in settings["mean_field_widths"]]
     seeds = list(seeds)
     rows: list[tuple] = []
     for width, readout in sorted(systems, reverse=True):  # the widest first: its kernel fits or nothing is done
-        architecture = {"name": "ntk_mlp", "hidden": [width], "activation": "tanh", "readout": readout}
+        options = {"hidden": [width], "activation": "tanh", "readout": readout}
         for seed in seeds:
-            rows += [(f"{readout}-{width}", seed, *rest) for rest in _threshold(architecture, data, seed, settings)]
+            module = network(ntk_mlp.build, data.inputs_NxD, seed, **options)
+            rows += [(f"{readout}-{width}", seed, *rest) for rest in _threshold(module, data, settings)]
     for seed in seeds:
-        rows += [("linear", seed, *rest) for rest in _threshold({"name": "deep_linear"}, data, seed, settings)]
+        module = network(deep_linear.build, data.inputs_NxD, seed)
+        rows += [("linear", seed, *rest) for rest in _threshold(module, data, settings)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _threshold(architecture: dict, data: TwoClasses, seed: int, settings: dict) -> list[tuple[str, float]]:
-    module = network(architecture, data.inputs_NxD, seed)
-    kernel = tangent_kernel(module, data.inputs_NxD, memory=settings["memory"] * 2**20).double().numpy()
-    top = float(np.linalg.eigvalsh(kernel)[-1]) / len(kernel)
+def _threshold(module: nn.Module, data: TwoClasses, settings: dict) -> list[tuple[str, float]]:
+    first = kernel(module, settings["memory"], data.inputs_NxD)
+    top = float(np.linalg.eigvalsh(first)[-1]) / len(first)
     problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
 
     def rises(rate: float) -> bool:
         before = np.inf
-        start = network(architecture, data.inputs_NxD, seed)
-        for point in descend(problem, start, rate / top, settings["steps"]):
-            loss = float(point.losses_R)
+        for step in descend(problem, problem.initial_RxP(), sgd(lr=rate / top), steps=settings["steps"]):
+            loss = float(step.losses_R)
             if not loss <= before * (1 + RISE):
                 return True
             before = loss

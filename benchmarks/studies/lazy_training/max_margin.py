@@ -7,8 +7,9 @@ import pandas as pd
 
 from benchmarks.lab.datasets import Images
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.descent import drawn, slope
+from benchmarks.studies.lazy_training.setup import drawn
 from benchmarks.theory import logistic_flow, margins
+from benchmarks.theory.exponents import log_slope
 
 # Two orthogonal facing examples of these lengths: everything about them is in closed form.
 LENGTHS = (1.0, 0.5)
@@ -110,7 +111,7 @@ def _quantities(
     return [
         ("slope_ratio", rise(end)),
         ("far_slope_ratio", rise(far)),
-        ("direction_exponent", slope(times_T[late], errors[late])),
+        ("direction_exponent", log_slope(times_T[late], errors[late])),
         ("direction_error", at(end, errors)),
         ("far_direction_error", at(far, errors)),
         ("margin", margin),

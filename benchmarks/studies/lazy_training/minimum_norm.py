@@ -1,16 +1,21 @@
 """Which of many minimizers of least squares gradient descent finds: the nearest one, and only in linear models (N7)."""
 
+from collections import deque
 from collections.abc import Iterable
+from functools import partial
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from benchmarks.lab.architectures import bias_free_mlp, deep_linear
 from benchmarks.lab.datasets import Images
+from benchmarks.lab.loop import descend
+from benchmarks.lab.ntk import call, jacobian, layers
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.descent import descend, drawn, network
-from benchmarks.studies.lazy_training.output_scale import jacobian
+from benchmarks.studies.lazy_training.setup import drawn, network
 from benchmarks.theory.linearized import Descent
 
 SMALL = 1e-3
@@ -43,7 +48,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     """
     seeds = list(seeds)
     pixels = {seed: drawn(images, settings["images"], settings["pool"], seed) for seed in seeds}
-    for name, size in (("examples", settings["inputs"]), *(("images", found.shape[1]) for found, _ in pixels.values())):
+    for name, size in (("examples", settings["inputs"]), *(("images", one.shape[1]) for one, _ in pixels.values())):
         if settings[name] >= size:
             raise ValueError(
                 f"{settings[name]} {name} of {size} inputs leave no choice of minimizers: fewer are needed"
@@ -61,25 +66,24 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
 
 
 def _linear(inputs: Tensor, targets: Tensor, seed: int, steps: int) -> list[tuple[str, str, float]]:
-    away = network({"name": "deep_linear"}, inputs, seed)
-    left = _train(away, inputs, targets, 1 / _top(inputs), steps)
+    away, left = _train(network(deep_linear.build, inputs, seed), inputs, targets, 1 / _top(inputs), steps)
     nearest = _pseudo_inverse(inputs, targets)
     spectral = Descent((inputs @ inputs.T).numpy(), -targets[:, 0].numpy(), 1 / _top(inputs))
     closed = -inputs.T @ torch.from_numpy(spectral.gathered(steps))
     return [
         *(("gaussian", *rest) for rest in _from_zero(inputs, targets, steps)),
-        ("away", "error", _error(flatten_parameters(away), nearest)),
+        ("away", "error", _error(away, nearest)),
         ("away", "loss_left", left),
         ("closed-form", "error", _error(closed, nearest)),
     ]
 
 
 def _from_zero(inputs: Tensor, targets: Tensor, steps: int) -> list[tuple[str, float]]:
-    module = network({"name": "deep_linear"}, inputs, seed=0)
+    module = network(deep_linear.build, inputs, seed=0)
     for weights in module.parameters():
         nn.init.zeros_(weights)
-    left = _train(module, inputs, targets, 1 / _top(inputs), steps)
-    return [("error", _error(flatten_parameters(module), _pseudo_inverse(inputs, targets))), ("loss_left", left)]
+    end, left = _train(module, inputs, targets, 1 / _top(inputs), steps)
+    return [("error", _error(end, _pseudo_inverse(inputs, targets))), ("loss_left", left)]
 
 
 def _top(inputs: Tensor) -> float:
@@ -93,64 +97,61 @@ def _pseudo_inverse(inputs: Tensor, targets: Tensor) -> Tensor:
 
 def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> list[tuple[str, str, float]]:
     rows: list[tuple[str, str, float]] = []
-    linear = {"name": "deep_linear", "hidden": [settings["hidden"]]}
-    relu = {"name": "bias_free_mlp", "hidden": [settings["hidden"]], "activation": "relu"}
-    for system, architecture, shrink in (
+    linear = partial(deep_linear.build, hidden=[settings["hidden"]])
+    relu = partial(bias_free_mlp.build, hidden=[settings["hidden"]], activation="relu")
+    for system, build, shrink in (
         ("deep-linear", linear, 1.0),
         ("relu", relu, 1.0),
         ("deep-linear-small", linear, SMALL),
     ):
-        module = network(architecture, inputs, seed)
+        module = network(build, inputs, seed)
         with torch.no_grad():
             for weights in module.parameters():
                 weights.mul_(shrink)
         start = flatten_parameters(module)
-        left = _train(module, inputs, targets, settings["rate"] / _top(inputs), settings["steps"])
+        end, left = _train(module, inputs, targets, settings["rate"] / _top(inputs), settings["steps"])
         rows.append((system, "loss_left", left))
-        if architecture is linear:
-            first, second = (weights.detach().clone() for weights in module.parameters())
+        if build is linear:
+            first, second = layers(module, end).values()
             error = _error((second @ first)[0], _pseudo_inverse(inputs, targets))
             rows.append((f"{system}-map", "error", error))
         if shrink == 1.0 and left < FITTED:
-            found = flatten_parameters(module)
-            closest = nearest_interpolation(module, start, inputs, targets)
+            closest = nearest_interpolation(module, end, start, inputs, targets)
             distance = float((closest - start).norm())
             rows += [
-                (system, "error", float((found - closest).norm()) / distance),
-                (system, "distance_ratio", float((found - start).norm()) / distance),
+                (system, "error", float((end - closest).norm()) / distance),
+                (system, "distance_ratio", float((end - start).norm()) / distance),
             ]
     return rows
 
 
-def _train(module: nn.Module, inputs: Tensor, targets: Tensor, lr: float, steps: int) -> float:
-    """Train in place; the last loss over the first."""
-    losses = [float(point.losses_R) for point in descend(Problem(module, inputs, targets, "mse"), module, lr, steps)]
-    return losses[-1] / losses[0]
+def _train(module: nn.Module, inputs: Tensor, targets: Tensor, lr: float, steps: int) -> tuple[Tensor, float]:
+    """The parameters at which gradient descent from the module's ends, and the last loss over the first."""
+    problem = Problem(module, inputs, targets, "mse")
+    (last,) = deque(descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps), maxlen=1)
+    return last.params_RxP[0], float(last.losses_R) / float(last.first_loss_R)
 
 
-def nearest_interpolation(module: nn.Module, start: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+def nearest_interpolation(module: nn.Module, end: Tensor, start: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
     """Parameters that fit every example, at a least distance from ``start`` among their neighbours that do.
 
-    From the module's parameters, which must nearly fit, and along those that fit: a step towards ``start`` in the null
-    space of the Jacobian, halved until the point is nearer once Newton's method has brought it back. The module is left
-    there.
+    From ``end``, which must nearly fit, and along parameters that fit: a step towards ``start`` in the null space of
+    the Jacobian, halved until the point is nearer once Newton's method has brought it back.
 
     Raises:
-        RuntimeError: if no parameters near the module's fit.
+        RuntimeError: if no parameters near ``end`` fit.
     """
 
     def fitted(weights: Tensor) -> tuple[Tensor, Tensor] | None:
         for _ in range(NEWTON):
-            nn.utils.vector_to_parameters(weights, module.parameters())
-            rows = jacobian(module, inputs)
-            with torch.no_grad():
-                missing = targets[:, 0] - module(inputs)[:, 0]
+            rows = jacobian(module, inputs, weights)[:, 0]
+            missing = targets[:, 0] - call(module, weights, inputs)[:, 0].detach()
             if missing.norm() < 1e-12 * targets.norm():
                 return weights, rows
             weights = weights + _least(rows, missing)
         return None
 
-    point = fitted(flatten_parameters(module))
+    point = fitted(end)
     if point is None:
         raise RuntimeError("no parameters near the trained ones fit every example")
     weights, rows = point
@@ -160,13 +161,12 @@ def nearest_interpolation(module: nn.Module, start: Tensor, inputs: Tensor, targ
         along = away - _least(rows, rows @ away)
         if along.norm() < FLAT * away.norm() or size < FLAT:
             break
-        found = fitted(weights - size * along)
-        if found and (found[0] - start).norm() < away.norm():
-            weights, rows = found
+        point = fitted(weights - size * along)
+        if point and (point[0] - start).norm() < away.norm():
+            weights, rows = point
             size = min(1.0, 2 * size)
         else:
             size /= 2
-    nn.utils.vector_to_parameters(weights, module.parameters())
     return weights
 
 
@@ -175,5 +175,5 @@ def _least(rows: Tensor, values: Tensor) -> Tensor:
     return torch.linalg.lstsq(rows, values[:, None], driver="gelsd").solution[:, 0]
 
 
-def _error(found: Tensor, nearest: Tensor) -> float:
-    return float((found - nearest).norm() / nearest.norm())
+def _error(weights: Tensor, nearest: Tensor) -> float:
+    return float((weights - nearest).norm() / nearest.norm())

@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
 
+from benchmarks.lab.architectures import deep_linear, ntk_mlp
 from benchmarks.lab.datasets import Images
+from benchmarks.lab.loop import descend
+from benchmarks.lab.ntk import jacobian
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.descent import TwoClasses, descend, marks, network, slope, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, marks, network, two_classes
+from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.linearized import Descent
 
 MARKS = 20
@@ -49,42 +53,40 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     if len(settings["scales"]) < 5:
         raise ValueError(f"slopes over four octaves need five scales, got {len(settings['scales'])}")
     data = two_classes(images, settings["images"], settings["tests"], settings["pool"], torch.float64)
-    systems = {
-        "tanh": {"name": "ntk_mlp", "hidden": [settings["width"]], "activation": "tanh"},
-        "linear": {"name": "deep_linear"},
-    }
+    options = {"hidden": [settings["width"]], "activation": "tanh"}
     rows: list[tuple] = []
     for seed in seeds:
-        for name, architecture in systems.items():
-            rows += [(name, seed, *rest) for rest in _ladder(architecture, data, seed, settings)]
+        tanh = network(ntk_mlp.build, data.inputs_NxD, seed, **options)
+        rows += [("tanh", seed, *rest) for rest in _ladder(tanh, data, settings)]
+        linear = network(deep_linear.build, data.inputs_NxD, seed)
+        rows += [("linear", seed, *rest) for rest in _ladder(linear, data, settings)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _ladder(architecture: dict, data: TwoClasses, seed: int, settings: dict) -> list[tuple[str, float]]:
+def _ladder(module: nn.Module, data: TwoClasses, settings: dict) -> list[tuple[str, float]]:
     everything = torch.cat([data.inputs_NxD, data.tests_MxD])
-    module = network(architecture, everything, seed)
-    jacobian_xP = jacobian(module, everything)
-    rows, found, left = [], {}, []
+    jacobian_xP = jacobian(module, everything, flatten_parameters(module))[:, 0]
+    rows, by_scale, left = [], {}, []
     scales = sorted({*settings["rich_scales"], *settings["scales"]})
     for scale in scales:
-        values, share = compare(network(architecture, everything, seed), data, jacobian_xP, scale, settings)
-        found[scale] = values
-        left.append(share)
-        rows += [(f"{name}-{scale:g}", value) for name, value in zip(QUANTITIES, values)]
+        by_scale[scale], loss_left = compare(module, data, jacobian_xP, scale, settings)
+        left.append(loss_left)
+        rows += [(f"{name}-{scale:g}", value) for name, value in zip(QUANTITIES, by_scale[scale])]
     for kind, chosen in (("lazy", settings["scales"][-5:]), ("rich", settings["rich_scales"])):
-        for name, values in zip(QUANTITIES, zip(*(found[scale] for scale in chosen))):
-            rows.append((f"{kind}_{name}", slope(chosen, values) if max(values) > ROUNDING else float("nan")))
-    return [*rows, ("relative_discrepancy", found[scales[-1]][2] / found[scales[-1]][3]), ("loss_left", max(left))]
+        for name, values in zip(QUANTITIES, zip(*(by_scale[scale] for scale in chosen))):
+            rows.append((f"{kind}_{name}", log_slope(chosen, values) if max(values) > ROUNDING else float("nan")))
+    last = by_scale[scales[-1]]
+    return [*rows, ("relative_discrepancy", last[2] / last[3]), ("loss_left", max(left))]
 
 
 def compare(
     module: nn.Module, data: TwoClasses, jacobian_xP: Tensor, scale: float, settings: dict
 ) -> tuple[Sequence[float], float]:
     """The three quantities at a scale and the root mean square of the linearized outputs' change over test images, at
-    the end; and the share of the loss that is left.
+    the end; and the last loss over the first.
 
     Args:
-        module: at w_0; it is trained.
+        module: at w_0.
         jacobian_xP: of its outputs on training examples, then on tests, at w_0.
     """
     n = len(data.inputs_NxD)
@@ -96,27 +98,14 @@ def compare(
     linear = Descent(kernel, -data.targets_Nx1[:, 0].numpy() / scale, lr)
     problem = Problem(module, data.inputs_NxD, first + data.targets_Nx1 / scale, "mse")
     at = set(marks(settings["steps"], MARKS))
-    largest, losses = np.zeros(3), []
-    for step, point in enumerate(descend(problem, module, lr, settings["steps"])):
-        losses.append(float(point.losses_R))
-        if step not in at:
+    largest = np.zeros(3)
+    for step in descend(problem, start[None], sgd(lr=lr), steps=settings["steps"]):
+        if step.number not in at:
             continue
-        moved = flatten_parameters(module) - start
-        moved_linear = -jacobian_xP[:n].T @ torch.from_numpy(linear.gathered(step))
+        moved = step.params_RxP[0] - start
+        moved_linear = -jacobian_xP[:n].T @ torch.from_numpy(linear.gathered(step.number))
         expected = jacobian_xP[n:] @ moved_linear
-        with torch.no_grad():
-            strayed = module(data.tests_MxD)[:, 0] - tests - expected
+        strayed = problem.outputs(step.params_RxP, data.tests_MxD)[0, :, 0] - tests - expected
         now = [moved.norm(), (moved - moved_linear).norm(), scale * strayed.square().mean().sqrt()]
         largest = np.maximum(largest, [float(value) for value in now])
-    return (*largest, scale * float(expected.square().mean().sqrt())), losses[-1] / losses[0]
-
-
-def jacobian(module: nn.Module, inputs_NxD: Tensor) -> Tensor:
-    """Of a network's one output in its flat parameters, N x P."""
-    tensors = {name: p.detach() for name, p in module.named_parameters()}
-
-    def output(tensors: dict[str, Tensor], input_D: Tensor) -> Tensor:
-        return functional_call(module, tensors, (input_D[None],))[0, 0]
-
-    parts = vmap(jacrev(output), in_dims=(None, 0))(tensors, inputs_NxD)
-    return torch.cat([parts[name].flatten(1) for name in tensors], dim=1)
+    return (*largest, scale * float(expected.square().mean().sqrt())), float(step.losses_R) / float(step.first_loss_R)

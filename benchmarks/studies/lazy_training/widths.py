@@ -7,17 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from benchmarks.lab.architectures import deep_linear, ntk_mlp
 from benchmarks.lab.datasets import Images
-from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.descent import TwoClasses, descend, marks, network, slope, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, marks, network, two_classes
+from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.linearized import Descent
 
 MARKS = 40
-# A run whose loss is above this share of its first has not trained, and its movement says nothing.
+# A run whose loss is above this fraction of its first has not trained, and its movement says nothing.
 FALLEN = 0.1
 # Modes of at least this residual, in units of the root mean square over modes, have a rate of their own: a smaller one
 # is driven by the others.
@@ -27,7 +30,7 @@ TARGET = 10.0
 CONTROL_WIDTHS = (256, 512, 1024, 2048, 4096)
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Gradient descent on half squared errors of two classes, at a fixed rate in units of N / (largest eigenvalue of
     the first kernel), beside the exact descent of the linearized network.
 
@@ -65,29 +68,29 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained.
     """
-    data = two_classes(images, settings["images"], settings["tests"], settings["pool"])
+    data = two_classes(images, settings["images"], settings["tests"], settings["pool"], device=device)
     seeds = list(seeds)
     rows: list[tuple] = []
     # The widest first: a kernel that does not fit is found before any work.
     todo = sorted(
         ((width, name) for name, system in settings["systems"].items() for width in system["widths"]), reverse=True
     )
-    found: dict[tuple[str, int], dict[int, Outcome]] = {}
+    by_width: dict[tuple[str, int], dict[int, Outcome]] = {}
     for width, name in todo:
         system = settings["systems"][name]
-        options = {"activation": system["activation"], "readout": system["readout"]}
-        architecture = {"name": "ntk_mlp", "hidden": [width], **options}
+        options = {"hidden": [width], "activation": system["activation"], "readout": system["readout"]}
         for seed in seeds:
-            outcome = _train(architecture, data, seed, settings)
-            found.setdefault((name, seed), {})[width] = outcome
+            outcome = _train(network(ntk_mlp.build, data.inputs_NxD, seed, **options), data, settings)
+            by_width.setdefault((name, seed), {})[width] = outcome
             rows += [(f"{name}-{width}", seed, *rest) for rest in outcome.rows()]
     for seed in seeds:
-        rows += [("linear", seed, *rest) for rest in _train({"name": "deep_linear"}, data, seed, settings).rows()]
-        found["one-example", seed] = {width: _one_example(width, seed, settings) for width in CONTROL_WIDTHS}
-    for (name, seed), outcomes in found.items():
+        linear = _train(network(deep_linear.build, data.inputs_NxD, seed), data, settings)
+        rows += [("linear", seed, *rest) for rest in linear.rows()]
+        by_width["one-example", seed] = {width: _one_example(width, seed, settings) for width in CONTROL_WIDTHS}
+    for (name, seed), outcomes in by_width.items():
         rows += [(name, seed, *rest) for rest in _across(outcomes)]
     for name in settings["systems"]:
-        outcomes = found[name, seeds[0]]
+        outcomes = by_width[name, seeds[0]]
         for width in sorted({min(outcomes), max(outcomes)}):
             for i, pair in enumerate(outcomes[width].rates_Kx2, 1):
                 rows += [(f"{name}-{width}", seeds[0], f"{q}-{i}", v) for q, v in zip(("rate", "predicted_rate"), pair)]
@@ -125,35 +128,32 @@ def r2(measured: np.ndarray, predicted: np.ndarray) -> float:
     return float(1 - ((y - x) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
 
-def _train(architecture: dict, data: TwoClasses, seed: int, settings: dict) -> Outcome:
-    module = network(architecture, data.inputs_NxD, seed)
+def _train(module: nn.Module, data: TwoClasses, settings: dict) -> Outcome:
     n, steps = len(data.inputs_NxD), settings["steps"]
     everything = torch.cat([data.inputs_NxD, data.tests_MxD])
-    kernel = tangent_kernel(module, everything, data.inputs_NxD, memory=settings["memory"] * 2**20).double().numpy()
+    start = kernel(module, settings["memory"], everything, data.inputs_NxD)
     with torch.no_grad():
-        first = module(everything)[:, 0].double().numpy()
-    residuals = first[:n] - data.targets_Nx1[:, 0].double().numpy()
-    lr = settings["rate"] * n / np.linalg.eigvalsh(kernel[:n])[-1]
-    linear = Descent(kernel[:n], residuals, lr)
+        first = module(everything)[:, 0].double().cpu().numpy()
+    residuals = first[:n] - data.targets_Nx1[:, 0].double().cpu().numpy()
+    lr = float(settings["rate"] * n / np.linalg.eigvalsh(start[:n])[-1])
+    linear = Descent(start[:n], residuals, lr)
 
     problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
     at = set(marks(steps, MARKS))
-    path, losses, discrepancy = [], [], 0.0
-    for step, point in enumerate(descend(problem, module, lr, steps)):
-        losses.append(float(point.losses_R))
-        path.append((point.outputs_RxNxC[0] - data.targets_Nx1)[:, 0])
-        if step in at:
-            with torch.no_grad():
-                tests = module(data.tests_MxD)[:, 0].double().numpy()
-            expected = first[n:] - kernel[n:] @ linear.gathered(step)
+    path, discrepancy = [], 0.0
+    for step in descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps):
+        path.append((step.point.outputs_RxNxC[0] - data.targets_Nx1)[:, 0])
+        if step.number in at:
+            tests = problem.outputs(step.params_RxP, data.tests_MxD)[0, :, 0].double().cpu().numpy()
+            expected = first[n:] - start[n:] @ linear.gathered(step.number)
             discrepancy = max(discrepancy, _rms(tests - expected))
-    last = tangent_kernel(module, data.inputs_NxD, memory=settings["memory"] * 2**20).double().numpy()
+    end = kernel(module, settings["memory"], data.inputs_NxD, params_P=step.params_RxP[0])
     return Outcome(
-        float(np.linalg.norm(last - kernel[:n]) / np.linalg.norm(kernel[:n])),
+        float(np.linalg.norm(end - start[:n]) / np.linalg.norm(start[:n])),
         discrepancy,
         discrepancy / _rms(expected),
-        losses[-1] / losses[0],
-        rates(linear, torch.stack(path).double().numpy()),
+        float(step.losses_R) / float(step.first_loss_R),
+        rates(linear, torch.stack(path).double().cpu().numpy()),
     )
 
 
@@ -170,9 +170,8 @@ def rates(linear: Descent, residuals_TxN: np.ndarray) -> np.ndarray:
 
 def _one_example(width: int, seed: int, settings: dict) -> Outcome:
     one = torch.ones(1, 1, dtype=torch.float64)
-    data = TwoClasses(one, TARGET * one, one, TARGET * one)
-    architecture = {"name": "ntk_mlp", "hidden": [width], "activation": "identity"}
-    return _train(architecture, data, seed, {**settings, "rate": 0.1, "steps": 200})
+    module = network(ntk_mlp.build, one, seed, hidden=[width], activation="identity")
+    return _train(module, TwoClasses(one, TARGET * one, one), {**settings, "rate": 0.1, "steps": 200})
 
 
 def _across(outcomes: dict[int, Outcome]) -> list[tuple[str, float]]:
@@ -184,7 +183,7 @@ def _across(outcomes: dict[int, Outcome]) -> list[tuple[str, float]]:
             ("kernel_exponent", [outcome.kernel_change for outcome in chosen.values()]),
             ("discrepancy_exponent", [outcome.discrepancy for outcome in chosen.values()]),
         ):
-            rows.append((prefix + name, slope(list(chosen), values) if fallen else float("nan")))
+            rows.append((prefix + name, log_slope(list(chosen), values) if fallen else float("nan")))
     return rows
 
 

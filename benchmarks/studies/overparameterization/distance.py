@@ -7,19 +7,22 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab import optimizers
+from benchmarks.lab.architectures import ntk_mlp
 from benchmarks.lab.architectures.ntk_mlp import Scaled
 from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
-from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.lab.training import train
+from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.problem import Problem
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import DIVERGENCE
+from benchmarks.studies.overparameterization.fitting import networks
+from benchmarks.theory.exponents import log_slope
 
 LAYERS = 3
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Quantities by seed, which draws the initialization; the images are fixed.
 
     Of ``ntk`` (three hidden ReLU layers in NTK parametrization), ``mean-field`` (the same with the readout divided by
@@ -44,40 +47,33 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     least = min(settings["widths"])
     if least % 2 or any(width % least for width in settings["widths"]):
         raise ValueError(f"widths {settings['widths']}: repeated features need multiples of an even least width")
-    data = subset(images, settings["images"], pool=settings["pool"])
+    data = subset(images, settings["images"], pool=settings["pool"]).to(device)
     targets = encode_targets(data.train_labels, "mse", data.classes, data.train_inputs.dtype)
     rows: list[tuple] = []
     for seed in seeds:
         for system in ("ntk", "mean-field", "repeated-features"):
             widths = settings["mean_field_widths" if system == "mean-field" else "widths"]
-            found: dict[str, list[float]] = {}
+            distances: dict[str, dict[int, float]] = {}
             for width in widths:
                 module, inputs, optimizer = _system(system, settings, data, width, seed)
-                half, end, fall = _travel(Problem(module, inputs, targets, "mse"), optimizer, settings["steps"])
-                rows.append((system, seed, f"loss-{width}", fall))
+                problem = Problem(module.to(device), inputs, targets, "mse")
+                half, end, loss_left = _travel(problem, optimizers.named(**optimizer), settings["steps"])
+                rows.append((system, seed, f"loss-{width}", loss_left))
                 for layer, distance in end.items():
-                    found.setdefault(layer, []).append(distance)
+                    distances.setdefault(layer, {})[width] = distance
                     rows += [
                         (system, seed, f"distance-{layer}-{width}", distance),
                         (system, seed, f"plateau-{layer}-{width}", half[layer] / distance),
                     ]
-            for layer, distances in found.items():
-                of = dict(zip(widths, distances))
-                wide = {width: of[width] for width in _wide(widths)}
-                rows += [
-                    (system, seed, f"exponent-{layer}", slope(of)),
-                    (system, seed, f"wide-{layer}", slope(wide)),
-                ]
+            for layer, by_width in distances.items():
+                for quantity, chosen in (("exponent", widths), ("wide", _wide(widths))):
+                    exponent = log_slope(chosen, [by_width[width] for width in chosen])
+                    rows.append((system, seed, f"{quantity}-{layer}", exponent))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _wide(widths: Sequence[int]) -> list[int]:
     return [width for width in widths if width**2 > min(widths) * max(widths)]
-
-
-def slope(distances: dict[int, float]) -> float:
-    """Of ln(distance) on ln(width), by least squares."""
-    return float(np.polyfit(np.log(list(distances)), np.log(list(distances.values())), 1)[0])
 
 
 def _system(system: str, settings: dict, data: Images, width: int, seed: int) -> tuple[nn.Module, Tensor, dict]:
@@ -92,15 +88,7 @@ def _system(system: str, settings: dict, data: Images, width: int, seed: int) ->
 
 
 def _network(data: Images, width: int, readout: str, seed: int) -> nn.Module:
-    (module,) = architectures.build_stack(
-        "ntk_mlp",
-        input_shape=tuple(data.train_inputs.shape[1:]),
-        outputs=data.classes,
-        seeds=[seed],
-        hidden=[width] * LAYERS,
-        activation="relu",
-        readout=readout,
-    )
+    (module,) = networks(data, [seed], ntk_mlp.build, hidden=[width] * LAYERS, activation="relu", readout=readout)
     return module
 
 
@@ -121,35 +109,25 @@ def _repeated(base: nn.Sequential, inputs: Tensor, width: int) -> tuple[nn.Modul
         return readout, features_NxH[:, :half].repeat(1, copies)
 
 
-def _travel(problem: Problem, optimizer: dict, steps: int) -> tuple[dict[str, float], dict[str, float], float]:
+def _travel(problem: Problem, optimizer: Optimizer, steps: int) -> tuple[dict[str, float], dict[str, float], float]:
     """Distances by layer at half the steps and at the end, and the last loss over the first; nan if it diverged."""
-    start_P = flatten_parameters(problem.module)
-    parameters: list[nn.Parameter] = []
-    halfway: dict[str, float] = {}
-
-    def build(tensors: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-        parameters.extend(tensors)
-        return optimizers.build(tensors, **optimizer)
-
-    def observe(step: int, _) -> None:
-        if step == steps // 2:
-            halfway.update(_distances(problem, start_P, torch.cat([p.detach().reshape(-1) for p in parameters])))
-
-    outcome = train(problem, start_P[None], build, seeds=[0], steps=steps, divergence=DIVERGENCE, observe=observe)
-    losses = outcome.history.frame()["value"].to_numpy(float)
-    end = _distances(problem, start_P, outcome.params_RxP[0])
-    if outcome.diverged:
+    start_1xP = problem.initial_RxP()
+    for step in descend(problem, start_1xP, optimizer, steps=steps):
+        if step.number == steps // 2:
+            halfway = _distances(problem, start_1xP, step.params_RxP)
+    end = _distances(problem, start_1xP, step.params_RxP)
+    if step.diverged:
         return dict.fromkeys(end, np.nan), dict.fromkeys(end, np.nan), np.nan
-    return halfway, end, losses[-1] / losses[0]
+    return halfway, end, float(step.losses_R) / float(step.first_loss_R)
 
 
-def _distances(problem: Problem, start_P: Tensor, end_P: Tensor) -> dict[str, float]:
-    starts, ends = ([w.double() for w in problem.views(params_P[None], 0)] for params_P in (start_P, end_P))
+def _distances(problem: Problem, start_1xP: Tensor, end_1xP: Tensor) -> dict[str, float]:
+    starts, ends = ([w.double() for w in problem.views(params, 0)] for params in (start_1xP, end_1xP))
     groups = {"input": slice(0, 1), "hidden": slice(1, -1), "output": slice(-1, None)}
     if len(starts) == 1:
         groups = {"output": slice(None)}
-    found = {}
+    distances = {}
     for layer, part in groups.items():
         squares = sum(float((e - s).square().sum()) for s, e in zip(starts[part], ends[part]))
-        found[layer] = (squares / sum(float(s.square().sum()) for s in starts[part])) ** 0.5
-    return found
+        distances[layer] = (squares / sum(float(s.square().sum()) for s in starts[part])) ** 0.5
+    return distances

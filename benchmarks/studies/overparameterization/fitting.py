@@ -1,20 +1,16 @@
-"""Training by the lab's loop until a network fits its data."""
+"""Networks trained by the lab's loop until they fit their data, and what the experiments share about data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from benchmarks.lab import optimizers
+from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.loop import descend
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
-
-# Times the first loss, which is nearly zero where training goes on from weights that fit: not finite is what counts.
-DIVERGENCE = 1e30
 
 
 @dataclass
@@ -24,8 +20,8 @@ class Fit:
     Attributes:
         params_1xP: where it ended.
         reached: whether it was done before its steps were.
-        steps, losses, accuracies: at the readings: full-data loss, and share of examples whose largest output is their
-            label.
+        steps, losses, accuracies: at the readings: full-data loss, and fraction of examples whose largest output is
+            their label.
     """
 
     params_1xP: Tensor
@@ -45,79 +41,65 @@ class Fit:
         return float(np.interp(accuracy, self.accuracies[i - 1 : i + 1], self.steps[i - 1 : i + 1]))
 
 
-class _Done(Exception):
-    """The network fits its data."""
-
-
-def fit(
-    problem: Problem,
-    params_P: Tensor,
-    labels_N: Tensor,
-    *,
-    seed: int,
-    optimizer: dict,
-    batch_size: int,
-    steps: int,
-    every: int,
-    done: Callable[[float, float], bool],
-) -> Fit:
-    """Train one run on fresh minibatches until it is done, at most ``steps`` updates.
+def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: Callable[[float, float], bool]) -> Fit:
+    """Train one run on fresh minibatches until it is done.
 
     A reading is a forward pass over all the data: at the start, every so many steps and at the end.
 
     Args:
-        labels_N: the class of each example, for the accuracy.
+        problem: its targets are classes.
+        settings: ``optimizer``, ``batch_size``, ``steps`` (at most), ``every`` (steps between readings).
         seed: of the minibatches.
         done: from loss and accuracy of a reading to whether to stop there.
     """
-    found = Fit(params_P.detach().clone()[None])
-    parameters: list[nn.Parameter] = []
-
-    def read(step: int, params_1xP: Tensor) -> None:
-        ((inputs, targets),) = problem.chunks()
-        outputs_NxC = outputs(problem, params_1xP, inputs)
-        loss = float(problem.loss(outputs_NxC, targets).mean())
-        accuracy = share(outputs_NxC.argmax(-1) == labels_N)
-        found.params_1xP = params_1xP
-        found.steps.append(step)
-        found.losses.append(loss)
-        found.accuracies.append(accuracy)
-        if done(loss, accuracy):
-            found.reached = True
-            raise _Done
-
-    def build(tensors: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-        parameters.extend(tensors)
-        return optimizers.build(tensors, **optimizer)
-
-    def observe(step: int, _) -> None:
-        if step % every == 0 or step == steps:
-            read(step, torch.cat([p.detach().reshape(-1) for p in parameters])[None])
-
-    try:
-        read(0, found.params_1xP)
-        train(
-            problem,
-            found.params_1xP,
-            build,
-            seeds=[seed],
-            steps=steps,
-            divergence=DIVERGENCE,
-            minibatches=Minibatches([seed], examples=problem.examples, size=batch_size),
-            observe=observe,
-        )
-    except _Done:
-        pass
-    return found
+    run = Fit(params_P[None])
+    ((inputs, labels_N),) = problem.chunks()
+    for step in descend(
+        problem,
+        params_P[None],
+        optimizers.named(**settings["optimizer"]),
+        steps=settings["steps"],
+        minibatches=Minibatches([seed], examples=problem.examples, size=settings["batch_size"]),
+    ):
+        if not bool(step.running_R) or (step.number % settings["every"] and step.number < settings["steps"]):
+            continue
+        run.params_1xP = step.params_RxP.clone()
+        outputs_NxC = problem.outputs(step.params_RxP, inputs)[0]
+        run.steps.append(step.number)
+        run.losses.append(float(problem.loss(outputs_NxC, labels_N).mean()))
+        run.accuracies.append(fraction_true(outputs_NxC.argmax(-1) == labels_N))
+        if done(run.losses[-1], run.accuracies[-1]):
+            run.reached = True
+            break
+    return run
 
 
-def outputs(problem: Problem, params_1xP: Tensor, inputs: Tensor) -> Tensor:
-    """What the problem's network says of any inputs, without a graph: N x C."""
-    names = [name for name, _ in problem.module.named_parameters()]
-    with torch.no_grad():
-        return functional_call(problem.module, dict(zip(names, problem.views(params_1xP, 0))), (inputs,))
+def test_accuracy(problem: Problem, run: Fit, data: Images) -> float:
+    return fraction_true(problem.outputs(run.params_1xP, data.test_inputs)[0].argmax(-1) == data.test_labels)
 
 
-def share(flags: Tensor) -> float:
-    """Of true ones."""
+def fraction_true(flags: Tensor) -> float:
+    """The fraction of entries that are True."""
     return float(flags.double().mean())
+
+
+def networks(data: Images, seeds: Sequence[int], name: str | Callable[..., nn.Module], **options) -> list[nn.Module]:
+    """One network a seed from images to their classes, where the images are; see `architectures.build_stack`."""
+    shape, device = tuple(data.train_inputs.shape[1:]), data.train_inputs.device
+    return [net.to(device) for net in architectures.build_stack(name, shape, data.classes, seeds, **options)]
+
+
+def interpolable(images: Images, settings: dict) -> Images:
+    """The ``linear_images``, so few that a linear model interpolates any labels, by many solutions.
+
+    Raises:
+        ValueError: if there are more of them than inputs.
+    """
+    few = subset(images, settings["linear_images"], pool=settings["pool"])
+    count, inputs = few.train_inputs.flatten(1).shape
+    if count > inputs:
+        raise ValueError(
+            f"{count} linear_images of {inputs} inputs: a linear model interpolates any labels, and its end depends on "
+            "its start, only with at least as many inputs as images"
+        )
+    return few

@@ -1,22 +1,24 @@
 """Where training ends depends on where it starts (O4)."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.architectures import deep_linear
 from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.lab.training import train
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import DIVERGENCE, fit, outputs, share
+from benchmarks.studies.overparameterization.fitting import fit, fraction_true, interpolable, networks
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Quantities by seed, which draws initializations and minibatches; the images are fixed.
 
     Of linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights, and in one step
@@ -25,8 +27,8 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     training output. Of ``minimum-norm``, the same distance of gradient descent's end from the projection of zero.
 
     Of ``network``, ``linear`` (least squares from two Gaussian starts) and ``ridge`` (the same with a ridge), two runs
-    that differ in their initialization alone: ``disagreement``, the share of test images of which they guess
-    differently; ``error``, the share that they get wrong, mean of the two; ``ratio`` of the former to the latter;
+    that differ in their initialization alone: ``disagreement``, the fraction of test images on which their guesses
+    differ; ``error``, the fraction that they get wrong, mean of the two; ``ratio`` of the former to the latter;
     ``train_loss``, the larger of the two. Where the network does not come down to ``target``, its values are nan.
 
     Args:
@@ -38,13 +40,8 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
         ValueError: if there are more linear images than inputs: least squares has one solution then, whatever the
             start. Nothing has run then.
     """
-    few = subset(images, settings["linear_images"], pool=settings["pool"])
-    data = subset(images, settings["images"], pool=settings["pool"])
-    if len(few.train_labels) > few.train_inputs[0].numel():
-        raise ValueError(
-            f"{len(few.train_labels)} linear_images of {few.train_inputs[0].numel()} inputs: not overparameterized, "
-            "its one solution does not depend on the start"
-        )
+    few = interpolable(images, settings)
+    data = subset(images, settings["images"], pool=settings["pool"]).to(device)
     rows: list[tuple] = []
     for seed in seeds:
         rows += [(system, seed, *rest) for system, *rest in _linear(settings, few, seed)]
@@ -61,13 +58,13 @@ def _linear(settings: dict, data: Images, seed: int) -> list[tuple]:
     steps = settings["linear_steps"]
     orthonormal = torch.linalg.qr(inputs.T).Q.T.contiguous()
     methods = {
-        "gradient-descent": (inputs, {"name": "sgd", "lr": 1 / top}, steps),
-        "momentum": (inputs, {"name": "sgd", "lr": 1 / top, "momentum": 0.9}, -(-steps // 4)),
-        "one-step": (orthonormal, {"name": "sgd", "lr": float(len(inputs))}, 1),
+        "gradient-descent": (inputs, sgd(lr=1 / top), steps),
+        "momentum": (inputs, sgd(lr=1 / top, momentum=0.9), -(-steps // 4)),
+        "one-step": (orthonormal, sgd(lr=float(len(inputs))), 1),
     }
     rows: list[tuple] = []
     for system, (design, optimizer, length) in methods.items():
-        ends_RxP = _descend(design, targets, starts_RxP, optimizer, length)
+        ends_RxP = _train(design, targets, starts_RxP, optimizer, length)
         start, end = (w[0].view(data.classes, -1) for w in (starts_RxP, ends_RxP))
         projection = project(start, design, targets)
         rows += [
@@ -83,8 +80,8 @@ def _linear(settings: dict, data: Images, seed: int) -> list[tuple]:
     size = inputs.shape[1]
     padded = torch.cat([inputs, (len(inputs) * ridge) ** 0.5 * torch.eye(size, dtype=inputs.dtype)])
     zeros = torch.zeros(size, data.classes, dtype=targets.dtype)
-    scaled = {"name": "sgd", "lr": len(padded) / len(inputs) / (top + ridge)}
-    ends_RxP = _descend(padded, torch.cat([targets, zeros]), starts_RxP, scaled, -(-steps // 2))
+    scaled = sgd(lr=len(padded) / len(inputs) / (top + ridge))
+    ends_RxP = _train(padded, torch.cat([targets, zeros]), starts_RxP, scaled, -(-steps // 2))
     return [*rows, *_compare("ridge", ends_RxP, inputs, targets, tests, data.test_labels)]
 
 
@@ -94,19 +91,10 @@ def project(start_CxD: Tensor, inputs_NxD: Tensor, targets_NxC: Tensor) -> Tenso
     return start_CxD + torch.linalg.solve(inputs_NxD @ inputs_NxD.T, missing_NxC).T @ inputs_NxD
 
 
-def _descend(inputs: Tensor, targets: Tensor, starts_RxP: Tensor, optimizer: dict, steps: int) -> Tensor:
-    module = architectures.build(
-        "deep_linear", input_shape=tuple(inputs.shape[1:]), outputs=targets.shape[1], hidden=[]
-    ).double()
-    outcome = train(
-        Problem(module, inputs, targets, "mse"),
-        starts_RxP,
-        partial(optimizers.build, **optimizer),
-        seeds=range(len(starts_RxP)),
-        steps=steps,
-        divergence=DIVERGENCE,
-    )
-    return outcome.params_RxP
+def _train(inputs: Tensor, targets: Tensor, starts_RxP: Tensor, optimizer: Optimizer, steps: int) -> Tensor:
+    module = deep_linear.build(inputs.shape[1:], targets.shape[1]).double()
+    (last,) = deque(descend(Problem(module, inputs, targets, "mse"), starts_RxP, optimizer, steps=steps), maxlen=1)
+    return last.params_RxP
 
 
 def _compare(
@@ -120,8 +108,8 @@ def _compare(
 
 def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> list[tuple]:
     first, second = guesses_R
-    disagreement = share(first != second)
-    error = (share(first != labels) + share(second != labels)) / 2
+    disagreement = fraction_true(first != second)
+    error = (fraction_true(first != labels) + fraction_true(second != labels)) / 2
     return [
         ("disagreement", disagreement),
         ("error", error),
@@ -132,25 +120,13 @@ def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> lis
 
 def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
     drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
-    modules = architectures.build_stack(
-        input_shape=tuple(data.train_inputs.shape[1:]), outputs=data.classes, seeds=drawn, **settings["architecture"]
-    )
+    modules = networks(data, drawn, **settings["architecture"])
     problem = Problem(modules[0], data.train_inputs, data.train_labels, "cross_entropy")
     runs = [
-        fit(
-            problem,
-            flatten_parameters(module),
-            data.train_labels,
-            seed=seed,
-            optimizer=settings["optimizer"],
-            batch_size=settings["batch_size"],
-            steps=settings["steps"],
-            every=settings["every"],
-            done=lambda loss, accuracy: loss < settings["target"],
-        )
+        fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, _: loss < settings["target"])
         for module in modules
     ]
-    if not all(found.reached for found in runs):
+    if not all(run.reached for run in runs):
         return [(quantity, np.nan) for quantity in ("disagreement", "error", "ratio", "train_loss")]
-    guesses = [outputs(problem, found.params_1xP, data.test_inputs).argmax(-1) for found in runs]
-    return _pair(guesses, data.test_labels, max(found.losses[-1] for found in runs))
+    guesses = [problem.outputs(run.params_1xP, data.test_inputs)[0].argmax(-1) for run in runs]
+    return _pair(guesses, data.test_labels, max(run.losses[-1] for run in runs))

@@ -5,16 +5,16 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab import optimizers
 from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.measurements.eigensolvers import dense_matrix, lanczos
 from benchmarks.lab.problem import Point, Problem, stack_parameters
-from benchmarks.lab.training import train
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import DIVERGENCE
+from benchmarks.studies.overparameterization.fitting import networks
 
 MIDDLE = 0.5
 TOLERANCE = 1e-3
@@ -46,21 +46,17 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     rows: list[tuple] = []
     for seed in seeds:
         for name, system in settings["systems"].items():
-            found = _system(system, data, seed, settings)
-            rows += [(name, seed, *rest) for rest in found]
+            rows += [(name, seed, *rest) for rest in _system(system, data, seed, settings)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _system(system: dict, data: Images, seed: int, settings: dict) -> list[tuple]:
     drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
-    modules = architectures.build_stack(
-        input_shape=tuple(data.train_inputs.shape[1:]), outputs=data.classes, seeds=drawn, **system["architecture"]
-    )
-    modules = [module.double() for module in modules]
+    modules = [module.double() for module in networks(data, drawn, **system["architecture"])]
     targets = encode_targets(data.train_labels, system["loss"], data.classes, torch.float64)
     problem = Problem(modules[0], data.train_inputs.double(), targets, system["loss"])
     starts_RxP = stack_parameters(modules)
-    middle_step, middle_1xP, ends_RxP = _descend(problem, starts_RxP, system)
+    middle_step, middle_1xP, ends_RxP = _train(problem, starts_RxP, system)
     rows: list[tuple] = [("step-middle", middle_step)]
     negativity = {}
     for when, params_1xP in (("start", starts_RxP[:1]), ("middle", middle_1xP), ("end", ends_RxP[:1])):
@@ -88,28 +84,13 @@ def _system(system: dict, data: Images, seed: int, settings: dict) -> list[tuple
     ]
 
 
-def _descend(problem: Problem, starts_RxP: Tensor, system: dict) -> tuple[float, Tensor | None, Tensor]:
+def _train(problem: Problem, starts_RxP: Tensor, system: dict) -> tuple[float, Tensor | None, Tensor]:
     """The step at which the first run's loss is `MIDDLE` of its first, its parameters there, and both ends."""
-    runs: list[list[nn.Parameter]] = []
-    first = float(problem.losses(starts_RxP)[0])
-    found: list[tuple[int, Tensor]] = []
-
-    def build(parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-        runs.append(parameters)
-        return optimizers.build(parameters, **system["optimizer"])
-
-    def observe(step: int, _) -> None:
-        if found:
-            return
-        now_1xP = torch.cat([p.detach().reshape(-1) for p in runs[0]])[None]
-        if float(problem.losses(now_1xP)[0]) <= MIDDLE * first:
-            found.append((step, now_1xP))
-
-    outcome = train(
-        problem, starts_RxP, build, seeds=[0, 1], steps=system["steps"], divergence=DIVERGENCE, observe=observe
-    )
-    step, middle_1xP = found[0] if found else (float("nan"), None)
-    return step, middle_1xP, outcome.params_RxP
+    middle_step, middle_1xP = float("nan"), None
+    for step in descend(problem, starts_RxP, optimizers.named(**system["optimizer"]), steps=system["steps"]):
+        if middle_1xP is None and float(step.losses_R[0]) <= MIDDLE * float(step.first_loss_R[0]):
+            middle_step, middle_1xP = step.number, step.params_RxP[:1].clone()
+    return middle_step, middle_1xP, step.params_RxP
 
 
 def extremes(point: Point, seed: int, settings: dict) -> tuple[float, float]:

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab import architectures
+from benchmarks.lab.architectures import ntk_mlp
 from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.ntk import tangent_kernel
-from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.lab.training import train
+from benchmarks.lab.optimizers.sgd import sgd
+from benchmarks.lab.problem import Problem
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import DIVERGENCE
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
@@ -50,13 +50,11 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     for seed in seeds:
         for width in sorted(settings["widths"], reverse=True):  # the widest needs most memory: it fails first
             module = _network(inputs.shape[1], width, settings["activation"], seed)
-            found = _descend(module, inputs, targets, settings)
-            rows += [(f"width-{width}", seed, *rest) for rest in found]
+            rows += [(f"width-{width}", seed, *rest) for rest in _scores(module, inputs, targets, settings)]
         widest_module = _network(inputs.shape[1], widest, settings["activation"], seed)
         with torch.no_grad():
             features = widest_module[:-1](inputs)
-        found = _descend(widest_module[-1], features, targets, settings)
-        rows += [("fixed-features", seed, *rest) for rest in found]
+        rows += [("fixed-features", seed, *rest) for rest in _scores(widest_module[-1], features, targets, settings)]
     rows += [("vanishing", None, *rest) for rest in _vanishing(settings)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -66,58 +64,45 @@ def _vanishing(settings: dict) -> list[tuple]:
     for weight in module.parameters():
         nn.init.ones_(weight)
     one = torch.ones(1, 1, dtype=torch.float64)
-    return _descend(module, one, torch.zeros_like(one), settings)
+    return _scores(module, one, torch.zeros_like(one), settings)
 
 
 def _network(inputs: int, width: int, activation: str, seed: int) -> nn.Sequential:
-    (module,) = architectures.build_stack(
-        "ntk_mlp", input_shape=(inputs,), outputs=1, seeds=[seed], hidden=[width], activation=activation
-    )
+    (module,) = architectures.build_stack(ntk_mlp.build, (inputs,), 1, [seed], hidden=[width], activation=activation)
     return module.double()
 
 
-def _descend(module: nn.Module, inputs: Tensor, targets: Tensor, settings: dict) -> list[tuple]:
-    """Quantities and values of one run."""
+def _scores(module: nn.Module, inputs: Tensor, targets: Tensor, settings: dict) -> list[tuple]:
+    """Train, and give quantities and values."""
     n, steps = len(inputs), settings["steps"]
     problem = Problem(module, inputs, targets, "mse")
-    params_1xP = flatten_parameters(module)[None]
-    spectra: dict[int, np.ndarray] = {}
-    gradients: dict[int, float] = {}
-    read = {step for step in settings["readings"] if step < steps} | {steps}
-    parameters: list[nn.Parameter] = []
+    start_1xP = problem.initial_RxP()
 
-    def measure(step: int, flat_P: Tensor) -> None:
-        vector_to_parameters(flat_P, module.parameters())
-        kernel = tangent_kernel(module, inputs, memory=settings["memory"] * 2**20)
-        spectra[step] = torch.linalg.eigvalsh(kernel).numpy()
-        gradients[step] = float(problem.at(flat_P[None]).grads_RxP.square().sum())
+    def spectrum(params_1xP: Tensor) -> np.ndarray:
+        kernel = tangent_kernel(module, inputs, params_P=params_1xP[0], memory=settings["memory"] * 2**20)
+        return torch.linalg.eigvalsh(kernel).numpy()
 
-    def build(tensors: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-        parameters.extend(tensors)
-        return optimizers.build(tensors, name="sgd", lr=lr)
-
-    def observe(step: int, _) -> None:
-        if step in read:
-            measure(step, parameters_to_vector(parameters).detach())
-
-    measure(0, params_1xP[0])
-    lr = settings["lr"] * n / spectra[0][-1]
-    outcome = train(problem, params_1xP, build, seeds=[0], steps=steps, divergence=DIVERGENCE, observe=observe)
-    losses_T = outcome.history.frame()["value"].to_numpy(float)
-    least = {step: spectrum[0] for step, spectrum in spectra.items()}
-    ratios = [gradients[step] / (2 * least[step] / n * losses_T[step]) for step in least]
-    t = np.arange(1, len(losses_T))
-    logs = np.log(losses_T[1:] / losses_T[0])
+    first = spectrum(start_1xP)
+    lr = float(settings["lr"] * n / first[-1])
+    losses, least, ratios = [], {}, []
+    for step in descend(problem, start_1xP, sgd(lr=lr), steps=steps):
+        losses.append(float(step.losses_R))
+        if step.number in {0, *settings["readings"], steps}:
+            least[step.number] = (spectrum(step.params_RxP) if step.number else first)[0]
+            gradient = float(step.point.grads_RxP.square().sum())
+            ratios.append(gradient / (2 * least[step.number] / n * losses[-1]))
+    t = np.arange(1, len(losses))
+    logs = np.log(np.array(losses[1:]) / losses[0])
 
     def excess(eigenvalue: float) -> float:
         return float((logs - t * np.log1p(-lr * eigenvalue / n)).max())
 
     return [
         *((f"lambda_min-{step}", float(value)) for step, value in least.items()),
-        ("lambda_max", float(spectra[0][-1])),
+        ("lambda_max", float(first[-1])),
         ("log_retained", float(np.log(min(least.values()) / least[0]))),
         ("log_pl", float(np.log(min(ratios)))),
         ("excess", excess(min(least.values()))),
-        ("mean_excess", excess(float(spectra[0].mean()))),
+        ("mean_excess", excess(float(first.mean()))),
         ("loss_fall", float(logs[-1])),
     ]

@@ -8,11 +8,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from benchmarks.lab import architectures
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, outputs, share
+from benchmarks.studies.overparameterization.fitting import fit, interpolable, networks, test_accuracy
 
 FITTED = 0.99
 AGAIN = 10_000  # to another seed
@@ -24,7 +23,7 @@ RATIOS = {
 }
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Quantities by seed, which draws labels, initialization and minibatches; the images are fixed.
 
     Of ``true-labels`` and ``random-labels``, one network on true labels and on labels drawn uniformly:
@@ -46,20 +45,16 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
         ValueError: if the least-squares model has more images than inputs, or softmax regression fewer than 20 images
             a component: then neither is the control it is held to be. Nothing has run then.
     """
+    few = _flat(interpolable(images, settings))
     data = subset(images, settings["images"], pool=settings["pool"])
-    few = _flat(subset(images, settings["linear_images"], pool=settings["pool"]))
     many = _flat(data)
     small = subset(images, settings["few"], pool=settings["pool"])
-    if few.shape[0] > few.shape[1]:
-        raise ValueError(
-            f"{few.shape[0]} linear_images of {few.shape[1]} inputs: a linear model interpolates any labels only with "
-            "at least as many inputs as images"
-        )
     if many.shape[0] < 20 * settings["components"]:
         raise ValueError(
             f"{many.shape[0]} images for {settings['components']} components: with fewer than 20 images each "
             "a linear model may fit random labels"
         )
+    data, small = data.to(device), small.to(device)
     rows: list[tuple] = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
@@ -74,8 +69,8 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
             ("half-rate", small, small.train_labels, seed, slow),
             ("again", small, small.train_labels, seed + AGAIN, settings["optimizer"]),
         ):
-            found, first[system] = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
-            rows += [(system, seed, *rest) for rest in found]
+            scores, first[system] = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
+            rows += [(system, seed, *rest) for rest in scores]
         for system, base in RATIOS.items():
             rows.append((system, seed, "log_steps_ratio", float(np.log(first[system] / first[base]))))
         drawn = _draw(generator, len(few), data.classes)
@@ -97,28 +92,15 @@ def _flat(data: Images) -> np.ndarray:
 
 def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> tuple[list[tuple], float]:
     """Quantities and values, and the step at which the training accuracy came up to `FITTED`."""
-    (module,) = architectures.build_stack(
-        input_shape=tuple(data.train_inputs.shape[1:]), outputs=data.classes, seeds=[seed], **settings["architecture"]
-    )
-    problem = Problem(module, data.train_inputs, labels_N, "cross_entropy")
-    found = fit(
-        problem,
-        flatten_parameters(module),
-        labels_N,
-        seed=seed,
-        optimizer=settings["optimizer"],
-        batch_size=settings["batch_size"],
-        steps=settings["steps"],
-        every=settings["every"],
-        done=lambda loss, accuracy: accuracy == 1.0,
-    )
-    guesses = outputs(problem, found.params_1xP, data.test_inputs).argmax(-1)
-    first = found.first(FITTED)
+    (module,) = networks(data, [seed], **settings["architecture"])
+    problem = Problem(module, data.train_inputs, labels_N.to(data.train_inputs.device), "cross_entropy")
+    run = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
+    first = run.first(FITTED)
     rows = [
-        ("train_accuracy", found.accuracies[-1]),
-        ("test_accuracy", share(guesses == data.test_labels)),
+        ("train_accuracy", run.accuracies[-1]),
+        ("test_accuracy", test_accuracy(problem, run, data)),
         ("steps-99", first),
-        *((f"accuracy-{found.steps[i]}", found.accuracies[i]) for i in _doubling(len(found.steps))),
+        *((f"accuracy-{run.steps[i]}", run.accuracies[i]) for i in _doubling(len(run.steps))),
     ]
     return rows, first
 
