@@ -148,16 +148,22 @@ def require_derivative(problem, order: int) -> None:
     if order in problem.derivatives:
         return
     few = problem.first(2)
+    device = problem._inputs.device
+    device = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+
+    def exact(value: Tensor) -> Tensor:
+        return value.to(device, torch.float64 if value.is_floating_point() else value.dtype)
+
     try:
-        few.module = deepcopy(problem.module).double()
+        few.module = deepcopy(problem.module).to(device).double()
     except RuntimeError:  # weights that are no leaves
         return
-    few._inputs, few._targets = (
-        x.double() if x.is_floating_point() else x for x in (problem._inputs[:2], problem._targets[:2])
-    )
-    few._own_RxX = {n: v[:1].double() if v.is_floating_point() else v[:1] for n, v in problem._own_RxX.items()}
+    few._inputs, few._targets = exact(problem._inputs[:2]), exact(problem._targets[:2])
+    few._own_RxX = {name: exact(values[:1]) for name, values in problem._own_RxX.items()}
+    if isinstance(problem._counts_N, Tensor):
+        few._counts_N = exact(problem._counts_N[:2])
     few.derivatives = {2, 3}
-    w = problem.initial_RxP()[:1].double()
+    w = exact(problem.initial_RxP()[:1])
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(2, *w.shape, generator=generator, dtype=torch.float64).to(w.device)
     v, aside = directions * (float(w.norm()) or 1.0) / directions.norm(dim=-1, keepdim=True)
@@ -265,9 +271,12 @@ def _same(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
 
 
 def _random_state(device: torch.device) -> Tensor:
-    if device.type == "cuda" and torch.cuda.is_initialized():
-        return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(device)])
-    return torch.get_rng_state()
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return torch.cat(states)
 
 
 def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Tensor]]]:
