@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines import parameters, provenance
+from pipelines import devices, parameters, provenance
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
@@ -21,11 +21,13 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
+    checked = parameters.load()
+    devices.prepare("cpu", checked.compute.threads)
     from benchmarks.lab import optimizers
     from benchmarks.lab.measurements import linear_stability
 
     rows = []
-    for name, settings in parameters.load().progressive_sharpening.thresholds.items():
+    for name, settings in checked.progressive_sharpening.thresholds.items():
         options = settings.model_dump()
         measured = linear_stability.stability_threshold(partial(optimizers.build, **options))
         rows.append((name, optimizers.implementation(settings.name), settings.lr, measured))
@@ -36,7 +38,7 @@ def main() -> None:
     table = pd.DataFrame(rows, columns=["optimizer", "implementation", "learning_rate", "stability_threshold"])
     table["threshold_times_learning_rate"] = table["stability_threshold"] * table["learning_rate"]
     write_csv(arguments.out, table)
-    write_json(arguments.meta, provenance.told(time.time() - started))
+    write_json(arguments.meta, provenance.told(time.time() - started, "cpu"))
 
 
 if __name__ == "__main__":
