@@ -21,6 +21,7 @@ from pipelines import (
     cite,
     collect,
     compare,
+    devices,
     diff,
     doctor,
     entries,
@@ -284,32 +285,33 @@ def explain(parsed: argparse.Namespace) -> int:
 
 
 def carry_over(parsed: argparse.Namespace) -> int:
+    checked = parameters.load()
+    compute = checked.compute
+    devices.prepare(compute.device, compute.threads)
     import torch
 
     from benchmarks.evidence.carry_over import RECIPES, answer
     from benchmarks.studies.low_rank_progression import rung
     from benchmarks.studies.settings import resolve
 
-    checked = parameters.load()
     if not IMAGES.is_file():
         raise FileNotFoundError(
             f"{IMAGES} is missing: `dvc repro prepare` makes it of CIFAR-10 (data/README.md); or go on scikit-learn's "
             f"digits, after `make quick`: cd {QUICK}, with your module there, and the same command"
         )
     sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
-    dtype = getattr(torch, checked.compute.dtype)
-    torch.set_num_threads(checked.compute.threads)
-    prepared = images.load(IMAGES, checked.compute.dtype)
+    prepared = images.load(IMAGES, compute.dtype)
     ladder = checked.low_rank_progression
     data = {"inputs": parsed.inputs, **({"images": parsed.images} if parsed.images else {})}
     asked = {"architecture": {"name": parsed.factory}, "data": data, "seeds": parsed.seeds}
     if parsed.steps:
         asked["steps"] = parsed.steps
+    seeds, dtype = range(1, parsed.seeds + 1), getattr(torch, compute.dtype)
     for recipe, base in RECIPES.items():
         try:
             entries.require(base, list(ladder.rungs), "rung")
             settings = resolve(ladder.settings(base), asked)
-            scores, _ = rung.run(settings, prepared, range(1, parsed.seeds + 1), dtype)
+            scores, _ = rung.run(settings, prepared, seeds, dtype, device=compute.device)
         except ValueError as error:
             print(f"error: {parsed.factory}, {recipe}: {error}", file=sys.stderr)
             return 1

@@ -129,11 +129,11 @@ def inputs(stages: Iterable[str]) -> set[str]:
 
 def environment_of(told: dict, checked: Parameters) -> dict:
     """Where a stage ran, from its word in runs-meta: what decides how floats round."""
-    compute = checked.compute.model_dump(include={"device", "dtype", "threads"})
     return {
         **told["hardware"],
         "versions": told["versions"],
-        **compute,
+        "device": told.get("device", "cpu"),  # what an older record does not tell
+        **checked.compute.model_dump(include={"dtype", "threads"}),
     }
 
 
@@ -148,7 +148,7 @@ def differences(entry: dict, here: dict) -> list[str]:
     """
     found = []
     for there in entry["environments"]:
-        for name in ("processor", "family", "device", "dtype", "threads"):
+        for name in ("processor", "family", "device", "gpu", "driver", "cuda", "cudnn", "dtype", "threads"):
             if there.get(name) != here.get(name):
                 found.append(f"{name} {here.get(name)} (was {there.get(name, 'not recorded')})")
         if "kernels" in there and there["kernels"] != here.get("kernels"):
@@ -250,7 +250,7 @@ def citation() -> dict:
 
 def here(checked: Parameters) -> dict:
     """The environment of this process, as `environment_of`."""
-    return environment_of(provenance.told(0.0), checked)
+    return environment_of(provenance.told(0.0, checked.compute.device), checked)
 
 
 def _locks() -> dict[str, dict]:

@@ -44,10 +44,16 @@ class Data(Strict):
 
 
 class Compute(Strict):
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")]
     dtype: Literal["float32", "float64"]
     threads: Count
     chunk_size: Count
+
+    @model_validator(mode="after")
+    def _exact(self):
+        if self.device == "mps" and self.dtype == "float64":
+            raise ValueError("device mps has no float64: set dtype to float32, or device to cpu or cuda")
+        return self
 
 
 class Settings(Strict):

@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, versions, processor. Nothing that names a machine or a person."""
+"""Where numbers come from: commit, versions, processor, device. Nothing that names a machine or a person."""
 
 import os
 import platform
@@ -26,12 +26,17 @@ def identity(settings: dict, checked: Parameters, code: Path) -> dict:
     }
 
 
-def told(wall_s: float) -> dict:
-    """What a stage writes of itself into runs-meta."""
+def told(wall_s: float, device: str) -> dict:
+    """What a stage writes of itself into runs-meta.
+
+    Args:
+        device: on which it ran.
+    """
     return {
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "hardware": {**_processor(), **_kernels(), "cores": os.cpu_count()},
+        "hardware": {**_processor(), **_kernels(), "cores": os.cpu_count(), **_gpu(device)},
+        "device": device,
         "wall_s": round(wall_s, 1),
     }
 
@@ -53,6 +58,25 @@ def _kernels() -> dict[str, str]:
         if "architecture" in library
     }
     return {"kernels": ", ".join(sorted(found))} if found else {}
+
+
+def _gpu(device: str) -> dict[str, str]:
+    """A CUDA device's model and what drives it; nothing of another device."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    try:
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        driver = "unknown"
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "driver": driver,
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+    }
 
 
 def _processor() -> dict[str, str]:

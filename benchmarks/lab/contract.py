@@ -188,18 +188,21 @@ def _exact(problem):
     few = problem.first(2, runs=1)
     few.derivatives = {2, 3}
     w = problem.initial_RxP()[:1]
+    device = torch.device("cpu") if w.device.type == "mps" else w.device  # mps has no float64
 
     def double(x: Tensor) -> Tensor:
-        return x.double() if x.is_floating_point() else x
+        return x.to(device, torch.float64 if x.is_floating_point() else x.dtype)
 
     try:
         exact = few.first(2)
-        exact.module = deepcopy(problem.module).double()
+        exact.module = deepcopy(problem.module).to(device).double()
         exact._inputs, exact._targets = double(few._inputs), double(few._targets)
         exact._own_RxX = {name: double(values) for name, values in few._own_RxX.items()}
-        exact.at(w.double())
-        return exact, w.double()
-    except (RuntimeError, TypeError):  # weights that are no leaves, a cast in a forward, a device without float64
+        if isinstance(few._counts_N, Tensor):
+            exact._counts_N = double(few._counts_N)
+        exact.at(double(w))
+        return exact, double(w)
+    except RuntimeError:  # weights that are no leaves, or a cast in a forward
         return few, w
 
 
@@ -291,9 +294,12 @@ def _all_same(first: Sequence[Tensor], second: Sequence[Tensor], tolerance: floa
 
 
 def _random_state(device: torch.device) -> Tensor:
-    if device.type == "cuda" and torch.cuda.is_initialized():
-        return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(device)])
-    return torch.get_rng_state()
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return torch.cat(states)
 
 
 def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Tensor]]]:

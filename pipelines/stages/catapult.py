@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from pipelines import parameters, provenance
+from pipelines import devices, parameters, provenance
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
@@ -16,15 +16,13 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
-    import torch
-
+    checked = parameters.load()
+    devices.prepare("cpu", checked.compute.threads)
     from benchmarks.studies import catapult
 
-    checked = parameters.load()
-    torch.set_num_threads(checked.compute.threads)
     study = checked.progressive_sharpening
     write_csv(arguments.out, catapult.run(study.catapult.model_dump(), study.seeds))
-    write_json(arguments.meta, provenance.told(time.time() - started))
+    write_json(arguments.meta, provenance.told(time.time() - started, "cpu"))
 
 
 if __name__ == "__main__":

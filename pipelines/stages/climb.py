@@ -4,9 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
-from pipelines import images, parameters, provenance
+from pipelines import devices, images, parameters, provenance
 from pipelines.files import write_csv, write_json, write_parquet
 from pipelines.stages import stage
 
@@ -21,19 +19,18 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
+    checked = parameters.load()
+    compute = checked.compute
+    devices.prepare(compute.device, compute.threads)
     import torch
 
     from benchmarks.studies.low_rank_progression import rung
 
-    checked = parameters.load()
     settings = checked.low_rank_progression.settings(arguments.rung)
-    dtype = getattr(torch, checked.compute.dtype)
-    torch.set_num_threads(checked.compute.threads)
-    threadpool_limits(checked.compute.threads)  # numpy's threads would compete with those of the stage beside
-    torch.use_deterministic_algorithms(True)
-    prepared = images.load(arguments.data, checked.compute.dtype)
+    dtype = getattr(torch, compute.dtype)
+    prepared = images.load(arguments.data, compute.dtype)
     try:
-        scores, curves = rung.run(settings, prepared, range(1, settings["seeds"] + 1), dtype)
+        scores, curves = rung.run(settings, prepared, range(1, settings["seeds"] + 1), dtype, device=compute.device)
     except ValueError as error:
         raise ValueError(f"low_rank_progression.rungs.{arguments.rung}: {error}") from error
     write_csv(arguments.out / "scores.csv", scores)
@@ -46,7 +43,7 @@ def main() -> None:
     from pipelines import finished, tracking
 
     published = tracking.publish(finished.of_rung(arguments.out, checked, arguments.code), provenance.commit())
-    write_json(arguments.meta, {**provenance.told(trained_s), "wandb": published})
+    write_json(arguments.meta, {**provenance.told(trained_s, compute.device), "wandb": published})
 
 
 if __name__ == "__main__":

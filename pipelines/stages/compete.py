@@ -4,9 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
-from pipelines import images, parameters, provenance, state
+from pipelines import devices, images, parameters, provenance, state
 from pipelines.files import write_csv, write_json, write_parquet
 from pipelines.stages import stage
 
@@ -24,18 +22,14 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
-    import torch
-
+    checked = parameters.load()
+    compute = checked.compute.model_dump()
+    devices.prepare(compute["device"], compute["threads"])
     from benchmarks.studies.optimizer_comparison import contest
 
-    checked = parameters.load()
     settings = checked.optimizer_comparison.settings(arguments.workload, arguments.optimizer)
     name = f"{arguments.workload}-{arguments.optimizer}"
     progress = state.progress(STUDY, name, "")
-    compute = checked.compute.model_dump()
-    torch.set_num_threads(compute["threads"])
-    threadpool_limits(compute["threads"])
-    torch.use_deterministic_algorithms(True)
     prepared = images.load(arguments.data, compute["dtype"])
 
     def note(done: int, planned: int) -> None:
@@ -55,7 +49,7 @@ def main() -> None:
     from pipelines import finished, tracking
 
     published = tracking.publish(finished.of_contest(arguments.out, checked, arguments.code), provenance.commit())
-    write_json(arguments.meta, {**provenance.told(trained_s), "wandb": published})
+    write_json(arguments.meta, {**provenance.told(trained_s, compute["device"]), "wandb": published})
     progress.unlink(missing_ok=True)
 
 

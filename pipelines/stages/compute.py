@@ -3,11 +3,10 @@
 import argparse
 import time
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
-from pipelines import images, parameters, provenance
+from pipelines import devices, images, parameters, provenance
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
@@ -22,20 +21,17 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
-    import torch
-
     checked = parameters.load()
-    torch.set_num_threads(checked.compute.threads)
-    threadpool_limits(checked.compute.threads)
+    compute = checked.compute
+    devices.prepare(compute.device, compute.threads)
     settings = getattr(checked, arguments.study).experiments[arguments.experiment]
     experiment = import_module(f"benchmarks.studies.{arguments.study}.{arguments.experiment}")
     seeds = range(1, settings["seeds"] + 1) if "seeds" in settings else checked.deep_linear.seeds
-    if arguments.data is None:
-        table = experiment.run(settings, seeds)
-    else:
-        table = experiment.run(settings, seeds, images.load(arguments.data, checked.compute.dtype))
-    write_csv(arguments.out, table)
-    write_json(arguments.meta, provenance.told(time.time() - started))
+    data = [] if arguments.data is None else [images.load(arguments.data, compute.dtype)]
+    # What takes no device is so small, or so exact, that it stays on the CPU.
+    placed = {"device": compute.device} if "device" in signature(experiment.run).parameters else {}
+    write_csv(arguments.out, experiment.run(settings, seeds, *data, **placed))
+    write_json(arguments.meta, provenance.told(time.time() - started, placed.get("device", "cpu")))
 
 
 if __name__ == "__main__":

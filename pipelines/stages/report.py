@@ -39,7 +39,7 @@ def main() -> None:
         "sha256": checked.data.sha256.model_dump(),
         "commits": sorted({meta["commit"] for meta in metas}),
         "versions": {name: sorted({meta["versions"][name] for meta in metas}) for name in sorted(metas[0]["versions"])},
-        "hardware": sorted({f"{m['hardware']['processor']}, {m['hardware']['cores']} cores" for m in metas}),
+        "hardware": sorted({_machine(told["hardware"]) for told in metas}),
         "stages": len(metas),
         "minutes": sum(meta["wall_s"] for meta in metas) / 60,
     }
@@ -51,6 +51,10 @@ def main() -> None:
     anchors = {configuration.name: configuration.anchor for configuration in listed}
     cite = {"version": version, "bibtex": bibtex(manifest.citation(), version)}
     write_text(arguments.out, render(claims.load(arguments.claims), tables, svgs, provenance, STUDY, anchors, cite))
+
+
+def _machine(hardware: dict) -> str:
+    return ", ".join([hardware["processor"], f"{hardware['cores']} cores", *filter(None, [hardware.get("gpu")])])
 
 
 if __name__ == "__main__":

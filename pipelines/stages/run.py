@@ -9,7 +9,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from pipelines import images, parameters, provenance, state
+from pipelines import devices, images, parameters, provenance, state
 from pipelines.files import replacing, write_json, write_parquet
 from pipelines.stages import stage
 
@@ -36,6 +36,7 @@ def main() -> None:
     identity = provenance.identity(study.settings(arguments.configuration), checked, arguments.code)
     place = (arguments.study, arguments.configuration, arguments.stack)
     checkpoint = state.checkpoint(*place)
+    devices.prepare(checked.compute.device, checked.compute.threads)
     clock = _Clock(state.progress(*place), identity["settings"]["steps"])
     outcome, facts, earlier_s, resumed = train(arguments.study, seeds, identity, arguments.data, checkpoint, clock)
     history = outcome.history.frame()
@@ -55,7 +56,7 @@ def main() -> None:
     from pipelines import finished, tracking
 
     published = tracking.publish(finished.of_run(arguments.out), provenance.commit())
-    told = provenance.told(earlier_s + trained_s)
+    told = provenance.told(earlier_s + trained_s, checked.compute.device)
     write_json(arguments.meta, {**told, "resumed": resumed, "wandb": published})
     checkpoint.unlink(missing_ok=True)
     clock.path.unlink(missing_ok=True)
@@ -70,9 +71,6 @@ def train(study: str, seeds: list[int], identity: dict, data: Path, path: Path, 
     import torch
 
     compute = identity["compute"]
-    torch.set_num_threads(compute["threads"])
-    torch.set_num_interop_threads(1)
-    torch.use_deterministic_algorithms(True)
     prepared = images.load(data, compute["dtype"])
 
     key = hashlib.sha256(json.dumps([identity, seeds], sort_keys=True).encode()).hexdigest()
@@ -91,7 +89,7 @@ def train(study: str, seeds: list[int], identity: dict, data: Path, path: Path, 
 
     resume = saved["state"] if saved else None
     if saved:
-        print(f"continuing from step {resume['step']}", file=sys.stderr)
+        print(f"continuing from step {resume['loop']['step']}", file=sys.stderr)
     module = import_module(f"benchmarks.studies.{study}")
     outcome, facts = module.run(identity["settings"], prepared, seeds, compute, resume=resume, observe=observe)
     return outcome, facts, earlier_s, saved is not None

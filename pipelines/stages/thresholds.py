@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from pipelines import parameters, provenance
+from pipelines import devices, parameters, provenance
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
@@ -16,11 +16,13 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
+    checked = parameters.load()
+    devices.prepare("cpu", checked.compute.threads)
     from benchmarks.studies import thresholds
 
-    study = parameters.load().progressive_sharpening
-    write_csv(arguments.out, thresholds.run(study.model_dump(include={"thresholds"})["thresholds"]))
-    write_json(arguments.meta, provenance.told(time.time() - started))
+    settings = {name: one.model_dump() for name, one in checked.progressive_sharpening.thresholds.items()}
+    write_csv(arguments.out, thresholds.run(settings))
+    write_json(arguments.meta, provenance.told(time.time() - started, "cpu"))
 
 
 if __name__ == "__main__":

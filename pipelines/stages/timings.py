@@ -5,7 +5,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from pipelines import images, parameters, provenance
+from pipelines import devices, images, parameters, provenance
 from pipelines.files import write_csv, write_json
 from pipelines.stages import stage
 
@@ -19,11 +19,11 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, required=True)
     arguments = parser.parse_args()
     started = time.time()
-    import torch
-
     checked = parameters.load()
     timings, compute = checked.timings, checked.compute.model_dump()
-    torch.set_num_threads(timings.threads)
+    if arguments.study != "optimizer_steps":  # beside packages that work on the CPU alone
+        compute["device"] = "cpu"
+    devices.prepare(compute["device"], timings.threads)
     prepared = images.load(arguments.data, compute["dtype"])
     study = import_module(f"benchmarks.studies.{arguments.study}")
     if arguments.study == "optimizer_steps":
@@ -35,7 +35,7 @@ def main() -> None:
         settings = checked.progressive_sharpening.settings(timings.configuration)
         table = study.run(settings, prepared, [timings.seed], compute, timings.model_dump())
     write_csv(arguments.out, table)
-    write_json(arguments.meta, provenance.told(time.time() - started))
+    write_json(arguments.meta, provenance.told(time.time() - started, compute["device"]))
 
 
 if __name__ == "__main__":

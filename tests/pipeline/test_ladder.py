@@ -33,7 +33,7 @@ def test_a_rebuild_leaves_the_table_and_the_page(built):
     scale = pd.read_csv(built.path / "results/tables/low_rank_progression/output_scale.csv")
     assert set(scale["quantity"]) == {"scale", "largest_lr", "lazy_slope", "rich_slope"}
     meta = json.loads((built.path / "runs-meta/low_rank_progression/small-gd-relu-hat.json").read_text())
-    assert set(meta) == {"commit", "versions", "hardware", "wall_s", "wandb"} and len(meta["wandb"]) == 2
+    assert set(meta) == {"commit", "versions", "hardware", "device", "wall_s", "wandb"} and len(meta["wandb"]) == 2
 
 
 def test_a_network_of_ones_own_gets_its_place(workspace):

@@ -32,8 +32,8 @@ class BatchSharpness(Stateless):
         for batch in range(self.batches):
             rows_RxB = self._draw(reading.step * self.batches + batch)
             point = problem.at(params_RxP, curvature=True, rows_RxB=rows_RxB)
-            curvatures.append((point.grads_RxP * point.hvp(point.grads_RxP)).sum(1).double())
-            squares.append(point.grads_RxP.square().sum(1).double())
+            curvatures.append((point.grads_RxP * point.hvp(point.grads_RxP)).sum(1).cpu().double())
+            squares.append(point.grads_RxP.square().sum(1).cpu().double())
         curvatures_BxR, squares_BxR = torch.stack(curvatures), torch.stack(squares)
         return {
             "batch_sharpness": curvatures_BxR.mean(0) / squares_BxR.mean(0),

@@ -94,7 +94,7 @@ class CentralFlow(Flow):
         run["params"] = run["params"] - time * direction_P
 
     def _hold(self, point: Point, values_M: Tensor, vectors_PxM: Tensor, time: float) -> tuple[Tensor, Tensor]:
-        """The covariance on the eigenvectors at the edge, M x M, and grad tr(H C), P."""
+        """The covariance on the eigenvectors at the edge, M x M and on the CPU, and grad tr(H C), P."""
         M = len(values_M)
         slopes: dict[tuple[int, int], Tensor] = {}
         for i in range(M):
@@ -102,9 +102,9 @@ class CentralFlow(Flow):
                 slope_1xP = point.curvature_gradient(vectors_PxM[:, i][None], vectors_PxM[:, j][None])
                 slopes[i, j] = slopes[j, i] = slope_1xP[0]
         slopes_MxMxP = torch.stack([torch.stack([slopes[i, j] for j in range(M)]) for i in range(M)])
-        free_MxM = -(slopes_MxMxP @ point.grads_RxP[0]).double()
+        free_MxM = -(slopes_MxMxP @ point.grads_RxP[0]).cpu().double()
         room_MxM = torch.diag(2 / self.lr - values_M) / time - free_MxM
-        flat = slopes_MxMxP.reshape(M * M, -1).double()
+        flat = slopes_MxMxP.reshape(M * M, -1).cpu().double()
         covariance_MxM = complementary(room_MxM, 0.5 * flat @ flat.T)
         return covariance_MxM, (covariance_MxM.to(vectors_PxM)[:, :, None] * slopes_MxMxP).sum((0, 1))
 

@@ -3,6 +3,9 @@
 All solvers take ``apply``: vecs_RxP -> products_RxP, one product for each of the R operators, and report
 what they know: relative residuals |A v - s v| / |s|, an estimated eigenvalue error, whether they converged, and
 how many products a run cost. They know nothing of networks, so they are tested on plain matrices.
+
+Vectors stay on the operator's device. What is reduced to a few numbers a run (M x M matrices, norms) goes to the CPU
+and into float64 there: a GPU is slow at such small matrices, and MPS has no float64.
 """
 
 from collections.abc import Callable
@@ -21,7 +24,7 @@ INVARIANT = 1e-10
 
 @dataclass(frozen=True)
 class EigenResult:
-    """Ritz pairs, largest eigenvalue first.
+    """Ritz pairs, largest eigenvalue first; all but the vectors are on the CPU.
 
     Attributes:
         eigenvalues_RxK: in the operator's units, float64.
@@ -100,12 +103,12 @@ def block_rayleigh_ritz(
     model = None
     while True:
         M = basis.shape[2]
-        projected = (basis.mT @ images).double()
+        projected = (basis.mT @ images).cpu().double()
         ritz, coefficients = torch.linalg.eigh((projected + projected.mT) / 2)
-        ritz, coefficients = ritz.flip(-1), coefficients.flip(-1).to(basis.dtype)
+        ritz, coefficients = ritz.flip(-1), coefficients.flip(-1).to(basis)
         K = min(k, M)
         vectors = basis @ coefficients[:, :, :K]
-        residual_vectors = images @ coefficients[:, :, :K] - vectors * ritz[:, None, :K].to(basis.dtype)
+        residual_vectors = images @ coefficients[:, :, :K] - vectors * ritz[:, None, :K].to(basis)
         residuals = _relative(residual_vectors, ritz[:, :K])
         errors = eigenvalue_errors(ritz, residuals)
         if spectrum_RxB is not None and M < P:
@@ -152,8 +155,8 @@ class _Model:
         self._basis = basis
         self._outer = torch.cat([stale, images], dim=-1)  # spans, with the basis, all that is modelled
         S, M = stale.shape[2], basis.shape[2]
-        inner_MxN = (basis.mT @ self._outer).double()
-        gram_NxN = (self._outer.mT @ self._outer).double()
+        inner_MxN = (basis.mT @ self._outer).cpu().double()
+        gram_NxN = (self._outer.mT @ self._outer).cpu().double()
         outside_NxN = gram_NxN - inner_MxN.mT @ inner_MxN
         norms_N = gram_NxN.diagonal(dim1=1, dim2=2).clamp_min(0.0).sqrt()
         # An image that all but vanishes (an operator of low rank) spans nothing.
@@ -184,13 +187,12 @@ class _Model:
     def continuation(self, keep: int) -> tuple[Tensor, Tensor]:
         """The model's leading eigenpairs: vectors R x P x keep and values R x keep."""
         M = self._basis.shape[2]
-        inside = self._basis @ self._vectors[:, :M, :keep].to(self._basis.dtype)
+        inside = self._basis @ self._vectors[:, :M, :keep].to(self._basis)
         return inside + self._outside(self._vectors[:, M:, :keep]), self._values[:, :keep]
 
     def _outside(self, coefficients_CxK: Tensor) -> Tensor:
-        dtype = self._basis.dtype
-        outer = self._outer @ (self._mix_NxC @ coefficients_CxK).to(dtype)
-        return outer - self._basis @ (self._inner_MxC @ coefficients_CxK).to(dtype)
+        outer = self._outer @ (self._mix_NxC @ coefficients_CxK).to(self._basis)
+        return outer - self._basis @ (self._inner_MxC @ coefficients_CxK).to(self._basis)
 
 
 def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_products: int = 200) -> EigenResult:
@@ -242,7 +244,7 @@ def _merged(found: EigenResult, more: EigenResult, k: int) -> EigenResult:
     order = joined["eigenvalues_RxK"].argsort(dim=1, descending=True)[:, :k]
     joined = {name: values.gather(1, order) for name, values in joined.items()}
     vectors = torch.cat([found.vectors_RxPxB, more.vectors_RxPxB], dim=2)
-    vectors = vectors.gather(2, order[:, None, :].expand(-1, vectors.shape[1], -1))
+    vectors = vectors.gather(2, order.to(vectors.device)[:, None, :].expand(-1, vectors.shape[1], -1))
     return EigenResult(
         vectors_RxPxB=vectors,
         spectrum_RxB=joined["eigenvalues_RxK"],
@@ -264,11 +266,11 @@ def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pro
     basis, alphas, betas = [v], [], []
     while True:
         w = _finite(apply(basis[-1]))
-        alphas.append((w * basis[-1]).sum(1).double())
+        alphas.append((w * basis[-1]).sum(1).cpu().double())
         Q = torch.stack(basis, dim=-1)
         for _ in range(2):
             w = w - (Q @ (Q.mT @ w[:, :, None]))[:, :, 0]
-        betas.append(w.norm(dim=1).double())
+        betas.append(w.norm(dim=1).cpu().double())
         M = len(basis)
         T = torch.diag_embed(torch.stack(alphas, -1))
         if M > 1:
@@ -283,11 +285,11 @@ def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pro
         # A vanished residual means an invariant subspace: its Ritz values are exact, and nothing is left to add.
         exhausted = bool((betas[-1] <= INVARIANT * ritz.abs().amax(-1)).all()) or M == P
         if bool(converged.all()) or exhausted or M >= limit:
-            vectors = Q @ S[:, :, :K].to(Q.dtype)
+            vectors = Q @ S[:, :, :K].to(Q)
             spectrum = ritz[:, :K]
             return EigenResult(spectrum, vectors, spectrum, residuals, errors, converged | exhausted, products=M)
         # A run of the stack whose residual vanished goes on with a zero vector.
-        basis.append(w / betas[-1][:, None].to(w.dtype).clamp_min(torch.finfo(w.dtype).tiny))
+        basis.append(w / betas[-1][:, None].to(w).clamp_min(torch.finfo(w.dtype).tiny))
 
 
 def _require(dtype: torch.dtype, k: int, dimension: int) -> None:
@@ -311,7 +313,7 @@ def dense_matrix(apply: Apply, runs: int, parameters: int, dtype: torch.dtype = 
 
 
 def _relative(residual_vectors_RxPxK: Tensor, ritz_RxK: Tensor) -> Tensor:
-    return residual_vectors_RxPxK.norm(dim=1).double() / ritz_RxK.abs().clamp_min(1e-300)
+    return residual_vectors_RxPxK.norm(dim=1).cpu().double() / ritz_RxK.abs().clamp_min(1e-300)
 
 
 def _finite(products_RxP: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Fit(Stateless):
         if self.labels_N is not None:
             single = outputs_RxNxC.shape[-1] == 1
             guesses_RxN = (outputs_RxNxC[..., 0] > 0).long() if single else outputs_RxNxC.argmax(-1)
-            metrics["train_accuracy"] = (guesses_RxN == self.labels_N).flatten(1).double().mean(1)
+            metrics["train_accuracy"] = (guesses_RxN == self.labels_N).flatten(1).cpu().double().mean(1)
         return metrics
 
 

@@ -34,10 +34,10 @@ class GradientFlow(Flow):
         return super().measure(reading) if reading.step <= self.steps else {}
 
     def start(self, params_P: Tensor) -> dict:
-        return {"time": 0.0, "params": params_P.double().clone(), "next": None, "gradients": 0, "warm": None}
+        return {"time": 0.0, "params": params_P.cpu().double().clone(), "next": None, "gradients": 0, "warm": None}
 
     def follow(self, run: dict, problem: Problem, step: int, params_P: Tensor) -> tuple[float, ...]:
-        self._advance(run, problem, self.lr * step, params_P.dtype)
+        self._advance(run, problem, self.lr * step, params_P)
         row_1xP = run["params"].to(params_P)[None]
         point = problem.at(row_1xP, curvature=True)
         top, run["warm"] = top_eigenpairs(point, run["warm"], 1, self.eigen_tolerance)
@@ -48,13 +48,13 @@ class GradientFlow(Flow):
             float(run["gradients"]),
         )
 
-    def _advance(self, run: dict, problem: Problem, until: float, dtype: torch.dtype) -> None:
+    def _advance(self, run: dict, problem: Problem, until: float, like_P: Tensor) -> None:
         if until <= run["time"]:
             return
 
         def slope(_: float, params_P: np.ndarray) -> np.ndarray:
             run["gradients"] += 1
-            return -problem.at(torch.from_numpy(params_P).to(dtype)[None]).grads_RxP[0].double().numpy()
+            return -problem.at(torch.from_numpy(params_P).to(like_P)[None]).grads_RxP[0].cpu().double().numpy()
 
         left = until - run["time"]
         first = None if run["next"] is None else min(run["next"], left)

@@ -35,14 +35,14 @@ class Path:
 
     def measure(self, reading: Reading) -> dict[str, Tensor]:
         point, u_RxP = reading.point, self.sharpness.vector_RxP
-        losses_R, slopes_R = point.losses_R.double(), (point.grads_RxP * u_RxP).sum(1).double()
-        probed_R = point.problem.losses(point.params_RxP + PROBE * u_RxP).double()
+        losses_R, slopes_R = point.losses_R.cpu().double(), (point.grads_RxP * u_RxP).sum(1).cpu().double()
+        probed_R = point.problem.losses(point.params_RxP + PROBE * u_RxP).cpu().double()
         metrics = {"rayleigh_quotient": 2 * (probed_R - losses_R - PROBE * slopes_R) / PROBE**2}
         if self._before is not None:
             step_RxP = point.params_RxP - self._before["params"]
-            fall_R = losses_R - self._before["losses"] - (self._before["grads"] * step_RxP).sum(1).double()
-            metrics["step_curvature"] = 2 * fall_R / step_RxP.square().sum(1).double()
-            metrics["oscillation"] = 0.5 * (step_RxP * u_RxP).sum(1).double()
+            fall_R = losses_R - self._before["losses"] - (self._before["grads"] * step_RxP).sum(1).cpu().double()
+            metrics["step_curvature"] = 2 * fall_R / step_RxP.square().sum(1).cpu().double()
+            metrics["oscillation"] = 0.5 * (step_RxP * u_RxP).sum(1).cpu().double()
         # Copies: optimizers may change a gradient in place.
         self._before = {"losses": losses_R, "grads": point.grads_RxP.clone(), "params": point.params_RxP.clone()}
         return metrics

@@ -39,9 +39,9 @@ class Segment(Stateless):
                 point if fraction == 0.0 else point.problem.at(point.params_RxP + fraction * step_RxP, curvature=True)
             )
             tops.append(self.sharpness.solve(along.hvp).eigenvalues_RxK[:, 0])
-        rise_R = along.losses_R.double() - point.losses_R.double()
-        squares_R = step_RxP.square().sum(1).double()
-        slopes_R = (point.grads_RxP * step_RxP).sum(1).double()
+        rise_R = along.losses_R.cpu().double() - point.losses_R.cpu().double()
+        squares_R = step_RxP.square().sum(1).cpu().double()
+        slopes_R = (point.grads_RxP * step_RxP).sum(1).cpu().double()
         metrics = {
             "segment_sharpness": torch.stack(tops).amax(0),
             "segment_rise": rise_R,
@@ -51,7 +51,7 @@ class Segment(Stateless):
 
 
 def bounded_step(point: Point, lr: float) -> tuple[Tensor, Tensor]:
-    """The gradient-descent step -lr g, R x P, and which runs it leaves finite, R.
+    """The gradient-descent step -lr g, R x P, and which runs it leaves finite, R and on the CPU.
 
     A step out of all bounds ends its run: it is zero here, lest it spoil the other runs' solves, and what is
     read along it is to be left out.
@@ -59,7 +59,7 @@ def bounded_step(point: Point, lr: float) -> tuple[Tensor, Tensor]:
     step_RxP = -lr * point.grads_RxP
     ends = point.problem.at(point.params_RxP + step_RxP)
     bounded_R = torch.isfinite(ends.grads_RxP).all(1) & (ends.losses_R.abs() < BOUND)
-    return torch.where(bounded_R[:, None], step_RxP, 0.0), bounded_R
+    return torch.where(bounded_R[:, None], step_RxP, 0.0), bounded_R.cpu()
 
 
 def build(setup: Setup, *, every: int) -> Segment:

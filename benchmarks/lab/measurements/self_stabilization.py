@@ -38,8 +38,8 @@ class SelfStabilization(Stateless):
         middle = point.problem.at(point.params_RxP + 0.5 * step_RxP, curvature=True)
         top = self.sharpness.solve(middle.hvp, 2)
         u_RxP = top.vectors_RxPxB[:, :, 0]
-        rise_RxP = middle.curvature_gradient(u_RxP, u_RxP).double()
-        fall_RxP = -middle.grads_RxP.double()
+        rise_RxP = middle.curvature_gradient(u_RxP, u_RxP).cpu().double()
+        fall_RxP = -middle.grads_RxP.cpu().double()
         pull_R, squares_R = (fall_RxP * rise_RxP).sum(1), rise_RxP.square().sum(1)
         norms_R = fall_RxP.norm(dim=1) * squares_R.sqrt()
         metrics = {
