@@ -7,13 +7,13 @@ import torch
 from pretend_device import NAME, PENDING
 from torch import nn
 
-from benchmarks.lab import datasets, registry
+from benchmarks.lab import datasets
 from benchmarks.lab.losses import CrossEntropy
 from benchmarks.lab.measurements import eigensolvers
 from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.problem import Problem
 from benchmarks.studies import progressive_sharpening
-from pipelines import parameters
+from pipelines import entries, parameters
 from pipelines.stages import run as stage
 
 CHECKED = parameters.load("params.quick.yaml")
@@ -28,7 +28,7 @@ ARCHITECTURES = [
     dict(name="ntk_mlp", hidden=[6], activation="tanh"),
 ]
 NEEDED = {"sam": {"rho": 0.05}, "adamw": {"weight_decay": 0.1}, "sgdw": {"weight_decay": 0.1}}
-OPTIMIZERS = {name: NEEDED.get(name, {}) for name in registry.entries("benchmarks.lab.optimizers")}
+OPTIMIZERS = {name: NEEDED.get(name, {}) for name in entries.names("benchmarks.lab.optimizers")}
 
 
 @pytest.fixture(autouse=True)
