@@ -20,18 +20,21 @@ A boundary is the largest c, by bisection below the first rung of a ladder that 
 converges is no interval of c, and its boundary here is where the first gap begins, seen at the ladder's spacing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab import architectures
+from benchmarks.lab.architectures import deep_linear, two_layer
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, stack_parameters
-from benchmarks.lab.training import train
 from benchmarks.theory import catapult
 
 COLUMNS = [
@@ -89,10 +92,9 @@ class System(Protocol):
 class Network:
     """An architecture of the library in float64, trained by its loop and optimizer; all runs in one stack."""
 
-    def __init__(self, architecture: dict, width: int, seeds: Sequence[int], target: float = 0.0):
+    def __init__(self, build: Callable[..., nn.Module], width: int, seeds: Sequence[int], target: float = 0.0):
         self.width = width
-        networks = architectures.build_stack(input_shape=(1,), outputs=1, seeds=seeds, **architecture)
-        networks = [network.double() for network in networks]
+        networks = [network.double() for network in architectures.build_stack(build, (1,), 1, seeds)]
         inputs_1x1 = torch.ones(1, 1, dtype=torch.float64)
         self.problem = Problem(networks[0], inputs_1x1, target * inputs_1x1, "mse")
         self._output = Problem(networks[0], inputs_1x1, inputs_1x1, "objective")
@@ -104,21 +106,15 @@ class Network:
         return self._output.at(params_RxP).grads_RxP.square().sum(1)
 
     def run(self, multiples_SxK: np.ndarray, steps: int) -> Runs:
-        lrs = iter((multiples_SxK / self.initial_curvature_S[:, None]).ravel().tolist())
-        runs = range(multiples_SxK.size)
-        outcome = train(
-            self.problem,
-            self.params_SxP.repeat_interleave(multiples_SxK.shape[1], dim=0),
-            lambda parameters: optimizers.build(parameters, name="sgd", lr=next(lrs)),
-            seeds=runs,
-            steps=steps,
-            divergence=DIVERGENCE,
-        )
-        losses = outcome.history.frame().pivot(index="step", columns="seed", values="value")
-        losses = losses.reindex(index=range(steps + 1), columns=runs).fillna(np.inf).to_numpy()
-        curvature_R = self.curvature(outcome.params_RxP).numpy()
-        curvature_R[list(outcome.diverged)] = np.nan
-        return Runs(losses.reshape(-1, *multiples_SxK.shape), curvature_R.reshape(multiples_SxK.shape))
+        lrs = (multiples_SxK / self.initial_curvature_S[:, None]).ravel().tolist()
+        params_RxP = self.params_SxP.repeat_interleave(multiples_SxK.shape[1], dim=0)
+        losses = torch.full((steps + 1, multiples_SxK.size), torch.inf, dtype=torch.float64)
+        for step in descend(self.problem, params_RxP, [sgd(lr=lr) for lr in lrs], steps=steps, divergence=DIVERGENCE):
+            known_R = (step.running_R | step.lost_R) & ~step.losses_R.isnan()
+            losses[step.number] = step.losses_R.where(known_R, torch.inf)
+        curvature_R = self.curvature(step.params_RxP).numpy()
+        curvature_R[list(step.diverged)] = np.nan
+        return Runs(losses.reshape(-1, *multiples_SxK.shape).numpy(), curvature_R.reshape(multiples_SxK.shape))
 
 
 class Recursion:
@@ -188,11 +184,11 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
     """
     width, steps = settings["width"], settings["steps"]
     systems: dict[str, System] = {
-        "linear": Network({"name": "two_layer", "width": width, "activation": "identity"}, width, seeds),
-        "relu": Network({"name": "two_layer", "width": width, "activation": "relu"}, width, seeds),
+        "linear": Network(partial(two_layer.build, width=width, activation="identity"), width, seeds),
+        "relu": Network(partial(two_layer.build, width=width, activation="relu"), width, seeds),
         # Controls: one for which 2 and 4 are theorems, and one whose curvature cannot change.
         "recursion": Recursion(seeds),
-        "one-layer": Network({"name": "deep_linear"}, 1, seeds),
+        "one-layer": Network(deep_linear.build, 1, seeds),
     }
     parts = []
     for name, system in systems.items():

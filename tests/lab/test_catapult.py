@@ -1,12 +1,12 @@
 """The catapult: its curvature and its recursion against the network, its criteria, and its controls."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.lab import architectures
+from benchmarks.lab.architectures import deep_linear, two_layer
 from benchmarks.studies import catapult
 from benchmarks.theory import catapult as theory
 
@@ -16,8 +16,7 @@ SETTINGS = {"width": WIDTH, "steps": 150, "resolution": 0.02}
 
 
 def network(activation="identity", seeds=SEEDS, width=WIDTH, target=0.0):
-    architecture = {"name": "two_layer", "width": width, "activation": activation}
-    return catapult.Network(architecture, width, seeds, target)
+    return catapult.Network(partial(two_layer.build, width=width, activation=activation), width, seeds, target)
 
 
 def weights(system, run):
@@ -41,12 +40,12 @@ def test_the_curvature_is_its_closed_form(activation):
 
 def test_the_network_is_in_ntk_parametrization():
     torch.manual_seed(0)
-    module = architectures.build("two_layer", (2, 3), 5, width=7, activation="tanh").double()
+    module = two_layer.build((2, 3), 5, width=7, activation="tanh").double()
     inputs = torch.randn(4, 2, 3, dtype=torch.float64)
     expected = torch.tanh(inputs.reshape(4, 6) @ module.u.T / 6**0.5) @ module.v.T / 7**0.5
     torch.testing.assert_close(module(inputs), expected)
     with pytest.raises(ValueError, match="unknown activation 'sine'"):
-        architectures.build("two_layer", (1,), 1, width=7, activation="sine")
+        two_layer.build((1,), 1, width=7, activation="sine")
 
 
 @pytest.mark.parametrize("target", [0.0, 2.0])
@@ -87,7 +86,7 @@ def test_a_relu_network_whose_units_died_has_not_converged():
 
 def test_a_boundary_off_the_ladder_is_an_error():
     with pytest.raises(ValueError, match="no boundary between c"):
-        catapult.boundaries(catapult.Network({"name": "deep_linear"}, 1, SEEDS), steps=1, resolution=0.1)
+        catapult.boundaries(catapult.Network(deep_linear.build, 1, SEEDS), steps=1, resolution=0.1)
 
 
 def test_the_table_has_a_row_a_system_and_seed():
@@ -104,9 +103,9 @@ def test_the_table_has_a_row_a_system_and_seed():
 
 @pytest.mark.parametrize(("system", "convergence"), [("linear", 4.0), ("recursion", 4.0), ("one-layer", 2.0)], ids=str)
 def test_the_boundaries_are_those_of_theory(system, convergence):
-    mine = table()[table().system == system]
-    np.testing.assert_allclose(mine.monotone_boundary, 2.0, rtol=0.05)
-    np.testing.assert_allclose(mine.convergence_boundary, convergence, rtol=0.05)
+    rows = table()[table().system == system]
+    np.testing.assert_allclose(rows.monotone_boundary, 2.0, rtol=0.05)
+    np.testing.assert_allclose(rows.convergence_boundary, convergence, rtol=0.05)
 
 
 def test_between_the_boundaries_the_loss_rises_and_the_curvature_ends_below_two_over_lr():

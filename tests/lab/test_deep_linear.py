@@ -120,17 +120,6 @@ def test_depth_completes_a_low_rank_matrix():
     assert measured(table, "depth-2", "misfit")[0] < 0.02
 
 
-def test_tangent_kernels_are_those_of_autograd():
-    generator = np.random.default_rng(0)
-    layers = [generator.standard_normal((4, 3)), generator.standard_normal((2, 4))]
-    inputs = generator.standard_normal((5, 3))
-    tensors = [torch.from_numpy(layer).requires_grad_() for layer in layers]
-    outputs = (torch.from_numpy(inputs) @ tensors[0].T @ tensors[1].T).T.reshape(-1)
-    rows = [torch.cat([g.reshape(-1) for g in torch.autograd.grad(o, tensors, retain_graph=True)]) for o in outputs]
-    jacobian = torch.stack(rows)
-    np.testing.assert_allclose(kernels.tangent_kernel(layers, inputs), jacobian @ jacobian.T, atol=1e-12)
-
-
 def test_kernels_move_less_the_larger_the_imbalance_and_align_silently():
     settings = {
         "lr": 4e-3, "time": 2.0, "product": 0.1,

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, jvp
 
 from benchmarks.lab.architectures import deep_linear, ntk_mlp
 from benchmarks.lab.datasets import Images
@@ -15,6 +14,7 @@ from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.lazy_training import alignment, critical_rate, max_margin, minimum_norm, output_scale, widths
 from benchmarks.studies.lazy_training.setup import marks, network, two_classes
+from benchmarks.studies.low_rank_progression.networks import Linearized
 from benchmarks.theory import logistic_flow
 from benchmarks.theory.linearized import Descent
 
@@ -30,21 +30,6 @@ def images(count=60, side=4, gap=0.3):
 
 def indexed(table):
     return table.set_index(["system", "quantity", "seed"])["value"]
-
-
-class Linearized(nn.Module):
-    """f(x; w_0) + Df(x; w_0)(w - w_0), by forward derivatives: no Jacobian and no kernel."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = [module]
-        self.start = {name: p.detach().clone() for name, p in module.named_parameters()}
-        self.weights = nn.ParameterList([p.clone() for p in self.start.values()])
-
-    def forward(self, inputs):
-        moved = {name: w - p for (name, p), w in zip(self.start.items(), self.weights)}
-        value, slope = jvp(lambda p: functional_call(self.module[0], p, (inputs,)), (self.start,), (moved,))
-        return value + slope
 
 
 def test_linearized_descent_is_that_of_an_explicitly_linearized_network():

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from benchmarks.lab import architectures, datasets
+from benchmarks.lab.optimizers.sgd import sgd
+from benchmarks.lab.problem import Problem, trainable
 from benchmarks.studies.low_rank_progression import bases, networks, output_scale, rung, setting, weights
-from benchmarks.studies.low_rank_progression.path import descend
+from benchmarks.studies.low_rank_progression.path import follow
 from benchmarks.studies.settings import resolve
 from benchmarks.theory import modes as observables
 
@@ -214,7 +216,7 @@ def test_a_linearized_network_is_its_first_order_expansion():
                 p.add_(sign * h * move)
         ends.append(moved(x))
     with torch.no_grad():
-        for p, move in zip(linear.parameters(), moves):
+        for p, move in zip(trainable(linear).values(), moves):
             p.copy_(3 * move)
     assert torch.allclose(linear(x), net(x) + 3 * (ends[0] - ends[1]) / (2 * h), atol=1e-6)
 
@@ -381,26 +383,26 @@ def test_kinds_of_rung_that_train_seed_by_seed(images):
 
 def test_curves_start_at_nothing_and_keep_to_their_size(images):
     _, curves = rung.run(resolve(BASE, {}), images, [1, 2], torch.float32)
-    for _, mine in curves.groupby(["system", "seed"]):
-        assert mine["phi"].iloc[0] == 0 and mine["phi"].is_monotonic_increasing
-        assert len(mine) <= rung.CURVE_POINTS
-        assert (mine["null_rank"] >= 1 - 1e-6).all()
+    for _, curve in curves.groupby(["system", "seed"]):
+        assert curve["phi"].iloc[0] == 0 and curve["phi"].is_monotonic_increasing
+        assert len(curve) <= rung.CURVE_POINTS
+        assert (curve["null_rank"] >= 1 - 1e-6).all()
 
 
 def test_minibatches_of_all_the_data_are_the_data(images):
     one = made(images)
     one = setting.Setting(one.inputs.float(), one.targets.float(), one.features_NxD.float(), one.modes, 0.0, "mse")
     nets = architectures.build_stack("bias_free_mlp", (12,), 3, [1, 2], hidden=[8], activation="tanh")
-    options = {"optimizer": {"name": "sgd", "lr": 0.1}, "steps": 5, "readings": 10, "seeds": [1, 2], "curvature": False}
-    whole, batches = (descend(nets, one, batch_size=size, **options) for size in (None, 300))
+    options = {"steps": 5, "seeds": [1, 2], "curvature": False}
+    whole, batches = (follow(nets, one, sgd(lr=0.1), batch_size=size, **options) for size in (None, 300))
     assert batches.maps_RxTxCxD == pytest.approx(whole.maps_RxTxCxD, abs=1e-5)
 
 
 def test_the_largest_learning_rate_of_a_quadratic_is_that_of_its_curvature():
     x = torch.tensor([[1.0], [2.0]])
-    problem_ = output_scale.Problem(nn.Linear(1, 1, bias=False), x, torch.zeros(2, 1), "mse")
+    problem = Problem(nn.Linear(1, 1, bias=False), x, torch.zeros(2, 1), "mse")
     # The Hessian is the mean of x^2, 2.5.
-    assert output_scale.largest_lr(problem_, 1.0, 200, 1e-3) == pytest.approx(2 / 2.5, rel=2e-3)
+    assert output_scale.largest_lr(problem, 1.0, 200, 1e-3) == pytest.approx(2 / 2.5, rel=2e-3)
 
 
 def test_a_lazy_network_bears_a_learning_rate_that_goes_as_the_square_of_its_scale(images):

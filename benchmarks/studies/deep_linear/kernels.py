@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from scipy.integrate import solve_ivp
 
+from benchmarks.lab.loop import descend
+from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
@@ -54,18 +56,18 @@ def _balanced(settings: dict, seeds: Sequence[int]) -> list[tuple]:
     movement: dict[float, np.ndarray] = {}
     for imbalance in IMBALANCES:
         starts = [balanced_factors(seed, imbalance, product) for seed in seeds]
-        path = simulate(whole, stacked(starts), sgd(lr=lr), steps=round(settings["time"] / lr), every=20)
+        params_RxP = stacked(starts)
+        path = simulate(whole, params_RxP, sgd(lr=lr), steps=round(settings["time"] / lr), every=20)
         system, moves = f"imbalance{imbalance:+g}", []
-        for seed, factors, maps, params_P in zip(seeds, starts, path.maps_RxTxCxD, path.params_RxP):
+        for r, (seed, factors, maps) in enumerate(zip(seeds, starts, path.maps_RxTxCxD)):
             for quantity, shape in (("riccati_error", imbalance), ("wrong_error", 0.0)):
                 start = factors if shape == imbalance else balanced_factors(seed, shape, product)
                 formula = deep_linear.balanced_product(*start, goal, shape, path.steps_T * lr)
                 errors = np.sqrt(np.square(maps - formula).sum((1, 2))) / np.linalg.norm(goal)
                 rows.append((system, seed, quantity, errors.max()))
-            first, last = (
-                tangent_kernel(layers, inputs.numpy()) for layers in (factors, params_P.numpy().reshape(2, SIZE, SIZE))
-            )
-            moves.append(np.linalg.norm(last - first) / np.linalg.norm(first))
+            ends = (params_RxP[r], path.params_RxP[r])
+            first, last = (tangent_kernel(whole.module, inputs, params_P=params_P) for params_P in ends)
+            moves.append(float((last - first).norm() / first.norm()))
         movement[imbalance] = np.array(moves)
         rows += [(system, seed, "kernel_movement", moved) for seed, moved in zip(seeds, moves)]
     for imbalance, moves in movement.items():
@@ -105,16 +107,6 @@ def balanced_factors(seed: int, imbalance: float, product: float) -> list[np.nda
     return [a * orthogonal(generator, SIZE, SIZE), product / a * orthogonal(generator, SIZE, SIZE)]
 
 
-def tangent_kernel(
-    layers: Sequence[np.ndarray], inputs_NxD: np.ndarray, others_MxD: np.ndarray | None = None
-) -> np.ndarray:
-    """W_2 W_2' (x) X X' + I (x) X W_1' W_1 X' of a two-layer linear network: C N x C M."""
-    first, second = layers
-    others_MxD = inputs_NxD if others_MxD is None else others_MxD
-    features = (inputs_NxD @ first.T) @ (others_MxD @ first.T).T
-    return np.kron(second @ second.T, inputs_NxD @ others_MxD.T) + np.kron(np.eye(len(second)), features)
-
-
 def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
     rows: list[tuple] = []
     for seed in seeds:
@@ -122,7 +114,7 @@ def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
         left, right = orthogonal(generator, EXAMPLES, EXAMPLES), orthogonal(generator, EXAMPLES, INPUTS)
         teacher = generator.standard_normal((INPUTS, 1)) / INPUTS**0.5
         teachers = (right.T[:, :4] * np.array([5.0, 3.0, 2.0, 1.0])) / 5.0
-        tests = generator.standard_normal((200, INPUTS))
+        tests = torch.from_numpy(generator.standard_normal((200, INPUTS)))
         # Examples that are orthogonal, or whose covariance falls as a power law of the same trace.
         powers = np.arange(1, EXAMPLES + 1.0) ** -settings["colour"]
         spectra = {"white": np.ones(EXAMPLES), "coloured": powers * EXAMPLES / powers.sum()}
@@ -133,34 +125,27 @@ def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
             ("several", "white", settings["scale"]),
             ("aligned", "white", settings["scale"]),
         ):
-            inputs = (left * np.sqrt(EXAMPLES * spectra[colour])) @ right
+            design = (left * np.sqrt(EXAMPLES * spectra[colour])) @ right
             # A scalar output has one mode to learn; "several" has four of different strengths.
-            outputs = inputs @ (teachers if system == "several" else teacher)
-            width = outputs.shape[1]
-            whole = problem(torch.from_numpy(inputs), torch.from_numpy(outputs), [WIDTH])
-            factors = gaussian_factors(seed, [INPUTS, WIDTH, width], scale)
+            targets = design @ (teachers if system == "several" else teacher)
+            inputs = torch.from_numpy(design)
+            whole = problem(inputs, torch.from_numpy(targets), [WIDTH])
+            factors = gaussian_factors(seed, [INPUTS, WIDTH, targets.shape[1]], scale)
             if system == "aligned":  # from the start on the one direction that there is to learn
-                direction = inputs.T @ outputs / np.linalg.norm(inputs.T @ outputs)
+                direction = design.T @ targets / np.linalg.norm(design.T @ targets)
                 factors = [scale * np.eye(WIDTH, 1) @ direction.T, scale * np.eye(1, WIDTH)]
-            start, optimizer = stacked([factors]), sgd(lr=settings["alignment_lr"])
-            path = simulate(whole, start, optimizer, steps=settings["alignment_steps"])
-            early = int(np.argmax(path.losses_RxT[0] <= EARLY * path.losses_RxT[0, 0]))
-            halfway = simulate(whole, start, optimizer, steps=early)
-            before, after = (_layers(run.params_RxP[0].numpy(), width) for run in (halfway, path))
-            kernels = [tangent_kernel(layers, inputs) for layers in (before, after)]
-            cosine = (kernels[0] * kernels[1]).sum() / (np.linalg.norm(kernels[0]) * np.linalg.norm(kernels[1]))
+            early_1xP = start_1xP = stacked([factors])
+            for step in descend(whole, start_1xP, sgd(lr=settings["alignment_lr"]), steps=settings["alignment_steps"]):
+                if early_1xP is start_1xP and step.losses_R <= EARLY * step.first_loss_R:
+                    early_1xP = step.params_RxP.clone()
+            end_P = step.params_RxP[0]
+            early, end = (tangent_kernel(whole.module, inputs, params_P=params_P) for params_P in (early_1xP[0], end_P))
             # Its own outputs stand for the targets, so that what is left of the loss is no error of the kernel.
-            product = (after[1] @ after[0]).T
-            fitted, actual = (inputs @ product).T.ravel(), (tests @ product).T.ravel()
-            regression = tangent_kernel(after, tests, inputs) @ np.linalg.solve(kernels[1], fitted)
+            fitted, actual = (whole.outputs(end_P[None], x).flatten() for x in (inputs, tests))
+            regression = tangent_kernel(whole.module, tests, inputs, params_P=end_P) @ torch.linalg.solve(end, fitted)
             rows += [
-                (system, seed, "early_cosine", cosine),
-                (system, seed, "kernel_error", np.linalg.norm(actual - regression) / np.linalg.norm(actual)),
-                (system, seed, "loss_left", path.losses_RxT[0, -1] / path.losses_RxT[0, 0]),
+                (system, seed, "early_cosine", float((early * end).sum() / (early.norm() * end.norm()))),
+                (system, seed, "kernel_error", float((actual - regression).norm() / actual.norm())),
+                (system, seed, "loss_left", float(step.losses_R / step.first_loss_R)),
             ]
     return rows
-
-
-def _layers(params_P: np.ndarray, outputs: int) -> list[np.ndarray]:
-    first = params_P[: WIDTH * INPUTS].reshape(WIDTH, INPUTS)
-    return [first, params_P[WIDTH * INPUTS :].reshape(outputs, WIDTH)]

@@ -1,10 +1,14 @@
 """Bases beside the inputs themselves, for what linear modes cannot see: tangent kernel's, and products of inputs."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
+from torch.func import jvp, vjp
 
+from benchmarks.lab.ntk import call
+from benchmarks.lab.problem import flatten_parameters
 from benchmarks.studies.low_rank_progression.setting import Setting, modes_above, noise_floor, target_map
 from benchmarks.theory.modes import Modes
 
@@ -21,12 +25,8 @@ def kernel(setting: Setting, net: nn.Module, count: int, merge: float) -> tuple[
     Returns:
         features (N x count), the modes of the labels on them, their noise floor.
     """
-    weights = {name: p.detach() for name, p in net.named_parameters()}
-
-    def outputs(weights: dict[str, Tensor]) -> Tensor:
-        return functional_call(net, weights, (setting.inputs,))
-
-    value, pull = vjp(outputs, weights)
+    outputs, params_P = partial(call, net, inputs=setting.inputs), flatten_parameters(net)
+    value, pull = vjp(outputs, params_P)
     N, C = value.shape
 
     def product(vectors_NxK: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def kernel(setting: Setting, net: nn.Module, count: int, merge: float) -> tuple[
                 cotangent = torch.zeros_like(value)
                 cotangent[:, c] = vector_N
                 (direction,) = pull(cotangent)
-                total += jvp(outputs, (weights,), (direction,))[1][:, c]
+                total += jvp(outputs, (params_P,), (direction,))[1][:, c]
             columns.append(total - total.mean())
         return torch.stack(columns, dim=1)
 

@@ -55,29 +55,23 @@ def _assert_affine(module: nn.Module, input_shape: Sequence[int]) -> None:
         )
 
 
-def has_bias(module: nn.Module) -> bool:
-    """Whether its output at zero may move."""
-    return any(p.ndim == 1 for p in module.parameters())
-
-
 class Linearized(nn.Module):
     """f(x; w_0) + J(x; w_0) (w - w_0): the first-order expansion of a network in its weights, where it starts.
 
-    Its parameters are w - w_0, zero at first.
+    Its trainable parameters are w - w_0, zero at first.
     """
 
     def __init__(self, module: nn.Module):
         super().__init__()
-        self.module = [module]  # in a list, so that its parameters are not ours
-        self.names = [name for name, _ in module.named_parameters()]
-        self.start = {name: p.detach().clone() for name, p in module.named_parameters()}
-        self.moves = nn.ParameterList([nn.Parameter(torch.zeros_like(p)) for p in self.start.values()])
+        self.module = deepcopy(module).requires_grad_(False)
+        self.moves = nn.ParameterList([torch.zeros_like(p) for p in module.parameters()])
 
     def forward(self, inputs: Tensor) -> Tensor:
+        start = dict(self.module.named_parameters())
         outputs, change = jvp(
-            lambda weights: functional_call(self.module[0], weights, (inputs,)),
-            (self.start,),
-            (dict(zip(self.names, self.moves)),),
+            lambda weights: functional_call(self.module, weights, (inputs,)),
+            (start,),
+            (dict(zip(start, self.moves)),),
         )
         return outputs + change
 

@@ -4,21 +4,24 @@ The network is f = (g(x; w) - g(x; w_0)) / scale. A small scale is the lazy regi
 change a great deal before the outputs do (Atanasov et al. 2025).
 """
 
+from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab import architectures
+from benchmarks.lab.architectures import bias_free_mlp
 from benchmarks.lab.datasets import Images, subset
-from benchmarks.lab.problem import Problem, stack_parameters
-from benchmarks.lab.training import train
-from benchmarks.studies.low_rank_progression.rung import COLUMNS
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
+from benchmarks.lab.problem import Problem
+from benchmarks.studies.low_rank_progression import COLUMNS
 from benchmarks.studies.low_rank_progression.setting import one_hot, whiten
+from benchmarks.theory.exponents import log_slope
 
 DIVERGENCE = 10.0
 
@@ -29,14 +32,14 @@ class Centred(nn.Module):
     def __init__(self, module: nn.Module, scale: float):
         super().__init__()
         self.module = module
-        self.start = [deepcopy(module).requires_grad_(False)]  # in a list, so that its parameters are not ours
+        self.start = deepcopy(module).requires_grad_(False)
         self.scale = scale
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return (self.module(inputs) - self.start[0](inputs)) / self.scale
+        return (self.module(inputs) - self.start(inputs)) / self.scale
 
 
-def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
+def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu") -> pd.DataFrame:
     """Quantities of each system ``depth-L-scale`` (its place among the scales): ``scale``, ``largest_lr``; and of
     ``depth-L``: ``lazy_slope`` and ``rich_slope``, of ln(largest lr) on ln(scale) over the scales below and above one.
 
@@ -46,26 +49,25 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
     """
     data = subset(images, settings["images"], pool=settings["pool"])
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
-    inputs = torch.from_numpy(whiten(pixels, settings["components"])[0]).float()
+    inputs = torch.from_numpy(whiten(pixels, settings["components"])[0]).float().to(device)
     labels = one_hot(data.train_labels, data.classes)
-    targets = torch.from_numpy(labels - labels.mean(0)).float()
+    targets = torch.from_numpy(labels - labels.mean(0)).float().to(device)
     scales = np.array(settings["scales"])
     rows: list[tuple] = []
     for depth in settings["depths"]:
+        options = {"hidden": [settings["width"]] * (depth - 1), "activation": "relu"}
         for seed in seeds:
-            found = []
+            (module,) = architectures.build_stack(
+                bias_free_mlp.build, inputs.shape[1:], data.classes, [seed], **options
+            )
+            lrs = []
             for place, scale in enumerate(scales):
-                torch.manual_seed(seed)
-                hidden = [settings["width"]] * (depth - 1)
-                module = architectures.build(
-                    "bias_free_mlp", inputs.shape[1:], data.classes, hidden=hidden, activation="relu"
-                )
-                whole = Problem(Centred(module, float(scale)), inputs, targets, "mse")
-                found.append(largest_lr(whole, scale, settings["steps"], settings["resolution"]))
+                whole = Problem(Centred(module, float(scale)).to(device), inputs, targets, "mse")
+                lrs.append(largest_lr(whole, scale, settings["steps"], settings["resolution"]))
                 system = f"depth-{depth}-{place}"
-                rows += [(system, seed, "scale", scale), (system, seed, "largest_lr", found[-1])]
+                rows += [(system, seed, "scale", scale), (system, seed, "largest_lr", lrs[-1])]
             for regime, chosen in (("lazy", scales < 1), ("rich", scales > 1)):
-                slope = np.polyfit(np.log(scales[chosen]), np.log(np.array(found)[chosen]), 1)[0]
+                slope = log_slope(scales[chosen], np.array(lrs)[chosen])
                 rows.append((f"depth-{depth}", seed, f"{regime}_slope", slope))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -73,18 +75,11 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
 def largest_lr(problem: Problem, scale: float, steps: int, resolution: float) -> float:
     """By bisection: the largest learning rate at which gradient descent ends below its first loss and never exceeds ten
     times it."""
-    start = stack_parameters([problem.module])
 
     def stable(lr: float) -> bool:
-        outcome = train(
-            problem,
-            start,
-            partial(optimizers.build, name="sgd", lr=lr),
-            seeds=[0],
-            steps=steps,
-            divergence=DIVERGENCE,
-        )
-        return not outcome.diverged and bool(problem.losses(outcome.params_RxP) < problem.losses(start))
+        path = descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps, divergence=DIVERGENCE)
+        (last,) = deque(path, maxlen=1)
+        return not last.diverged and bool(last.losses_R < last.first_loss_R)
 
     low = high = min(scale**2, scale)
     while stable(high):

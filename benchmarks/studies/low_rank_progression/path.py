@@ -1,26 +1,28 @@
-"""Training that keeps what is asked of it: the linear part of the outputs at every reading, and the weights at a
-few."""
+"""Training that keeps the linear part of the outputs at every reading, and the weights at a few."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import optimizers
-from benchmarks.lab.measurements import Reading, Stateless
+from benchmarks.lab.loop import descend
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.minibatches import Minibatches
-from benchmarks.lab.problem import Problem, stack_parameters
-from benchmarks.lab.training import train
+from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.problem import Point, Problem, stack_parameters
 from benchmarks.studies.low_rank_progression.setting import Setting
 from benchmarks.theory.modes import CLOCK_END
 
 # Where weights are kept, in the clock's phi.
 MARKS = (0.1, 0.25, 0.5, 0.75, 0.9)
 EIGEN_TOLERANCE = 1e-2
+# Of a run at most, evenly spaced.
+READINGS = 2000
+# Times the first loss.
+DIVERGENCE = 1e3
 
 
 @dataclass
@@ -53,109 +55,100 @@ class Path:
     diverged: tuple[int, ...]
 
 
+def build_problem(module: nn.Module, setting: Setting) -> Problem:
+    """The network's loss on the setting's data, where these are; the network itself stays where it is."""
+    module = deepcopy(module).to(setting.inputs.device)
+    return Problem(module, setting.inputs, setting.targets, setting.loss)
+
+
 @dataclass
-class _Reader(Stateless):
-    """Keeps the path; it records nothing in the history."""
+class _Readings:
+    """A path as it grows."""
 
     setting: Setting
-    every: int
-    curvature: bool = False
     steps: list[int] = field(default_factory=list)
     maps: list[Tensor] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     snapshots: list[list[Snapshot]] = field(default_factory=list)
 
-    def measure(self, reading: Reading) -> dict[str, Tensor]:
-        point = reading.point
+    def add(self, step: int, point: Point) -> None:
         maps = self.setting.maps(point.outputs_RxNxC)
-        target = torch.from_numpy(self.setting.modes.target_CxD).to(maps)
-        squares_R = (maps - target).double().square().sum((1, 2))
+        if not self.steps:
+            self._target = torch.from_numpy(self.setting.modes.target_CxD).to(maps)
+            self._residuals = torch.zeros_like(point.outputs_RxNxC)
+            self.snapshots = [[self._snapshot(point, r, 0.0)] for r in range(len(maps))]
+        else:
+            self._residuals += (step - self.steps[-1]) * self._before
+        squares_R = (maps - self._target).double().square().sum((1, 2))
         if not self.steps:
             self._first_R = squares_R
-            self._residuals = torch.zeros_like(point.outputs_RxNxC)
-            self.snapshots = [[Snapshot(0.0, p.clone(), r.clone())] for p, r in zip(point.params_RxP, self._residuals)]
-        else:
-            self._residuals += (reading.step - self.steps[-1]) * self._before
         self._before = self.setting.residuals(point.outputs_RxNxC)
-        phi_R = 1 - squares_R / self._first_R
-        for r, phi in enumerate(phi_R.tolist()):
+        for r, phi in enumerate((1 - squares_R / self._first_R).tolist()):
             taken = self.snapshots[r]
             # Several marks that are passed at once have a snapshot each, of the same weights.
             for _ in range(sum(phi >= mark for mark in (*MARKS, CLOCK_END)) + 1 - len(taken)):
-                taken.append(Snapshot(phi, point.params_RxP[r].clone(), self._residuals[r].clone()))
-        self.steps.append(reading.step)
+                taken.append(self._snapshot(point, r, phi))
+        self.steps.append(step)
         self.maps.append(maps)
         self.losses.append(point.losses_R)
-        return {}
+
+    def _snapshot(self, point: Point, r: int, phi: float) -> Snapshot:
+        return Snapshot(phi, point.params_RxP[r].clone().cpu(), self._residuals[r].clone().cpu())
 
     @property
     def finished(self) -> bool:
-        return bool(self.snapshots) and all(len(taken) == len(MARKS) + 2 for taken in self.snapshots)
+        return all(len(taken) == len(MARKS) + 2 for taken in self.snapshots)
 
 
-class _Finished(Exception):
-    """Every run has come to the end of the clock."""
-
-
-def descend(
+def follow(
     modules: Sequence[nn.Module],
     setting: Setting,
+    optimizer: Optimizer,
     *,
-    optimizer: dict,
     steps: int,
-    readings: int,
     seeds: Sequence[int],
     batch_size: int | None = None,
-    divergence: float = 1e3,
     curvature: bool = True,
 ) -> Path:
     """Train a stack until every run has come to the end of the clock, at most ``steps`` updates.
 
+    It trains where the setting's tensors are; what comes back is on the CPU.
+
     Args:
-        readings: at most, evenly spaced.
         curvature: whether to measure the sharpness at the snapshots.
     """
-    problem = Problem(modules[0], setting.inputs, setting.targets, setting.loss)
-    reader = _Reader(setting, max(1, -(-steps // readings)))
+    problem = build_problem(modules[0], setting)
+    params_RxP = stack_parameters(modules).to(setting.inputs.device)
     minibatches = Minibatches(seeds, examples=problem.examples, size=batch_size) if batch_size else None
-
-    def observe(*_) -> None:
-        if reader.finished:
-            raise _Finished
-
-    diverged: tuple[int, ...] = ()
-    try:
-        outcome = train(
-            problem,
-            stack_parameters(modules),
-            partial(optimizers.build, **optimizer),
-            seeds=range(len(modules)),
-            steps=steps,
-            divergence=divergence,
-            measurements=[reader],
-            minibatches=minibatches,
-            observe=observe,
-        )
-        diverged = tuple(outcome.diverged)
-    except _Finished:
-        pass
+    every = max(1, -(-steps // READINGS))
+    readings = _Readings(setting)
+    for step in descend(problem, params_RxP, optimizer, steps=steps, minibatches=minibatches, divergence=DIVERGENCE):
+        if bool(step.running_R.any()) and (step.number % every == 0 or step.number == steps):
+            readings.add(step.number, step.full())
+            if readings.finished:
+                break
+    # Where all have come to the end of the clock, none counts as diverged.
+    diverged = () if readings.finished else tuple(step.diverged)
     sharpness_R = np.full(len(modules), np.nan)
     if curvature:
-        for r, taken in enumerate(reader.snapshots):
-            if r in diverged:
-                continue
-            # Snapshots of one reading are the same weights.
-            points = {round(snapshot.phi, 12): snapshot.params_P for snapshot in taken}
-            tops, before = [], None
-            for params_P in points.values():
-                top, before = top_eigenpairs(problem.at(params_P[None], curvature=True), before, 1, EIGEN_TOLERANCE)
-                tops.append(float(top.eigenvalues_RxK[0, 0]))
-            sharpness_R[r] = max(tops)
+        for r, taken in enumerate(readings.snapshots):
+            if r not in diverged:
+                sharpness_R[r] = _sharpness(problem, taken, params_RxP.device)
     return Path(
-        np.array(reader.steps),
-        torch.stack(reader.maps, dim=1).double().numpy(),
-        torch.stack(reader.losses, dim=1).double().numpy(),
-        reader.snapshots,
+        np.array(readings.steps),
+        torch.stack(readings.maps, dim=1).double().cpu().numpy(),
+        torch.stack(readings.losses, dim=1).double().cpu().numpy(),
+        readings.snapshots,
         sharpness_R,
         diverged,
     )
+
+
+def _sharpness(problem: Problem, taken: list[Snapshot], device: torch.device) -> float:
+    """The largest top Hessian eigenvalue; snapshots of one reading are the same weights."""
+    tops, vectors = [], None
+    for params_P in {round(snapshot.phi, 12): snapshot.params_P for snapshot in taken}.values():
+        point = problem.at(params_P[None].to(device), curvature=True)
+        top, vectors = top_eigenpairs(point, vectors, 1, EIGEN_TOLERANCE)
+        tops.append(float(top.eigenvalues_RxK[0, 0]))
+    return max(tops)

@@ -8,22 +8,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.lab import architectures
+from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
-from benchmarks.lab.problem import Problem, stack_parameters
-from benchmarks.studies.low_rank_progression import bases, networks, weights
-from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS, Path, Snapshot, descend
+from benchmarks.lab.ntk import call
+from benchmarks.lab.optimizers.sgd import sgd
+from benchmarks.studies.low_rank_progression import COLUMNS, bases, networks, weights
+from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS, Path, Snapshot, build_problem, follow
 from benchmarks.studies.low_rank_progression.setting import Setting, from_images, planted
 from benchmarks.theory import modes as observables
 from benchmarks.theory.modes import CLOCK_END, Modes
 
-COLUMNS = ["system", "seed", "quantity", "value"]
-READINGS = 2000
 # Readings that a curve keeps of a run.
 CURVE_POINTS = 60
-# A pilot's learning rate, as a share of what is stable at the start and of what would be at the end of a linear net.
-PILOT_SHARE = 0.25
+# A pilot's learning rate, as a fraction of what is stable at the start and of what would be at the end of a linear net.
+PILOT_FRACTION = 0.25
 PILOT_SEED = 1000
 # A twin whose own way is nearer to the straight line than this says nothing about a network that follows it.
 LEAST_DEPARTURE = 0.05
@@ -38,11 +37,14 @@ class Pair:
     twin_factor: float
 
 
-def run(settings: dict, images: Images, seeds: Sequence[int], dtype: torch.dtype) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run(
+    settings: dict, images: Images, seeds: Sequence[int], dtype: torch.dtype, device: str = "cpu"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train a rung's networks and twins, and score them.
 
     Args:
         settings: a resolved rung of ``low_rank_progression`` in params.yaml.
+        device: of the training; data and networks are made, and weights are scored, on the CPU.
 
     Returns:
         scores, one row a system (net, twin), seed and quantity; curves, one row a system, seed and reading.
@@ -58,14 +60,14 @@ def run(settings: dict, images: Images, seeds: Sequence[int], dtype: torch.dtype
     shared = shared and settings["basis"] != "kernel" and not settings["linearized"]
     # Runs that share their data are one stack.
     for group in [list(seeds)] if shared else [[seed] for seed in seeds]:
-        found, drawn = _group(settings, images, group, dtype)
-        rows += found
-        curves += drawn
+        group_rows, group_curves = _group(settings, images, group, dtype, device)
+        rows += group_rows
+        curves += group_curves
     return pd.DataFrame(rows, columns=COLUMNS), pd.concat(curves, ignore_index=True)
 
 
 def _group(
-    settings: dict, images: Images, seeds: list[int], dtype: torch.dtype
+    settings: dict, images: Images, seeds: list[int], dtype: torch.dtype, device: str
 ) -> tuple[list[tuple], list[pd.DataFrame]]:
     setting = _setting(settings, images, seeds[0], dtype)
     if settings["basis"] == "quadratic":
@@ -73,19 +75,16 @@ def _group(
     pairs = [_pair(settings, setting, seed) for seed in seeds]
     if settings["basis"] == "kernel":
         setting = _on_basis(setting, pairs[0].net, settings)
-    optimizer, twin_optimizer = _optimizers(settings, setting, pairs)
-    options = {
-        "steps": settings["steps"],
-        "readings": READINGS,
-        "seeds": seeds,
-        "batch_size": settings["batch_size"],
-    }
+    there = setting.to(device)
+    optimizer, twin_optimizer = _optimizers(settings, setting, there, pairs)
+    options = {"steps": settings["steps"], "seeds": seeds, "batch_size": settings["batch_size"]}
     nets = [pair.net for pair in pairs]
-    net_path = descend(nets, setting, optimizer=optimizer, curvature=not settings["linearized"], **options)
+    curvature = not settings["linearized"]
+    net_path = follow(nets, there, optimizers.named(**optimizer), curvature=curvature, **options)
     paths = {"net": (nets, net_path, optimizer)}
     if pairs[0].twin is not None:
         twins = [pair.twin for pair in pairs]
-        twin_path = descend(twins, setting, optimizer=twin_optimizer, **options)
+        twin_path = follow(twins, there, optimizers.named(**twin_optimizer), **options)
         if len(twin_path.diverged) == len(seeds):
             raise ValueError(f"the twin diverges at lr {twin_optimizer['lr']:.3g}: give the rung a smaller one")
         paths["twin"] = (twins, twin_path, twin_optimizer)
@@ -146,33 +145,31 @@ def _on_basis(setting: Setting, net: nn.Module | None, settings: dict) -> Settin
     return replace(setting, features_NxD=features, modes=modes, noise_floor=floor)
 
 
-def _optimizers(settings: dict, setting: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
-    """The net's and the twin's: one raw learning rate, for an optimizer with one of its own that over the weights'
-    scale."""
+def _optimizers(settings: dict, setting: Setting, there: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
+    """The net's and the twin's. Both use the same learning rate; with ``follows_scale`` the twin's is multiplied by
+    the factor of its weights.
+
+    Args:
+        there: the setting on the device.
+    """
     given = settings["optimizer"]
     if settings["edge"] is None:
         scale = pairs[0].twin_factor if settings["follows_scale"] else 1.0
         return given, {**given, "lr": given["lr"] * scale}
     pilot = _pair(settings, setting, PILOT_SEED)
-    sharpest = max(_pilot(settings, setting, module) for module in (pilot.net, pilot.twin) if module is not None)
+    sharpest = max(_pilot(settings, there, module) for module in (pilot.net, pilot.twin) if module is not None)
     lr = settings["edge"] * 2 / sharpest * (1 - given.get("momentum", 0.0))
     return {**given, "lr": lr}, {**given, "lr": lr}
 
 
 def _pilot(settings: dict, setting: Setting, module: nn.Module) -> float:
     """The largest sharpness along a run of plain gradient descent, started again more slowly while it diverges."""
-    problem = Problem(module, setting.inputs, setting.targets, setting.loss)
-    at_start, _ = top_eigenpairs(problem.at(stack_parameters([module]), curvature=True), None, 1, EIGEN_TOLERANCE)
+    problem = build_problem(module, setting)
+    at_start, _ = top_eigenpairs(problem.at(problem.initial_RxP(), curvature=True), None, 1, EIGEN_TOLERANCE)
     sharpness = max(float(at_start.eigenvalues_RxK[0, 0]), 2 * top_singular_value(setting))
     for _ in range(6):
-        path = descend(
-            [module],
-            setting,
-            optimizer={"name": "sgd", "lr": PILOT_SHARE * 2 / sharpness},
-            steps=settings["steps"],
-            readings=READINGS,
-            seeds=[PILOT_SEED],
-        )
+        optimizer = sgd(lr=PILOT_FRACTION * 2 / sharpness)
+        path = follow([module], setting, optimizer, steps=settings["steps"], seeds=[PILOT_SEED])
         if not path.diverged:
             return max(float(path.sharpness_R[0]), sharpness if len(path.snapshots[0]) < 2 else 0.0)
         sharpness *= 4
@@ -223,15 +220,15 @@ def _scores(
     scores |= {f"half_time_{k}": time for k, time in enumerate(halves, start=1)}
     if len(halves) >= 3:
         scores["log_time_ratio_31"] = np.log(halves[2] / halves[0])
-    scores |= _followed(modes, path, r, settings, lr)
+    scores |= _closed_form_scores(modes, path, r, settings, lr)
     if not settings["linearized"]:
         scores["init_mup"] = strength(setting, networks.mup(module, PILOT_SEED)) / top_singular_value(setting)
         scores |= _weight_scores(setting, module, path.snapshots[r], modes)
     return scores
 
 
-def _followed(modes: Modes, path: Path, r: int, settings: dict, lr: float) -> dict[str, float]:
-    """What D1 and D3 make of a deep linear network: its modes, alone, from where they have aligned.
+def _closed_form_scores(modes: Modes, path: Path, r: int, settings: dict, lr: float) -> dict[str, float]:
+    """Scores of a deep linear network as independent mode dynamics (D1, D3) predict them, once a mode has aligned.
 
     Each singular mode of the target starts where it is when it has grown to a fiftieth of its strength, or where it
     starts if that is larger.
@@ -267,7 +264,7 @@ def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], m
     scores["alignment"], scores["alignment_chance"] = weights.alignment(last, count)
     scores["alignment_over_chance"] = scores["alignment"] / scores["alignment_chance"]
     scores["imbalance_diagonal"], scores["imbalance_rest"] = weights.imbalance(first, last)
-    at_start = setting.residuals(_outputs(module, start, setting))
+    at_start = setting.residuals(call(module, start.params_P, setting.inputs).detach())
     gradients = weights.frozen_update(module, start.params_P, setting.inputs, at_start)
     scores["subspace_energy"], scores["subspace_chance"] = weights.subspace_energy(
         first, gradients, last, len(modes.target_CxD)
@@ -284,24 +281,19 @@ def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], m
     return scores
 
 
-def _outputs(module: nn.Module, snapshot: Snapshot, setting: Setting) -> torch.Tensor:
-    problem = Problem(module, setting.inputs, setting.targets, setting.loss)
-    return problem.at(snapshot.params_P[None]).outputs_RxNxC[0]
-
-
 def _against_twin(modes: Modes, path: Path, twin: Path, r: int) -> dict[str, float]:
     if r in path.diverged or r in twin.diverged:
         return {}
-    mine, other = path.maps_RxTxCxD[r], twin.maps_RxTxCxD[r]
-    room = observables.departure(other, modes)
+    maps, twin_maps = path.maps_RxTxCxD[r], twin.maps_RxTxCxD[r]
+    room = observables.departure(twin_maps, modes)
     times = [
         observables.half_times(p.steps_T.astype(float), modes.amplitudes(m), modes.s_K)
-        for p, m in ((path, mine), (twin, other))
+        for p, m in ((path, maps), (twin, twin_maps))
     ]
     ratios = np.log(times[0] / times[1])
     ratios = ratios[np.isfinite(ratios)]
     return {
-        "tracking": observables.tracking(mine, other, modes) if room >= LEAST_DEPARTURE else np.nan,
+        "tracking": observables.tracking(maps, twin_maps, modes) if room >= LEAST_DEPARTURE else np.nan,
         "time_factor": float(np.exp(ratios.mean())) if len(ratios) else np.nan,
         "time_spread": float(ratios.std()) if len(ratios) > 1 else np.nan,
     }

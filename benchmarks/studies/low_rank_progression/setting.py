@@ -6,7 +6,7 @@ them can have; the same reading is taken of every other basis.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,10 @@ class Setting:
     modes: Modes
     noise_floor: float
     loss: str
+
+    def to(self, device: str) -> "Setting":
+        tensors = {name: getattr(self, name).to(device) for name in ("inputs", "targets", "features_NxD")}
+        return replace(self, **tensors)
 
     def maps(self, outputs_RxNxC: Tensor) -> Tensor:
         """The map A of each run's outputs: R x C x D. Under cross-entropy of the class probabilities."""

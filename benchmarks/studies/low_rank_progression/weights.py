@@ -9,16 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev
+
+from benchmarks.lab import ntk
 
 KERNEL_EXAMPLES = 100
 
 
 def layers(module: nn.Module, params_P: Tensor) -> list[np.ndarray]:
     """The layers of a run, first to last, each with the shape of its parameter."""
-    parameters = list(module.parameters())
-    parts = params_P.split([p.numel() for p in parameters])
-    return [part.view(p.shape).double().numpy() for part, p in zip(parts, parameters) if p.ndim >= 2]
+    return [p.double().numpy() for p in ntk.layers(module, params_P).values() if p.ndim >= 2]
 
 
 def outputs_first(layer: np.ndarray) -> np.ndarray:
@@ -41,12 +40,8 @@ def inputs_last(layer: np.ndarray, width: int) -> np.ndarray | None:
 
 def pairs(weights: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Neighbouring layers: (before: width x everything else, after: everything else x width)."""
-    found = []
-    for before, after in zip(weights, weights[1:]):
-        facing = inputs_last(after, len(before))
-        if facing is not None:
-            found.append((outputs_first(before), facing))
-    return found
+    facing = [(before, inputs_last(after, len(before))) for before, after in zip(weights, weights[1:])]
+    return [(outputs_first(before), after) for before, after in facing if after is not None]
 
 
 def alignment(weights: Sequence[np.ndarray], count: int) -> tuple[float, float]:
@@ -55,13 +50,13 @@ def alignment(weights: Sequence[np.ndarray], count: int) -> tuple[float, float]:
 
     Means over neighbours; k is at most their rank. nan without neighbours.
     """
-    found, chances = [], []
+    alignments, chances = [], []
     for before, after in pairs(weights):
         k = min(count, *before.shape, *after.shape)
         left, right = np.linalg.svd(before)[0][:, :k], np.linalg.svd(after)[2][:k]
-        found.append(np.square(right @ left).sum() / k)
+        alignments.append(np.square(right @ left).sum() / k)
         chances.append(k / len(before))
-    return (float(np.mean(found)), float(np.mean(chances))) if found else (np.nan, np.nan)
+    return _means(alignments, chances)
 
 
 def stable_rank(matrix: np.ndarray) -> float:
@@ -73,12 +68,9 @@ def stable_rank(matrix: np.ndarray) -> float:
 def frozen_update(module: nn.Module, start_P: Tensor, inputs: Tensor, residuals_NxC: Tensor) -> list[np.ndarray]:
     """S2's null: the gradients that these residuals have with the features of the start, J(w_0)' r / N, layer by
     layer."""
-    names = [name for name, _ in module.named_parameters()]
-    shapes = [p.shape for p in module.parameters()]
     leaf = start_P.detach().clone().requires_grad_()
-    parts = leaf.split([p.numel() for p in module.parameters()])
-    outputs = functional_call(module, {n: part.view(s) for n, part, s in zip(names, parts, shapes)}, (inputs,))
-    (gradient,) = torch.autograd.grad((outputs * residuals_NxC).sum() / len(inputs), leaf)
+    outputs_NxC = ntk.call(module, leaf, inputs)
+    (gradient,) = torch.autograd.grad((outputs_NxC * residuals_NxC).sum() / len(inputs), leaf)
     return layers(module, gradient)
 
 
@@ -94,18 +86,18 @@ def imbalance(start: Sequence[np.ndarray], end: Sequence[np.ndarray]) -> tuple[f
         size = np.linalg.norm(before @ before.T)
         diagonals.append(np.linalg.norm(np.diag(drift)) / size)
         rests.append(np.linalg.norm(drift - np.diag(np.diag(drift))) / size)
-    return (float(np.mean(diagonals)), float(np.mean(rests))) if diagonals else (np.nan, np.nan)
+    return _means(diagonals, rests)
 
 
 def subspace_energy(
     start: Sequence[np.ndarray], gradients: Sequence[np.ndarray], end: Sequence[np.ndarray], count: int
 ) -> tuple[float, float]:
-    """S5: the share of each update but the last layer's within 2 K dimensions on either side; and chance.
+    """S5: the fraction of each update but the last layer's within 2 K dimensions on either side; and chance.
 
     The subspaces are fixed at the start (Yaras et al. 2023): the top K singular vectors U, V of the first gradient,
     with W V and W' U beside them.
     """
-    found, chances = [], []
+    energies, chances = [], []
     for layer, gradient, last in list(zip(start, gradients, end))[:-1]:
         w, g = outputs_first(layer), outputs_first(gradient)
         k = min(count, *w.shape)
@@ -115,35 +107,29 @@ def subspace_energy(
         rows = np.linalg.qr(np.concatenate([right, w.T @ left / np.linalg.norm(w)], axis=1))[0]
         update = outputs_first(last) - w
         whole = np.square(update).sum()
-        found.append(np.square(columns.T @ update @ rows).sum() / whole if whole > 0 else np.nan)
+        energies.append(np.square(columns.T @ update @ rows).sum() / whole if whole > 0 else np.nan)
         chances.append(columns.shape[1] / w.shape[0] * rows.shape[1] / w.shape[1])
-    return (float(np.mean(found)), float(np.mean(chances))) if found else (np.nan, np.nan)
+    return _means(energies, chances)
+
+
+def _means(*values: list[float]) -> tuple[float, ...]:
+    return tuple(float(np.mean(some)) if some else np.nan for some in values)
 
 
 def gap(weights: Sequence[np.ndarray]) -> float:
     """S6: the least of (sigma_1 / sigma_2) / l^(1/4) over layers l >= 2 (Bantzis, Simon and Jacot 2025); nan if
     none."""
-    found = []
+    gaps = []
     for place, layer in enumerate(weights[1:], start=2):
         s = np.linalg.svd(outputs_first(layer), compute_uv=False)
         if len(s) > 1:
-            found.append(s[0] / s[1] / place**0.25)
-    return float(min(found)) if found else np.nan
+            gaps.append(s[0] / s[1] / place**0.25)
+    return float(min(gaps, default=np.nan))
 
 
 def kernel(module: nn.Module, params_P: Tensor, inputs: Tensor) -> np.ndarray:
     """The tangent kernel summed over outputs, on the first inputs: `KERNEL_EXAMPLES` squared."""
-    few = inputs[:KERNEL_EXAMPLES]
-    names = [name for name, _ in module.named_parameters()]
-    shapes = [p.shape for p in module.parameters()]
-    sizes = [p.numel() for p in module.parameters()]
-
-    def outputs(flat_P: Tensor) -> Tensor:
-        parts = flat_P.split(sizes)
-        return functional_call(module, {n: p.view(s) for n, p, s in zip(names, parts, shapes)}, (few,))
-
-    jacobian_NxCxP = jacrev(outputs, chunk_size=200)(params_P)
-    flat = jacobian_NxCxP.reshape(len(few), -1)
+    flat = ntk.jacobian(module, inputs[:KERNEL_EXAMPLES], params_P).flatten(1)
     return (flat @ flat.T).double().numpy()
 
 
