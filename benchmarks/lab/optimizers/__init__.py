@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks.lab import registry
 
+Parameters = list[nn.Parameter]
+Built = list[torch.optim.Optimizer]
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -33,7 +36,7 @@ class Optimizer:
         options: those bound, ``lr`` among them.
     """
 
-    factory: Callable[..., list[torch.optim.Optimizer]]
+    factory: Callable[..., Built]
     implementation: str
     source: str = ""
     threshold: Callable[..., float] | None = None
@@ -51,7 +54,7 @@ class Optimizer:
         """The first words of its file, on one line; empty for a loose one."""
         return " ".join((getattr(self.factory, "__globals__", {}).get("__doc__") or "").split())
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> list[torch.optim.Optimizer]:
+    def build(self, parameters: Iterable[nn.Parameter]) -> Built:
         """The torch optimizers of one run.
 
         Raises:
@@ -74,7 +77,7 @@ class Optimizer:
         """The largest stable curvature of a quadratic, or None where no theory gives one."""
         return None if self.threshold is None else self.threshold(**self.options)
 
-    def preconditioner(self, built: Sequence[torch.optim.Optimizer]) -> Tensor | None:
+    def preconditioner(self, built: Built) -> Tensor | None:
         """The diagonal preconditioner of one run's optimizers, flat (P), or None before the first step.
 
         Raises:

@@ -1,19 +1,12 @@
 """Adagrad (Duchi, Hazan and Singer 2011)."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
-def build(parameters: Sequence[nn.Parameter], *, lr: float, eps: float = 1e-10) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, eps: float = 1e-10) -> Built:
     return [torch.optim.Adagrad(parameters, lr=lr, eps=eps)]
 
 
-adagrad = Optimizer(
-    build,
-    implementation="torch.optim.Adagrad",
-    source="Duchi, Hazan and Singer 2011",
-)
+adagrad = Optimizer(build, implementation="torch.optim.Adagrad", source="Duchi, Hazan and Singer 2011")

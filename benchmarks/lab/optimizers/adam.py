@@ -1,17 +1,12 @@
 """Adam (Kingma and Ba 2015)."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 from benchmarks.theory import stability
 
 
-def build(
-    parameters: Sequence[nn.Parameter], *, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
-) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Built:
     return [torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps)]
 
 

@@ -1,21 +1,12 @@
 """Adam with decoupled weight decay."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
-def build(
-    parameters: Sequence[nn.Parameter], *, lr: float, weight_decay: float, beta1: float = 0.9, beta2: float = 0.999
-) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, weight_decay: float, beta1: float = 0.9, beta2: float = 0.999) -> Built:
     return [torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)]
 
 
-adamw = Optimizer(
-    build,
-    implementation="torch.optim.AdamW",
-    source="Loshchilov and Hutter 2019",
-)
+adamw = Optimizer(build, implementation="torch.optim.AdamW", source="Loshchilov and Hutter 2019")

@@ -4,14 +4,11 @@ the start: what is left of Adam if it adapts to blocks alone (Zhang et al. 2024)
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
-def build(
-    parameters: Sequence[nn.Parameter], *, lr: float, momentum: float = 0.0, rates: Sequence[float] = ()
-) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, momentum: float = 0.0, rates: Sequence[float] = ()) -> Built:
     """``rates``: by which ``lr`` is multiplied, one a tensor, measured by whoever trains; all 1 if not given.
 
     Raises:
@@ -26,8 +23,5 @@ def build(
 
 
 blockwise_sgd = Optimizer(
-    build,
-    implementation="torch.optim.SGD, a group a tensor",
-    source="Zhang et al. 2024",
-    block_rates=True,
+    build, implementation="torch.optim.SGD, a group a tensor", source="Zhang et al. 2024", block_rates=True
 )

@@ -7,20 +7,19 @@ default do not converge: they leave singular values between 0.7 and 1.2 in place
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
 def build(
-    parameters: Sequence[nn.Parameter],
+    parameters: Parameters,
     *,
     lr: float,
     momentum: float = 0.95,
     vector_lr: float = 1e-3,
     newton_schulz_steps: int = 5,
     newton_schulz: Sequence[float] = (3.4445, -4.775, 2.0315),
-) -> list[torch.optim.Optimizer]:
+) -> Built:
     """``lr`` is for the matrices, ``vector_lr`` Adam's; no weight decay, learning rate unscaled ("original").
 
     ``newton_schulz: [1.875, -1.25, 0.375]`` converges to 1 (Higham 2008, chapter 8); from small singular values it
@@ -28,7 +27,7 @@ def build(
     """
     matrices = [p for p in parameters if p.ndim == 2]
     others = [p for p in parameters if p.ndim != 2]
-    optimizers: list[torch.optim.Optimizer] = []
+    optimizers: Built = []
     if matrices:
         optimizers.append(
             torch.optim.Muon(
@@ -45,8 +44,4 @@ def build(
     return optimizers
 
 
-muon = Optimizer(
-    build,
-    implementation="torch.optim.Muon, torch.optim.Adam on vectors",
-    source="Jordan et al. 2024",
-)
+muon = Optimizer(build, implementation="torch.optim.Muon, torch.optim.Adam on vectors", source="Jordan et al. 2024")

@@ -4,18 +4,12 @@ torch's Muon, the entry ``muon``, refuses kernels, which then fall to Adam. On m
 five Newton-Schulz steps in bfloat16 and the factor sqrt(max(1, rows / columns)).
 """
 
-from collections.abc import Sequence
-
 import pytorch_optimizer
-import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
-def build(
-    parameters: Sequence[nn.Parameter], *, lr: float, momentum: float = 0.95, vector_lr: float = 1e-3
-) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, momentum: float = 0.95, vector_lr: float = 1e-3) -> Built:
     """``lr`` is for whatever has two axes or more, ``vector_lr`` for the rest; no weight decay."""
     parameters = list(parameters)
     groups = [
@@ -26,7 +20,5 @@ def build(
 
 
 muon_flattened = Optimizer(
-    build,
-    implementation="pytorch_optimizer.Muon, its AdamW on vectors",
-    source="Jordan et al. 2024",
+    build, implementation="pytorch_optimizer.Muon, its AdamW on vectors", source="Jordan et al. 2024"
 )

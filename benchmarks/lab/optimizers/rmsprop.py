@@ -1,17 +1,12 @@
 """RMSProp (Tieleman and Hinton 2012)."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 from benchmarks.theory import stability
 
 
-def build(
-    parameters: Sequence[nn.Parameter], *, lr: float, beta2: float = 0.99, eps: float = 1e-8, momentum: float = 0.0
-) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, beta2: float = 0.99, eps: float = 1e-8, momentum: float = 0.0) -> Built:
     """``momentum`` is Polyak's, on the preconditioned gradient, not a moving average as Adam's."""
     return [torch.optim.RMSprop(parameters, lr=lr, alpha=beta2, eps=eps, momentum=momentum)]
 

@@ -1,11 +1,8 @@
 """Scalar RMSProp: one second moment for all parameters (Cohen et al. 2025, "Central flows", section 4)."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 from benchmarks.theory import stability
 
 
@@ -15,7 +12,7 @@ class ScalarRMSProp(torch.optim.Optimizer):
     v starts as the first |g|^2, so that no bias needs correcting.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, beta2: float):
+    def __init__(self, parameters: Parameters, lr: float, beta2: float):
         super().__init__(parameters, {"lr": lr, "beta2": beta2})
 
     @torch.no_grad()
@@ -31,7 +28,7 @@ class ScalarRMSProp(torch.optim.Optimizer):
                 parameter.sub_(rate * gradient)
 
 
-def build(parameters: Sequence[nn.Parameter], *, lr: float, beta2: float = 0.99) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, beta2: float = 0.99) -> Built:
     return [ScalarRMSProp(parameters, lr, beta2)]
 
 

@@ -1,17 +1,12 @@
 """Gradient descent, alone or with Polyak's or Nesterov's momentum."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 from benchmarks.theory import stability
 
 
-def build(
-    parameters: Sequence[nn.Parameter], *, lr: float, momentum: float = 0.0, nesterov: bool = False
-) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, momentum: float = 0.0, nesterov: bool = False) -> Built:
     return [torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)]
 
 

@@ -1,19 +1,12 @@
 """Gradient descent with weight decay; without momentum, coupled and decoupled decay are the same."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
-def build(parameters: Sequence[nn.Parameter], *, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+def build(parameters: Parameters, *, lr: float, weight_decay: float) -> Built:
     return [torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay)]
 
 
-sgdw = Optimizer(
-    build,
-    implementation="torch.optim.SGD",
-    source="Hanson and Pratt 1988",
-)
+sgdw = Optimizer(build, implementation="torch.optim.SGD", source="Hanson and Pratt 1988")

@@ -1,22 +1,13 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024)."""
 
-from collections.abc import Sequence
-
 import pytorch_optimizer
-import torch
-from torch import nn
 
-from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
 def build(
-    parameters: Sequence[nn.Parameter],
-    *,
-    lr: float,
-    beta1: float = 0.95,
-    beta2: float = 0.95,
-    precondition_frequency: int = 10,
-) -> list[torch.optim.Optimizer]:
+    parameters: Parameters, *, lr: float, beta1: float = 0.95, beta2: float = 0.95, precondition_frequency: int = 10
+) -> Built:
     """The first step only sets the preconditioner up: it moves nothing."""
     return [
         pytorch_optimizer.SOAP(
@@ -25,8 +16,4 @@ def build(
     ]
 
 
-soap = Optimizer(
-    build,
-    implementation="pytorch_optimizer.SOAP",
-    source="Vyas et al. 2024",
-)
+soap = Optimizer(build, implementation="pytorch_optimizer.SOAP", source="Vyas et al. 2024")
