@@ -93,51 +93,51 @@ def descend(
     if len(each) != R:
         raise ValueError(f"{R} runs but {len(each)} optimizers")
     params_RxP = params_RxP.detach().clone()
-    parameters = [[nn.Parameter(view) for view in problem.views(params_RxP, r)] for r in range(R)]
+    parameters = [[nn.Parameter(view) for view in run] for run in problem.all_views(params_RxP)]
     places = [[p.data_ptr() for p in run] for run in parameters]
     optimizers = [one.build(run) for one, run in zip(each, parameters)]
-    number, diverged, first_loss_R = 0, {}, None
-    most = torch.finfo(params_RxP.dtype).max
+    number, diverged, first_loss_R, largest_R = 0, {}, None, None
     if resume is not None:
         number, first_loss_R, diverged = resume["step"], resume["first_loss"].clone(), dict(resume["diverged"])
         params_RxP.copy_(resume["params"])
         for run, saved in zip(optimizers, resume["optimizers"]):
             for built, state in zip(run, saved):
                 built.load_state_dict(state)
-    running_R = torch.tensor([r not in diverged for r in range(R)], device="cpu")
+    running = [r for r in range(R) if r not in diverged]
     while True:
         rows_RxB = minibatches(number) if minibatches else None
         wanted = rows_RxB is None and (curvature if isinstance(curvature, bool) else curvature(number))
         point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
         losses_R = point.losses_R
-        if first_loss_R is None:
-            first_loss_R = losses_R.clone()
-        largest_R = (divergence * first_loss_R.abs()).nan_to_num(nan=most, posinf=most)
-        lost_R = running_R & ~_bounded(point, largest_R)
-        if bool(lost_R.any()):
-            running_R = running_R & ~lost_R
-            for r in torch.nonzero(lost_R).flatten().tolist():
-                diverged[r] = number
-                params_RxP[r].zero_()
-            if bool(running_R.any()):
-                point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
+        if largest_R is None:
+            first_loss_R = losses_R.clone() if first_loss_R is None else first_loss_R
+            most = torch.finfo(params_RxP.dtype).max
+            largest_R = (divergence * first_loss_R.abs()).nan_to_num(nan=most, posinf=most)
+        bounded = _bounded(point, largest_R)
+        running, lost = [r for r in running if bounded[r]], [r for r in running if not bounded[r]]
+        for r in lost:
+            diverged[r] = number
+            params_RxP[r].zero_()
+        if lost and running:
+            point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
         yield Step(
             number,
             params_RxP,
             point,
             losses_R,
-            running_R,
-            lost_R,
+            _mask(running, R),
+            _mask(lost, R),
             diverged,
             optimizers,
             parameters,
             rows_RxB,
             first_loss_R,
         )
-        if number == steps or not bool(running_R.any()):
+        if number == steps or not running:
             return
-        for r in torch.nonzero(running_R).flatten().tolist():
-            _set_gradients(parameters[r], problem.views(point.grads_RxP, r))
+        gradients = problem.all_views(point.grads_RxP)
+        for r in running:
+            _set_gradients(parameters[r], gradients[r])
             again = None
             if each[r].closures:
                 again = partial(_again, problem.only(r), params_RxP[r], parameters[r], rows_RxB, r)
@@ -151,13 +151,16 @@ def descend(
         number += 1
 
 
-def _bounded(point: Point, largest_R: Tensor) -> Tensor:
-    """Which runs have a loss within bounds and a finite gradient; on the CPU."""
-    bounded_R = point.losses_R.abs() <= largest_R
-    sums_R = point.grads_RxP.sum(1)  # finite only if every entry is, and a third of the price of asking each
-    if not bool(torch.isfinite(sums_R).all()):
-        bounded_R = bounded_R & torch.isfinite(point.grads_RxP).all(1)
-    return bounded_R.cpu()
+def _bounded(point: Point, largest_R: Tensor) -> list[bool]:
+    """Which runs have a loss within bounds and a finite gradient."""
+    inside_R = point.losses_R.abs() <= largest_R
+    # A sum is finite only if every entry is, and a third of the price of asking each.
+    bounded = (inside_R & torch.isfinite(point.grads_RxP.sum(1))).tolist()
+    return bounded if all(bounded) else (inside_R & torch.isfinite(point.grads_RxP).all(1)).tolist()
+
+
+def _mask(runs: list[int], R: int) -> Tensor:
+    return torch.tensor([r in runs for r in range(R)], device="cpu")
 
 
 def _again(problem: Problem, row_P: Tensor, parameters: list[nn.Parameter], rows_RxB: Tensor | None, r: int) -> Tensor:
@@ -168,6 +171,6 @@ def _again(problem: Problem, row_P: Tensor, parameters: list[nn.Parameter], rows
     return point.losses_R[0]
 
 
-def _set_gradients(parameters: list[nn.Parameter], views: list[Tensor]) -> None:
+def _set_gradients(parameters: Sequence[nn.Parameter], views: Sequence[Tensor]) -> None:
     for parameter, view in zip(parameters, views):
         parameter.grad = view

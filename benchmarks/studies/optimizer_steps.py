@@ -1,21 +1,19 @@
 """What a step of each optimizer costs on each workload, and what the training loop adds to it."""
 
-import time
 from copy import deepcopy
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.lab import datasets, optimizers
-from benchmarks.lab.minibatches import Minibatches
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import stack_parameters
-from benchmarks.lab.training import train
-from benchmarks.studies.optimizer_comparison import tasks
-from benchmarks.studies.optimizer_comparison.contest import DIVERGENCE
+from benchmarks.studies.optimizer_comparison import contest, tasks
+from benchmarks.studies.timing import clock, medians
 
 STEPS = 20
 COLUMNS = ["workload", "optimizer", "threads", "loop_seconds", "bare_seconds", "overhead", "over_sgd", "repeats"]
@@ -24,8 +22,8 @@ COLUMNS = ["workload", "optimizer", "threads", "loop_seconds", "bare_seconds", "
 def run(
     workloads: dict[str, dict], contenders: dict[str, dict], images: datasets.Images, compute: dict, repeats: int
 ) -> pd.DataFrame:
-    """Median seconds of a step of the training loop, and of the same by hand: batch, forward, backward, the library's
-    own step. Timed in turn, so many times, at the middle of the search space.
+    """Median seconds of a step of the training loop, and of the same by hand: the library's own step, then batch,
+    forward and backward. Timed in turn, so many times, at the middle of the search space.
 
     Args:
         workloads: by name, resolved.
@@ -41,66 +39,49 @@ def run(
         task = tasks.build(settings, images, 0, compute)
         first = None
         for name, contender in contenders.items():
-            spec = {**contender["optimizer"], **_middle(contender["space"])}
-            samples: dict[str, list[float]] = {"loop": [], "bare": []}
-            for _ in range(repeats + 1):
-                for how, work in (("loop", _loop), ("bare", _bare)):
-                    samples[how].append(work(task, settings, spec))
-            loop, bare = (float(np.median(samples[how][1:])) for how in ("loop", "bare"))
+            middle = contest.setting(contender["space"], [0.5] * len(contender["space"]))
+            optimizer = optimizers.named(**contender["optimizer"], **middle)
+            works = {"loop": partial(_loop, task, settings, optimizer), "bare": partial(_bare, task, settings, optimizer)}
+            loop, bare = medians(works, repeats).values()
             first = first or loop
             rows.append((workload, name, torch.get_num_threads(), loop, bare, loop / bare - 1, loop / first, repeats))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _middle(space: dict[str, dict]) -> dict[str, float]:
-    middles = {}
-    for option, spec in space.items():
-        ((how, (low, high)),) = spec.items()
-        value = float(np.sqrt(low * high))
-        middles[option] = value if how == "log" else 1 - value
-    return middles
-
-
-def _batches(task: tasks.Task, settings: dict) -> Minibatches | None:
-    size = settings["batch_size"]
-    return Minibatches([0], examples=task.problem.examples, size=size) if size else None
-
-
-def _loop(task: tasks.Task, settings: dict, spec: dict) -> float:
+def _loop(task: tasks.Task, settings: dict, optimizer: Optimizer) -> float:
     params_1xP = stack_parameters([task.network])
-    batches = _batches(task, settings)
-    started = time.perf_counter()
-    train(
-        task.problem,
-        params_1xP,
-        partial(optimizers.build, **spec),
-        seeds=[0],
-        steps=STEPS - 1,  # n updates take n + 1 gradients
-        divergence=DIVERGENCE,
-        minibatches=batches,
-        closures=optimizers.closures(spec["name"]),
+    batches = task.minibatches(settings["batch_size"], 0)
+    steps = descend(
+        task.problem, params_1xP, optimizer, steps=STEPS, minibatches=batches, divergence=contest.DIVERGENCE
     )
-    return (time.perf_counter() - started) / STEPS
+    next(steps)
+    started = clock(params_1xP.device)
+    for _ in steps:
+        pass
+    return (clock(params_1xP.device) - started) / STEPS
 
 
-def _bare(task: tasks.Task, settings: dict, spec: dict) -> float:
+def _bare(task: tasks.Task, settings: dict, optimizer: Optimizer) -> float:
     network = deepcopy(task.network)
-    built = optimizers.build(list(network.parameters()), **spec)
-    closures = optimizers.closures(spec["name"])
+    built = optimizer.build(network.parameters())
     inputs, labels = task.splits["train"]
-    batches = _batches(task, settings)
-    started = time.perf_counter()
-    for step in range(STEPS):
-        chosen = (inputs, labels)
-        if batches is not None:
-            (rows,) = batches(step)
-            chosen = inputs[rows], labels[rows]
+    batches = task.minibatches(settings["batch_size"], 0)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        if batches is None:
+            return inputs, labels
+        (rows,) = batches(step)
+        return inputs[rows], labels[rows]
+
+    chosen = batch(0)
+    _backward(network, *chosen)
+    started = clock(inputs.device)
+    for step in range(1, STEPS + 1):
+        for one in built:
+            one.step(torch.enable_grad()(partial(_backward, network, *chosen))) if optimizer.closures else one.step()
+        chosen = batch(step)
         _backward(network, *chosen)
-        if step < STEPS - 1:
-            again = partial(_backward, network, *chosen)
-            for optimizer in built:
-                optimizer.step(torch.enable_grad()(again)) if closures else optimizer.step()
-    return (time.perf_counter() - started) / STEPS
+    return (clock(inputs.device) - started) / STEPS
 
 
 def _backward(network: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.lab.measurements.eigensolvers import lanczos
-from benchmarks.lab.problem import Point, Problem
+from benchmarks.lab.problem import Point, stack_parameters
 from benchmarks.studies.optimizer_comparison.tasks import Task
 
 # Of a block's spectrum: |eigenvalue| in decades below the largest of all blocks, smoothed.
@@ -18,13 +18,8 @@ GRID = np.linspace(-DECADES, 1.0, 361)
 
 
 def initial_point(task: Task, examples: int) -> Point:
-    """The loss of the first training examples, at equal distances, where the task's network starts."""
-    inputs, labels = task.splits["train"]
-    count = min(examples, len(inputs))
-    rows = torch.arange(count) * len(inputs) // count
-    problem = Problem(task.network, inputs[rows], labels[rows], "cross_entropy", chunk_size=count)
-    flat_1xP = torch.cat([p.detach().reshape(-1) for p in task.network.parameters()])[None]
-    return problem.at(flat_1xP, curvature=True)
+    """The loss of a part of the training data where the task's network starts."""
+    return task.part(examples).at(stack_parameters([task.network]), curvature=True)
 
 
 def spectra(point: Point, seed: int, products: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -45,7 +40,7 @@ def spectra(point: Point, seed: int, products: int) -> list[tuple[np.ndarray, np
         steps = min(products, size)
         result = lanczos(apply, signs, steps, tolerance=0.0, max_products=steps)
         weights = (signs @ result.vectors_RxPxB[0]).square()[0].double()
-        found.append((result.eigenvalues_RxK[0].numpy(), (weights / weights.sum()).numpy()))
+        found.append((result.eigenvalues_RxK[0].cpu().numpy(), (weights / weights.sum()).cpu().numpy()))
         start += size
     return found
 

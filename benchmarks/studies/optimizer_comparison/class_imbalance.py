@@ -1,7 +1,6 @@
 """Softmax regression on one-hot inputs, where every class learns alone (Kunstner et al. 2024): for claim W1."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,8 +8,9 @@ import torch
 from torch import nn
 
 from benchmarks.lab import optimizers
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
 
 COLUMNS = ["system", "seed", "quantity", "value"]
 
@@ -33,11 +33,12 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
     frequencies = 1 / np.arange(1, classes + 1.0)
     frequencies /= frequencies.sum()
     for name, system in settings["systems"].items():
-        at = {}
-        for time in sorted({settings["time"], settings["early"]}):
-            steps = round(time / system["optimizer"]["lr"]) if system["optimizer"]["name"] == "sgd" else system["steps"]
-            at[time] = class_losses(frequencies, system["optimizer"], steps)
-        late, early = at[settings["time"]], at[settings["early"]]
+        spec = system["optimizer"]
+        steps = [
+            round(time / spec["lr"]) if spec["name"] == "sgd" else system["steps"]
+            for time in (settings["time"], settings["early"])
+        ]
+        late, early = class_losses(frequencies, optimizers.named(**spec), steps)
         rows += [
             (name, None, "slope", _slope(frequencies, late)),
             (name, None, "early_slope", _slope(frequencies, early)),
@@ -51,27 +52,24 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def class_losses(frequencies: np.ndarray, optimizer: dict, steps: int) -> np.ndarray:
-    """The loss of each class after training on all of them, each weighted by its frequency."""
+def class_losses(frequencies: np.ndarray, optimizer: Optimizer, steps: Sequence[int]) -> list[np.ndarray]:
+    """The loss of each class after so many steps of training on all of them, each weighted by its frequency."""
     classes = len(frequencies)
     weights = torch.from_numpy(frequencies)
     network = _Softmax(classes)
 
     def weighted(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # `Problem` takes the mean over classes.
-        return classes * weights * nn.functional.cross_entropy(outputs, labels, reduction="none")
+        return classes * weights[labels] * nn.functional.cross_entropy(outputs, labels, reduction="none")
 
     problem = Problem(network, torch.eye(classes, dtype=torch.float64), torch.arange(classes), weighted)
-    outcome = train(
-        problem,
-        torch.zeros(1, classes**2, dtype=torch.float64),
-        partial(optimizers.build, **optimizer),
-        seeds=[0],
-        steps=steps,
-        divergence=1e6,
-    )
-    logits = outcome.params_RxP.view(classes, classes)
-    return nn.functional.cross_entropy(logits, torch.arange(classes), reduction="none").numpy()
+    start_1xP = torch.zeros(1, classes**2, dtype=torch.float64)
+    at = {}
+    for step in descend(problem, start_1xP, optimizer, steps=max(steps), divergence=1e6):
+        if step.number in steps:
+            logits = step.params_RxP.view(classes, classes)
+            at[step.number] = nn.functional.cross_entropy(logits, torch.arange(classes), reduction="none").numpy()
+    return [at[number] for number in steps]
 
 
 def _slope(frequencies: np.ndarray, losses: np.ndarray) -> float:

@@ -7,10 +7,10 @@ data are seen once, by these runs at their last step.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import packages_distributions, version
 from math import cos, isfinite, pi, prod
 
@@ -19,14 +19,13 @@ import pandas as pd
 import torch
 from scipy.stats import qmc
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
-from benchmarks.lab import datasets, optimizers, registry
+from benchmarks.lab import datasets, optimizers
+from benchmarks.lab.loop import Step, descend
 from benchmarks.lab.measurements import Reading
 from benchmarks.lab.measurements.sharpness import Sharpness
-from benchmarks.lab.minibatches import Minibatches
-from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
+from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.problem import stack_parameters
 from benchmarks.studies.optimizer_comparison import blocks, tasks
 
 RUN_COLUMNS = ["role", "trial", "factor", "seed", "learning_rate", "options", "steps", "diverged", "objective"]
@@ -48,48 +47,41 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
     """Tune, run, and vary the learning rate, as ``settings`` say: ``protocol``, ``workload``, ``optimizer``, ``space``.
 
     Args:
-        note: told the runs done and the runs to do.
+        note: called after each run with the number of runs done and of all.
 
     Returns:
         A `Contest`. Where no trial was finite it has trials alone, and ``facts`` say so.
     """
-    protocol, workload, space = settings["protocol"], settings["workload"], settings["space"]
-    factors = workload["factors"]
-    seeds = protocol["seeds"]
+    protocol, workload = settings["protocol"], settings["workload"]
+    factors, seeds = workload["factors"], protocol["seeds"]
     planned = protocol["trials"] + len(seeds) + len(factors) * workload["factor_seeds"]
-    task_of = {}
-
-    def task(seed: int) -> tasks.Task:
-        if seed not in task_of:
-            task_of[seed] = tasks.build(workload, images, seed, compute)
-        return task_of[seed]
-
-    points = sample(space, protocol["trials"], protocol["space_seed"])
+    entry = optimizers.named(**settings["optimizer"])
+    points = sample(settings["space"], protocol["trials"], protocol["space_seed"])
     rows, curves = [], []
 
-    blockwise = registry.defines(optimizers.__name__, settings["optimizer"]["name"], "BLOCK_RATES")
-    rates_of: dict[int, list[float]] = {}
+    @cache
+    def task(seed: int) -> tasks.Task:
+        return tasks.build(workload, images, seed, compute)
 
-    def attempt(role: str, options: dict, seed: int, trial: int | None = None, factor: float = 1.0) -> dict:
-        spec = {**settings["optimizer"], **options, "lr": options["lr"] * factor}
-        told = {key: value for key, value in spec.items() if key not in ("name", "lr")}
-        if blockwise:
-            if seed not in rates_of:
-                point = blocks.initial_point(task(seed), workload["curvature_examples"])
-                rates_of[seed] = blocks.rates(point, seed)
-            spec["rates"] = rates_of[seed]
-        row, curve = Attempt(task(seed), workload, spec, seed, role, protocol["marks"]).go()
-        rows.append(
-            {
-                "role": role,
-                "trial": trial,
-                "factor": factor,
-                "seed": seed,
-                "learning_rate": spec["lr"],
-                "options": json.dumps(told, sort_keys=True),
-                **row,
-            }
-        )
+    @cache
+    def rates(seed: int) -> list[float]:
+        return blocks.rates(blocks.initial_point(task(seed), workload["curvature_examples"]), seed)
+
+    def attempt(role: str, options: dict, seed: int, trial: int, factor: float = 1.0) -> dict:
+        optimizer = entry(**{**options, "lr": options["lr"] * factor})
+        others = {name: value for name, value in optimizer.options.items() if name != "lr"}
+        identity = {
+            "role": role,
+            "trial": trial,
+            "factor": factor,
+            "seed": seed,
+            "learning_rate": optimizer.options["lr"],
+            "options": json.dumps(others, sort_keys=True),
+        }
+        if optimizer.block_rates:
+            optimizer = optimizer(rates=rates(seed))
+        row, curve = Attempt(task(seed), workload, optimizer, seed, role, protocol["marks"]).go()
+        rows.append(identity | row)
         curves.extend((role, factor, seed, *reading) for reading in curve)
         note(len(rows), planned)
         return row
@@ -114,23 +106,23 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
 
 
 def sample(space: dict[str, dict], trials: int, seed: int) -> list[dict[str, float]]:
-    """Quasi-random settings from a search space: scrambled Halton points, equal for equal numbers of dimensions.
+    """Quasi-random settings from a search space: scrambled Halton points, equal for equal numbers of dimensions."""
+    return [setting(space, point) for point in qmc.Halton(len(space), scramble=True, seed=seed).random(trials)]
+
+
+def setting(space: dict[str, dict], place: Sequence[float]) -> dict[str, float]:
+    """The options at a place in the unit cube.
 
     Args:
         space: by option, ``{log: [low, high]}`` (uniform in the logarithm), or ``{one_minus: [low, high]}``, one minus
             such a number, for averages.
     """
-    points = qmc.Halton(len(space), scramble=True, seed=seed).random(trials)
-    settings = []
-    for point in points:
-        setting = {}
-        for share, (option, (how, (low, high))) in zip(
-            point, ((option, next(iter(spec.items()))) for option, spec in space.items())
-        ):
-            value = float(low * (high / low) ** share)
-            setting[option] = value if how == "log" else 1 - value
-        settings.append(setting)
-    return settings
+    options = {}
+    for share, (option, spec) in zip(place, space.items()):
+        ((how, (low, high)),) = spec.items()
+        value = float(low * (high / low) ** share)
+        options[option] = value if how == "log" else 1 - value
+    return options
 
 
 def schedule(step: int, *, steps: int, warmup: int, decay: bool) -> float:
@@ -141,36 +133,34 @@ def schedule(step: int, *, steps: int, warmup: int, decay: bool) -> float:
 
 
 def facts_of(settings: dict, task: tasks.Task) -> dict:
-    """What does not depend on a seed: names, memory, and whether the library's optimizer refused a shape."""
-    name = settings["optimizer"]["name"]
+    """What does not depend on a seed: names, memory, and which parameters the library's optimizer leaves to another."""
+    optimizer = optimizers.named(**settings["optimizer"])(**setting(settings["space"], [0.5] * len(settings["space"])))
     parameters = [nn.Parameter(p.detach().clone()) for p in task.network.parameters()]
-    (first, *_) = sample(settings["space"], 1, 0)
-    built = optimizers.build(parameters, **{**settings["optimizer"], **first})
+    built = optimizer.build(parameters)
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
-    for optimizer in built:
-        optimizer.step(lambda: torch.zeros(())) if optimizers.closures(name) else optimizer.step()
-    kept, held = sum(_bytes(optimizer.state) for optimizer in built), _bytes(parameters)
+    for one in built:
+        one.step(lambda: torch.zeros(())) if optimizer.closures else one.step()
+    kept, held = sum(_bytes(one.state) for one in built), _bytes(parameters)
     total = sum(p.numel() for p in parameters)
     notes = []
-    if len(built) > 1:  # a list, for the first takes only some of the parameters
-        main, *fallbacks = built
+    main, *fallbacks = built
+    elsewhere, *_ = optimizer.build([nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))])
+    if fallbacks:
         taken = sum(p.numel() for group in main.param_groups for p in group["params"])
         names = " and ".join(type(fallback).__name__ for fallback in fallbacks)
         notes.append(f"{type(main).__name__} takes {taken / total:.0%} of the parameters, {names} the rest")
-    elif not any(p.ndim == 2 for p in parameters) and name == "muon":
-        notes.append(f"no matrices: {type(built[0]).__name__} throughout")
-    implementation = optimizers.implementation(name)
-    package = implementation.replace(":", ".").partition(".")[0]
-    outside = ":" in name
+    elif type(main) is not type(elsewhere):
+        notes.append(f"no matrices: {type(main).__name__} throughout")
+    package = optimizer.implementation.replace(":", ".").partition(".")[0]
     return {
-        "implementation": implementation,
+        "implementation": optimizer.implementation,
         "package": f"{package} {_version(package)}".strip(),
-        "source": "" if outside else registry.load(optimizers.__name__, name, "SOURCE"),
-        "meaning": "" if outside else " ".join(registry.load(optimizers.__name__, name, "__doc__").split()),
+        "source": optimizer.source,
+        "meaning": optimizer.meaning,
         "parameters": total,
         "state_per_parameter": kept / held,
-        "scheduled": not registry.defines(optimizers.__name__, name, "SCHEDULE_FREE"),
+        "scheduled": not optimizer.schedule_free,
         "note": "; ".join(notes),
     }
 
@@ -190,169 +180,141 @@ def _bytes(value: object) -> int:
 
 
 @contextmanager
-def evaluating(built: Sequence[torch.optim.Optimizer]):
+def evaluating(step: Step) -> Iterator[None]:
     """Schedule-free optimizers put their averages into the parameters for as long as this lasts."""
-    averaging = [optimizer for optimizer in built if hasattr(optimizer, "eval")]
-    for optimizer in averaging:
-        optimizer.eval()
+    averaging = [built for built in step.optimizers[0] if hasattr(built, "eval")]
+    trained_RxP = step.params_RxP.clone()
+    for built in averaging:
+        built.eval()
     yield
-    for optimizer in averaging:
-        optimizer.train()
-
-
-@dataclass
-class _Before:
-    """Stands before a run's optimizers and keeps gradient and weights as they were before a step that is measured."""
-
-    parameters: list[nn.Parameter]
-    wanted: set[int]
-    made: int = 0
-    grads: list[Tensor] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-
-    def step(self, closure: Callable | None = None) -> None:
-        self.made += 1
-        if self.made in self.wanted:
-            self.grads = [p.grad.clone() for p in self.parameters]
-            self.weights = [p.detach().clone() for p in self.parameters]
+    for built in averaging:
+        built.train()
+    step.params_RxP.copy_(trained_RxP)  # train() brings them back but for rounding
 
 
 class Attempt:
     """One run: a setting of an optimizer on a seed's task."""
 
-    def __init__(self, task: tasks.Task, workload: dict, spec: dict, seed: int, role: str, marks: int):
-        self.task, self.workload, self.spec, self.seed, self.role = task, workload, spec, seed, role
+    def __init__(self, task: tasks.Task, workload: dict, optimizer: Optimizer, seed: int, role: str, marks: int):
+        self.task, self.workload, self.optimizer, self.seed, self.role = task, workload, optimizer, seed, role
         self.steps = workload["steps"]
         self.split = "validation" if "validation" in task.splits else "train"
         self.marks = {round(k * self.steps / marks) for k in range(1, marks + 1)}
         self.half = max(mark for mark in self.marks if mark <= max(self.steps / 2, min(self.marks)))
-        self.row: dict = {}
-        self.curve: list[tuple[int, str, float]] = []
-        self.scheduled = not registry.defines(optimizers.__name__, spec["name"], "SCHEDULE_FREE")
-
-    def go(self) -> tuple[dict, list[tuple[int, str, float]]]:
-        problem, batch_size = self.task.problem, self.workload["batch_size"]
-        params_1xP = torch.cat([p.detach().reshape(-1) for p in self.task.network.parameters()])[None]
-        batches = Minibatches([self.seed], examples=problem.examples, size=batch_size) if batch_size else None
-        if self.role != "trial":
-            self._note(0, list(self.task.network.parameters()))
-        outcome = train(
-            problem,
-            params_1xP,
-            self._build,
-            seeds=[self.seed],
-            steps=self.steps,
-            divergence=DIVERGENCE,
-            minibatches=batches,
-            closures=optimizers.closures(self.spec["name"]),
-            observe=self._observe,
-        )
-        losses = outcome.history.frame()
-        losses = losses[losses["metric"] == ("batch_loss" if batch_size else "loss")]
-        stopped = outcome.diverged.get(self.seed)
-        objective = self.row.get("objective", np.nan)
-        lost = stopped is not None or not isfinite(objective)
-        self.row |= {
-            "steps": self.steps if stopped is None else stopped,
-            "diverged": int(lost),
-            "objective": np.inf if lost else objective,
-        }
-        if self.role == "final":
-            kept = losses.iloc[:: max(self.steps // 100, 1)]
-            self.curve += [(s, "training_loss", v) for s, v in zip(kept["step"].tolist(), kept["value"].tolist())]
-        return self.row, [(s, m, v) for s, m, v in self.curve if isfinite(v)]
-
-    def _build(self, parameters: list[nn.Parameter]) -> list:
-        self.parameters = parameters
-        self.built = optimizers.build(parameters, **self.spec)
-        shape = partial(
+        self.share = partial(
             schedule,
             steps=self.steps,
-            warmup=self.workload["warmup"],
-            decay=self.workload["decay"] and self.scheduled,
+            warmup=workload["warmup"],
+            decay=workload["decay"] and not optimizer.schedule_free,
         )
-        self.schedulers = [LambdaLR(optimizer, shape) for optimizer in self.built]
-        self.shape = shape
-        self.before = _Before(parameters, self.marks if self.role == "final" else set())
-        return [self.before, *self.built]
+        self.row: dict = {}
+        self.curve: list[tuple[int, str, float]] = []
 
-    def _observe(self, step: int, checkpoint: Callable[[], dict]) -> None:
-        if self.role == "final" and step in self.marks:
-            self._update(step)
-        if step == self.steps or (self.role != "trial" and step in self.marks):
-            with evaluating(self.built):
-                self._note(step, self.parameters)
-                if self.role == "final" and step in (self.half, self.steps):
-                    self._curvature(step)
-        for scheduler in self.schedulers:
-            scheduler.step()
-
-    def _note(self, step: int, parameters: list[Tensor]) -> None:
-        """The objective, and of runs that count the rest."""
-        told = self.task.evaluate(parameters, self.split)
-        self.curve.append((step, "objective", told["loss"]))
+    def go(self) -> tuple[dict, list[tuple[int, str, float]]]:
+        """Train; the run's row, and its curve as (step, metric, value)."""
+        rates: list[float] = []
+        before: tuple[Tensor, Tensor] | None = None
+        losses = []
+        for step in descend(
+            self.task.problem,
+            stack_parameters([self.task.network]),
+            self.optimizer,
+            steps=self.steps,
+            minibatches=self.task.minibatches(self.workload["batch_size"], self.seed),
+            divergence=DIVERGENCE,
+        ):
+            losses.append((step.number, "training_loss", float(step.losses_R)))
+            if step.diverged:
+                break
+            if before is not None:
+                self._update(step, *before)
+            self._read(step)
+            groups = [group for built in step.optimizers[0] for group in built.param_groups]
+            rates = rates or [group["lr"] for group in groups]
+            for group, rate in zip(groups, rates):
+                group["lr"] = rate * self.share(step.number)
+            watched = self.role == "final" and step.number + 1 in self.marks
+            before = (step.params_RxP.clone(), step.point.grads_RxP.clone()) if watched else None
+        objective = self.row.get("objective", np.nan)
+        lost = bool(step.diverged) or not isfinite(objective)
+        self.row |= {"steps": step.number, "diverged": int(lost), "objective": np.inf if lost else objective}
         if self.role == "final":
-            self.curve.append((step, "accuracy", told["accuracy"]))
-            self.curve += [(step, f"group_loss_{g}", v) for g, v in enumerate(told["group_losses"].tolist())]
-        if step < self.steps:
+            self.curve += losses[:: max(self.steps // 100, 1)]
+        return self.row, [reading for reading in self.curve if isfinite(reading[-1])]
+
+    def _read(self, step: Step) -> None:
+        """Trials are read at the end, the others at the start and the marks as well."""
+        if step.number == self.steps or (self.role != "trial" and step.number in {0, *self.marks}):
+            with evaluating(step):
+                self._note(step)
+                if self.role == "final" and step.number in (self.half, self.steps):
+                    self._curvature(step)
+
+    def _note(self, step: Step) -> None:
+        """The objective, and of runs that count the rest."""
+        scores = self.task.evaluate(step.params_RxP, self.split)
+        self.curve.append((step.number, "objective", scores["loss"]))
+        if self.role == "final":
+            self.curve.append((step.number, "accuracy", scores["accuracy"]))
+            groups = enumerate(scores["group_losses"].tolist())
+            self.curve += [(step.number, f"group_loss_{g}", value) for g, value in groups]
+        if step.number < self.steps:
             return
-        self.row["objective"] = told["loss"]
+        self.row["objective"] = scores["loss"]
         if self.role != "final":
             return
-        self.row["train_loss"] = self.task.evaluate(parameters, "train")["loss"]
+        self.row["train_loss"] = self.task.evaluate(step.params_RxP, "train")["loss"]
         if self.split == "validation":
-            self.row |= {"validation_loss": told["loss"], "validation_accuracy": told["accuracy"]}
-            seen = self.task.evaluate(parameters, "test")
-            self.row |= {"test_loss": seen["loss"], "test_accuracy": seen["accuracy"]}
+            test = self.task.evaluate(step.params_RxP, "test")
+            for split, of_split in (("validation", scores), ("test", test)):
+                self.row |= {f"{split}_{name}": of_split[name] for name in ("loss", "accuracy")}
 
-    def _update(self, step: int) -> None:
+    def _update(self, step: Step, weights_1xP: Tensor, grads_1xP: Tensor) -> None:
         """What the last update was beside the weights and the gradient, and how many directions its matrices have."""
-        moved = [p.detach() - w for p, w in zip(self.parameters, self.before.weights)]
-        flat, grads, weights = (
-            torch.cat([t.reshape(-1) for t in ts]).double() for ts in (moved, self.before.grads, self.before.weights)
-        )
-        if not bool(torch.isfinite(flat).all()):
+        moved_1xP = step.params_RxP - weights_1xP
+        if not bool(torch.isfinite(moved_1xP).all()):
             return
-        ranks = [_stable_rank(t) for t in moved if t.ndim >= 2]
-        told = {
-            "update_to_weight": float(flat.norm() / weights.norm()),
-            "alignment": float(-(flat @ grads) / (flat.norm() * grads.norm())),
+        moved, weights, grads = (one_1xP[0].double() for one_1xP in (moved_1xP, weights_1xP, grads_1xP))
+        ranks = [_stable_rank(t) for t in self.task.problem.views(moved_1xP, 0) if t.ndim >= 2]
+        scores = {
+            "update_to_weight": float(moved.norm() / weights.norm()),
+            "alignment": float(-(moved @ grads) / (moved.norm() * grads.norm())),
             "update_rank": float(np.nanmean(ranks)) if np.isfinite(ranks).any() else np.nan,
         }
-        self.curve += [(step, metric, value) for metric, value in told.items()]
-        if step == self.half:
-            self.row |= told
+        self.curve += [(step.number, metric, value) for metric, value in scores.items()]
+        if step.number == self.half:
+            self.row |= scores
 
-    def _curvature(self, step: int) -> None:
-        """Sharpness of the loss of the first training examples, and at half time in units of the optimizer's edge."""
-        inputs, labels = self.task.splits["train"]
-        count = min(self.workload["curvature_examples"], len(inputs))
-        rows = torch.arange(count) * len(inputs) // count
-        problem = Problem(self.task.problem.module, inputs[rows], labels[rows], "cross_entropy", chunk_size=count)
-        flat_1xP = torch.cat([p.detach().reshape(-1) for p in self.parameters])[None]
-        point = problem.at(flat_1xP, curvature=True)
-        name, lr = self.spec["name"], self.spec["lr"] * self.shape(step - 1)
-        has = optimizers.has_preconditioner(name)
+    def _curvature(self, step: Step) -> None:
+        """Sharpness of the loss of a part of the training data, and at half time in units of the optimizer's edge."""
+        point = self.task.part(self.workload["curvature_examples"]).at(step.params_RxP, curvature=True)
+        preconditioned = self.optimizer.diagonal is not None
 
         def preconditioner() -> Tensor | None:
-            flat_P = optimizers.preconditioner(self.built, name=name) if has else None
-            return None if flat_P is None else flat_P[None]
+            diagonal_P = self.optimizer.preconditioner(step.optimizers[0])
+            return None if diagonal_P is None else diagonal_P[None]
 
-        when = "half" if step < self.steps else "end"
-        reading = Reading(step, point, preconditioner)
-        for preconditioned in (False, True) if has else (False,):
+        when = "half" if step.number < self.steps else "end"
+        reading = Reading(step.number, point, preconditioner)
+        metrics = ("sharpness", "preconditioned_sharpness") if preconditioned else ("sharpness",)
+        for metric in metrics:
             solver = Sharpness(
-                [self.seed], every=1, tolerance=1e-2, max_hvps=60, cold_every=10**6, preconditioned=preconditioned
+                [self.seed],
+                every=1,
+                tolerance=1e-2,
+                max_hvps=60,
+                cold_every=10**6,
+                preconditioned=metric != "sharpness",
             )
             try:
                 values = solver.measure(reading)
             except ValueError:  # no finite curvature there: the row has no value
                 continue
-            metric = "preconditioned_sharpness" if preconditioned else "sharpness"
             if metric in values:
                 self.row[f"{metric}_{when}"] = float(values[metric][0])
-        threshold = optimizers.stability_threshold(**{**self.spec, "lr": lr}) if lr > 0 else None
-        met = self.row.get(f"{'preconditioned_' if has else ''}sharpness_{when}")
+        lr = self.optimizer.options["lr"] * self.share(step.number - 1)
+        threshold = self.optimizer(lr=lr).stability_threshold() if lr > 0 else None
+        met = self.row.get(f"{metrics[-1]}_{when}")
         if when == "half" and threshold is not None and met is not None:
             self.row["edge_ratio_half"] = met / threshold
 

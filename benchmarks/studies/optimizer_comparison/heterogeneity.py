@@ -10,19 +10,22 @@ from benchmarks.studies.optimizer_comparison import blocks, tasks
 COLUMNS = ["system", "seed", "quantity", "value"]
 
 
-def run(settings: dict, seeds: Iterable[int], images: datasets.Images) -> pd.DataFrame:
+def run(
+    settings: dict, seeds: Iterable[int], images: datasets.Images, compute: dict | None = None
+) -> pd.DataFrame:
     """A row a workload, seed and quantity: ``js_distance``, and ``blocks``, how many tensors there are.
 
     Args:
         settings: ``workloads`` by name, ``examples`` and ``products``.
+        compute: of which ``device`` counts; the CPU if not given.
     """
     dtype = str(images.train_inputs.dtype).removeprefix("torch.")
-    compute = {"device": "cpu", "dtype": dtype, "chunk_size": settings["examples"]}
+    compute = {"device": "cpu", **(compute or {}), "dtype": dtype, "chunk_size": settings["examples"]}
     rows = []
     for name, workload in settings["workloads"].items():
         for seed in seeds:
             point = blocks.initial_point(tasks.build(workload, images, seed, compute), settings["examples"])
-            found = blocks.spectra(point, seed, settings["products"])
-            rows.append((name, seed, "js_distance", blocks.heterogeneity(found)))
-            rows.append((name, seed, "blocks", len(found)))
+            spectra = blocks.spectra(point, seed, settings["products"])
+            rows.append((name, seed, "js_distance", blocks.heterogeneity(spectra)))
+            rows.append((name, seed, "blocks", len(spectra)))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -6,15 +6,14 @@ cannot: the gradient is orthogonal to w, so a large step makes w long and every 
 """
 
 from collections.abc import Iterable
-from functools import partial
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import optimizers
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
 from benchmarks.theory.tuning import lr_sensitivity
 
 COLUMNS = ["system", "seed", "quantity", "value"]
@@ -55,13 +54,6 @@ def _loss(seed: int, settings: dict, name: str, lr: float) -> tuple[float, float
     true, start = torch.randn(2, settings["features"], dtype=torch.float64, generator=generator).unbind()
     network = _Map(start, float(true.norm()) if name == "normalised" else None)
     problem = Problem(network, inputs, (inputs @ true)[:, None], "mse")
-    outcome = train(
-        problem,
-        start[None],
-        partial(optimizers.build, name="sgd", lr=lr),
-        seeds=[seed],
-        steps=settings["steps"],
-        divergence=1e6,
-    )
-    losses = outcome.history.frame()["value"]
-    return (float("inf") if outcome.diverged else losses.iloc[-1]), losses.iloc[0]
+    for step in descend(problem, start[None], sgd(lr=lr), steps=settings["steps"], divergence=1e6):
+        pass
+    return (float("inf") if step.diverged else float(step.losses_R)), float(step.first_loss_R)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from benchmarks.lab import architectures, datasets
+from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.problem import Problem
 
 Split = tuple[Tensor, Tensor]
@@ -23,7 +23,7 @@ class Task:
         problem: the training loss, cross-entropy in nats.
         network: at its initial parameters.
         splits: by name, ``train`` always, ``validation`` and ``test`` where there are such data.
-        groups_C: the group of each class, by which per-class losses are told: from the most frequent (0) on.
+        groups_C: the group of each class, by which per-class losses are reported: from the most frequent (0) on.
     """
 
     problem: Problem
@@ -31,17 +31,25 @@ class Task:
     splits: dict[str, Split]
     groups_C: Tensor
 
-    def evaluate(self, parameters: list[Tensor], split: str) -> dict[str, float | Tensor]:
+    def minibatches(self, size: int | None, seed: int) -> Minibatches | None:
+        """A stream of minibatches of the training data; None where a step takes all of them."""
+        return Minibatches([seed], examples=self.problem.examples, size=size) if size else None
+
+    def part(self, examples: int) -> Problem:
+        """The loss of at most so many training examples, at equal distances."""
+        inputs, labels = self.splits["train"]
+        count = min(examples, len(inputs))
+        rows = torch.arange(count) * len(inputs) // count
+        return Problem(self.network, inputs[rows], labels[rows], "cross_entropy", chunk_size=count)
+
+    def evaluate(self, params_1xP: Tensor, split: str) -> dict[str, float | Tensor]:
         """Mean loss, accuracy, and the mean loss of each group of classes (nan where it has no example)."""
-        names = [name for name, _ in self.network.named_parameters()]
         inputs, labels = self.splits[split]
         losses, right = [], []
-        with torch.no_grad():
-            for start in range(0, len(inputs), self.problem.chunk_size):
-                rows = slice(start, start + self.problem.chunk_size)
-                outputs = functional_call(self.network, dict(zip(names, parameters)), (inputs[rows],))
-                losses.append(F.cross_entropy(outputs, labels[rows], reduction="none"))
-                right.append(outputs.argmax(1) == labels[rows])
+        for chunk, targets in zip(inputs.split(self.problem.chunk_size), labels.split(self.problem.chunk_size)):
+            (outputs_NxC,) = self.problem.outputs(params_1xP, chunk)
+            losses.append(F.cross_entropy(outputs_NxC, targets, reduction="none"))
+            right.append(outputs_NxC.argmax(1) == targets)
         losses_N = torch.cat(losses).double()
         groups_N = self.groups_C[labels]
         groups = int(self.groups_C.max()) + 1

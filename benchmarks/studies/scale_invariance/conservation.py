@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.lab import architectures
+from benchmarks.lab.architectures import bias_free_mlp
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.scale_invariance import COLUMNS, networks
 from benchmarks.studies.scale_invariance.descent import Rule, descend, log10
@@ -40,7 +40,7 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
             sizes = [settings[key] for key in ("examples", "inputs", "outputs")]
             inputs, targets = networks.gaussian_data(seed, *sizes)
             options = {"hidden": [settings["width"]], "activation": activation}
-            module = architectures.build("bias_free_mlp", (settings["inputs"],), settings["outputs"], **options)
+            module = bias_free_mlp.build((settings["inputs"],), settings["outputs"], **options)
             problem = Problem(module.double(), inputs, targets, "mse")
             rows += [(system, seed, *pair) for pair in _laws(problem, settings, seed).items()]
     return pd.DataFrame(rows, columns=COLUMNS)

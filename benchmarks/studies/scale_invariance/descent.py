@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.lab import optimizers
+from benchmarks.lab import loop
 from benchmarks.lab.minibatches import Minibatches
-from benchmarks.lab.problem import Point, Problem
+from benchmarks.lab.optimizers.sgd import sgd
+from benchmarks.lab.problem import Problem
 from benchmarks.theory import scale_invariance as theory
 
 FLOOR = 1e-17  # of the logarithm of what may be zero
@@ -38,14 +39,6 @@ class Rule:
     buffer: float = 0.0
     start: float = 1.0
 
-    def build(self, block: nn.Parameter) -> torch.optim.Optimizer:
-        (optimizer,) = optimizers.build([block], name="sgd", lr=self.lr, momentum=self.momentum)
-        if self.decay and not self.decoupled:
-            optimizer.param_groups[0]["weight_decay"] = self.decay  # the entry with decay takes no momentum
-        if self.buffer:
-            optimizer.state[block]["momentum_buffer"] = self.buffer * block.detach()
-        return optimizer
-
     def exponential(self) -> "Rule":
         """Its equivalent without weight decay (Li and Arora 2020, arXiv:1910.07454): rates lr alpha^(-2t - 1)."""
         alpha = theory.growth_root(self.lr, self.decay, self.momentum, self.decoupled)
@@ -71,7 +64,6 @@ class Step:
     grads_RxP: Tensor
     after_RxP: Tensor
     buffers_RxP: Tensor
-    point: Point
 
 
 def descend(
@@ -86,34 +78,36 @@ def descend(
 
     Args:
         batches: from the step to rows_SxB, the same for each rule; all examples if not given.
-        momenta: whether a step tells its buffers, which takes a copy.
+        momenta: whether a step has its buffers, which takes a copy.
     """
-    blocks = [nn.Parameter(rule.start * start_SxP) for rule in rules]
-    built = [rule.build(block) for rule, block in zip(rules, blocks)]
-    rows_RxB = None
-    after_RxP = torch.cat([block.detach() for block in blocks])
-    for number in range(steps):
-        before_RxP = after_RxP
-        if batches is not None:
-            rows_RxB = batches(number).repeat(len(rules), 1)
-        point = problem.at(before_RxP, rows_RxB=rows_RxB)
-        buffers_RxP = torch.cat([_buffer(o, b) for o, b in zip(built, blocks)]) if momenta else before_RxP[:0]
-        with torch.no_grad():
-            for rule, block, optimizer, grads_SxP in zip(rules, blocks, built, point.grads_RxP.chunk(len(rules))):
-                block.grad = grads_SxP
-                if rule.decoupled:
-                    block.mul_(1 - rule.lr * rule.decay)
-                optimizer.param_groups[0]["lr"] = rule.lr * rule.growth**number
-                optimizer.step()
-        after_RxP = torch.cat([block.detach() for block in blocks])
-        yield Step(number, before_RxP, point.grads_RxP, after_RxP, buffers_RxP, point)
+    each = [rule for rule in rules for _ in start_SxP]
+    start_RxP = torch.cat([rule.start * start_SxP for rule in rules])
+    buffers_RxP = start_RxP.new_tensor([[rule.buffer] for rule in each]) * start_RxP
+    before: tuple[Tensor, Tensor, Tensor] | None = None
+    for step in loop.descend(
+        problem,
+        start_RxP,
+        [sgd(lr=rule.lr, momentum=rule.momentum) for rule in each],
+        steps=steps,
+        minibatches=batches and (lambda number: batches(number).repeat(len(rules), 1)),
+    ):
+        weights_RxP = step.params_RxP.clone()
+        if before is not None:
+            grads_RxP, were_RxP, kept_RxP = before
+            yield Step(step.number - 1, were_RxP, grads_RxP, weights_RxP, kept_RxP)
+        before = step.point.grads_RxP, weights_RxP, buffers_RxP.clone() if momenta else buffers_RxP[:0]
+        for r, (rule, (optimizer,)) in enumerate(zip(each, step.optimizers)):
+            (group,) = optimizer.param_groups
+            group["lr"] = rule.lr * rule.growth**step.number
+            if rule.decoupled:
+                step.params_RxP[r].mul_(1 - rule.lr * rule.decay)
+            else:
+                group["weight_decay"] = rule.decay
+            if rule.momentum and step.number == 0:
+                for parameter, buffer in zip(step.parameters[r], problem.views(buffers_RxP, r)):
+                    optimizer.state[parameter]["momentum_buffer"] = buffer
 
 
 def minibatches(problem: Problem, seeds: Sequence[int], size: int) -> Minibatches | None:
     """A stream a seed; None where a batch would hold all examples."""
     return Minibatches(seeds, examples=problem.examples, size=size) if size < problem.examples else None
-
-
-def _buffer(optimizer: torch.optim.Optimizer, block: nn.Parameter) -> Tensor:
-    held = optimizer.state[block].get("momentum_buffer")
-    return torch.zeros_like(block) if held is None else held.clone()
