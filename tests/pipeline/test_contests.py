@@ -46,10 +46,8 @@ def test_a_search_space_without_a_finite_trial_is_a_row_that_says_so(built):
 
 def test_the_runs_that_count_go_to_wandb(built):
     meta = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-adamw.json").read_text())
-    assert set(meta) == {"commit", "versions", "hardware", "device", "wall_s", "wandb"} and list(meta["wandb"]) == [
-        "1",
-        "2",
-    ]
+    assert set(meta) == {"commit", "versions", "hardware", "device", "wall_s", "wandb"}
+    assert list(meta["wandb"]) == ["1", "2"]
     hopeless = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-hopeless.json").read_text())
     assert hopeless["wandb"] == {}
 

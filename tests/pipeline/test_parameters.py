@@ -101,6 +101,13 @@ STUDY = "progressive_sharpening"
         ("threads: 1 #", "threads: 1.5 #", "compute.threads", "valid integer"),
         ("dtype: float32", "dtype: float16", "compute.dtype", "'float16'"),
         ("device: cpu", "device: gpu", "compute.device", "pattern"),
+        ("device: cpu", "device: cuda:one", "compute.device", "pattern"),
+        (
+            "device: cpu # or cuda, cuda:1, mps (docs/reproducibility.md)\n  dtype: float32",
+            "device: mps\n  dtype: float64",
+            "compute",
+            "no float64",
+        ),
         ("source: cifar10", "source: cifar100", "data.source", "'cifar100'"),
         ("configuration: lr-high", "configuration: lr-hihg", "timings.configuration", "did you mean 'lr-high'?"),
         ("compute:", "computer:", "computer", "did you mean 'compute'?"),
