@@ -1,7 +1,5 @@
 """What is read off a run, each against dense Hessians, finite differences or a closed form, in float64."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -86,12 +84,11 @@ def test_the_preconditioned_sharpness_is_the_top_eigenvalue_of_the_preconditione
     outcome = train(
         curved,
         params_RxP,
-        partial(optimizers.build, **spec),
+        optimizers.named(**spec),
         seeds=[1, 2],
         steps=6,
         divergence=1e6,
         measurements=[*measurements.build({"preconditioned_sharpness": SHARPNESS}, setup), spy],
-        preconditioner=partial(optimizers.preconditioner, name=spec["name"]),
     )
     frame = outcome.history.frame()
     for r, seed in enumerate([1, 2]):
