@@ -145,7 +145,7 @@ def nearest_interpolation(module: nn.Module, end: Tensor, start: Tensor, inputs:
     def fitted(weights: Tensor) -> tuple[Tensor, Tensor] | None:
         for _ in range(NEWTON):
             rows = jacobian(module, inputs, weights)[:, 0]
-            missing = targets[:, 0] - call(module, weights, inputs)[:, 0].detach()
+            missing = targets[:, 0] - call(module, weights, inputs)[:, 0]
             if missing.norm() < 1e-12 * targets.norm():
                 return weights, rows
             weights = weights + _least(rows, missing)

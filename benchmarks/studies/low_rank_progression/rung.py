@@ -264,7 +264,7 @@ def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], m
     scores["alignment"], scores["alignment_chance"] = weights.alignment(last, count)
     scores["alignment_over_chance"] = scores["alignment"] / scores["alignment_chance"]
     scores["imbalance_diagonal"], scores["imbalance_rest"] = weights.imbalance(first, last)
-    at_start = setting.residuals(call(module, start.params_P, setting.inputs).detach())
+    at_start = setting.residuals(call(module, start.params_P, setting.inputs))
     gradients = weights.frozen_update(module, start.params_P, setting.inputs, at_start)
     scores["subspace_energy"], scores["subspace_chance"] = weights.subspace_energy(
         first, gradients, last, len(modes.target_CxD)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, interpolable, networks, test_accuracy
+from benchmarks.studies.overparameterization.fitting import accuracy_on_tests, fit, interpolable, networks
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
@@ -51,19 +51,22 @@ def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
     rows: list[tuple] = []
     starts, pretraining = {"fresh": start_P}, settings | settings["pretraining"]
     for system, labels, done in (("confused", random, _fitted), ("instructed", true, _never)):
-        run = fit(Problem(module, inputs, labels, "cross_entropy"), start_P, pretraining, seed=seed, done=done)
-        pretraining["steps"] = run.steps[-1]
-        starts[system] = run.params_1xP[0]
-        rows += [(system, "pretraining_accuracy", run.accuracies[-1]), (system, "pretraining_steps", run.steps[-1])]
+        trained = fit(Problem(module, inputs, labels, "cross_entropy"), start_P, pretraining, seed=seed, done=done)
+        pretraining["steps"] = trained.steps[-1]
+        starts[system] = trained.params_1xP[0]
+        rows += [
+            (system, "pretraining_accuracy", trained.accuracies[-1]),
+            (system, "pretraining_steps", trained.steps[-1]),
+        ]
     problem = Problem(module, data.train_inputs, data.train_labels, "cross_entropy")
     accuracies = {}
     for system, params_P in starts.items():
-        run = fit(problem, params_P, settings, seed=seed, done=lambda loss, accuracy: loss <= settings["target"])
-        accuracies[system] = test_accuracy(problem, run, data) if run.reached else np.nan
+        trained = fit(problem, params_P, settings, seed=seed, done=lambda loss, accuracy: loss <= settings["target"])
+        accuracies[system] = accuracy_on_tests(problem, trained, data) if trained.reached else np.nan
         rows += [
             (system, "test_accuracy", accuracies[system]),
-            (system, "train_loss", run.losses[-1] if run.reached else np.nan),
-            (system, "steps", run.steps[-1] if run.reached else np.nan),
+            (system, "train_loss", trained.losses[-1] if trained.reached else np.nan),
+            (system, "steps", trained.steps[-1] if trained.reached else np.nan),
         ]
     rows += [(system, "drop", accuracies["fresh"] - accuracies[system]) for system in ("confused", "instructed")]
     return rows

@@ -74,8 +74,8 @@ def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: 
     return run
 
 
-def test_accuracy(problem: Problem, run: Fit, data: Images) -> float:
-    return fraction_true(problem.outputs(run.params_1xP, data.test_inputs)[0].argmax(-1) == data.test_labels)
+def accuracy_on_tests(problem: Problem, trained: Fit, data: Images) -> float:
+    return fraction_true(problem.outputs(trained.params_1xP, data.test_inputs)[0].argmax(-1) == data.test_labels)
 
 
 def fraction_true(flags: Tensor) -> float:

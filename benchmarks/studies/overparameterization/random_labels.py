@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, interpolable, networks, test_accuracy
+from benchmarks.studies.overparameterization.fitting import accuracy_on_tests, fit, interpolable, networks
 
 FITTED = 0.99
 AGAIN = 10_000  # to another seed
@@ -94,13 +94,13 @@ def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> tuple
     """Quantities and values, and the step at which the training accuracy came up to `FITTED`."""
     (module,) = networks(data, [seed], **settings["architecture"])
     problem = Problem(module, data.train_inputs, labels_N.to(data.train_inputs.device), "cross_entropy")
-    run = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
-    first = run.first(FITTED)
+    trained = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
+    first = trained.first(FITTED)
     rows = [
-        ("train_accuracy", run.accuracies[-1]),
-        ("test_accuracy", test_accuracy(problem, run, data)),
+        ("train_accuracy", trained.accuracies[-1]),
+        ("test_accuracy", accuracy_on_tests(problem, trained, data)),
         ("steps-99", first),
-        *((f"accuracy-{run.steps[i]}", run.accuracies[i]) for i in _doubling(len(run.steps))),
+        *((f"accuracy-{trained.steps[i]}", trained.accuracies[i]) for i in _doubling(len(trained.steps))),
     ]
     return rows, first
 
