@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -26,9 +25,9 @@ def main() -> None:
 
     rows = []
     for name, settings in parameters.load().progressive_sharpening.thresholds.items():
-        options = settings.model_dump()
-        measured = linear_stability.stability_threshold(partial(optimizers.build, **options))
-        rows.append((name, optimizers.implementation(settings.name), settings.lr, measured))
+        optimizer = optimizers.named(**settings.model_dump())
+        measured = linear_stability.stability_threshold(optimizer.build)
+        rows.append((name, optimizer.implementation, settings.lr, measured))
     by_hand = linear_stability.largest_stable_curvature(
         lambda a: linear_stability.spectral_radius(linear_stability.heavy_ball_map(a, lr=0.01, momentum=0.9))
     )
