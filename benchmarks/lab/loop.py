@@ -104,6 +104,7 @@ def descend(
             for built, state in zip(run, saved):
                 built.load_state_dict(state)
     running = [r for r in range(R) if r not in diverged]
+    running_R, none_R = _mask(running, R), _mask([], R)
     while True:
         rows_RxB = minibatches(number) if minibatches else None
         wanted = rows_RxB is None and (curvature if isinstance(curvature, bool) else curvature(number))
@@ -115,18 +116,20 @@ def descend(
             largest_R = (divergence * first_loss_R.abs()).nan_to_num(nan=most, posinf=most)
         bounded = _bounded(point, largest_R)
         running, lost = [r for r in running if bounded[r]], [r for r in running if not bounded[r]]
-        for r in lost:
-            diverged[r] = number
-            params_RxP[r].zero_()
-        if lost and running:
-            point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
+        if lost:
+            running_R = _mask(running, R)
+            for r in lost:
+                diverged[r] = number
+                params_RxP[r].zero_()
+            if running:
+                point = problem.at(params_RxP, curvature=wanted, rows_RxB=rows_RxB)
         yield Step(
             number,
             params_RxP,
             point,
             losses_R,
-            _mask(running, R),
-            _mask(lost, R),
+            running_R,
+            _mask(lost, R) if lost else none_R,
             diverged,
             optimizers,
             parameters,

@@ -268,14 +268,14 @@ class Problem:
         R = len(params_RxP)
         if R > 1 and self._vmap is None:
             self._vmap = contract.can_vmap(self, params_RxP[:2])
-        # Split, unbind and flatten, not one slice a layer or run: their backward is a single copy, or none.
+        # Split, not one slice a layer or run: its backward is a single concatenation.
         if R > 1 and self._vmap:
             parts = zip(self._names, params_RxP.split(self.sizes, dim=1), self.shapes)
             layers = {name: part.reshape(-1, *shape) for name, part, shape in parts} | self._own_RxX
             return torch.vmap(function, in_dims=(0, *[0 if batched else None] * len(data)))(layers, *data)
         results = []
-        for r, params_P in enumerate(params_RxP.unbind() if R > 1 else [params_RxP.flatten()]):
-            parts = zip(self._names, params_P.split(self.sizes), self.shapes)
+        for r, params_1xP in enumerate(params_RxP.split(1) if R > 1 else [params_RxP]):
+            parts = zip(self._names, params_1xP.split(self.sizes, dim=1), self.shapes)
             layers = {name: part.view(shape) for name, part, shape in parts}
             layers |= {name: values[r] for name, values in self._own_RxX.items()}
             results.append(function(layers, *(d[r] if batched else d for d in data)))
@@ -308,7 +308,7 @@ class Point:
         keep = curvature and (rows_RxB is not None or problem.chunk_size == problem.examples)
         losses, grads, outputs = [], [], []
         for losses_R, outputs_RxNxC in self._chunks():
-            (grads_RxP,) = torch.autograd.grad(losses_R.sum(), self._params, create_graph=keep)
+            (grads_RxP,) = torch.autograd.grad(losses_R, self._params, torch.ones_like(losses_R), create_graph=keep)
             if keep:
                 self._graph = grads_RxP
             losses.append(losses_R.detach())
@@ -401,8 +401,12 @@ def _plain_attention() -> Iterator[None]:
 
 
 def _each_leaf(function: Callable, tree):
-    """Of a tensor itself, which needs no walk through a tree, or of each in a tuple or mapping."""
-    return function(tree) if isinstance(tree, Tensor) else tree_map_only(Tensor, function, tree)
+    """`tree_map_only` of tensors, without its price where there is a tensor or a tuple of them."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if type(tree) is tuple:
+        return tuple(_each_leaf(function, leaf) for leaf in tree)
+    return tree_map_only(Tensor, function, tree)
 
 
 def _stacked(modules: Sequence[nn.Module]) -> Tensor:

@@ -5,7 +5,6 @@ meets the target. The reference is one for all: Lanczos in float64 from a random
 target for its error estimate.
 """
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.lab import datasets, losses, optimizers
+from benchmarks.lab.loop import descend
 from benchmarks.lab.measurements import eigensolvers
 from benchmarks.lab.measurements.peers import PEERS, Peer
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
 from benchmarks.studies.progressive_sharpening import build_problem
+from benchmarks.studies.timing import clock
 from benchmarks.studies.training_step import plain_network, set_parameters
 
 EIGENVALUES = (1, 3)
@@ -84,12 +84,11 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
     """
     seeds = list(seeds[:1])
     problem, params_RxP, _ = build_problem(settings, data, seeds, compute)
-    optimizer = partial(optimizers.build, **settings["optimizer"])
-    advance = partial(train, problem, build_optimizers=optimizer, seeds=seeds, divergence=settings["divergence"])
+    optimizer = optimizers.named(**settings["optimizer"])
     measure = settings["measure"]["sharpness"]
-    points = [advance(params_RxP, steps=timings["warmup"]).params_RxP]
-    for _ in range(timings["refreshes"]):
-        points.append(advance(points[-1], steps=measure["every"]).params_RxP)
+    readings = [timings["warmup"] + k * measure["every"] for k in range(timings["refreshes"] + 1)]
+    steps = descend(problem, params_RxP, optimizer, steps=readings[-1], divergence=settings["divergence"])
+    points = [step.params_RxP.clone() for step in steps if step.number in readings]
     gradient_s = float(np.median([_timed(lambda: problem.at(points[0]))[0] for _ in range(timings["repeats"])]))
     # The first point is where warm solvers start, so nobody is judged there.
     references = [[], *reference(problem, settings["loss"], points[1:], REFERENCE_ERROR * timings["target"])]
@@ -97,8 +96,8 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
     rows = []
     for k in EIGENVALUES:
         solvers = [*_ours(problem, points, k, measure["tolerance"]), *_peers(problem, settings["loss"], points, k)]
-        mine = [_row(solver, *cheapest(solver, references, timings["target"]), gradient_s) for solver in solvers]
-        rows += [{**row, "times_slower": row["seconds"] / mine[0]["seconds"]} for row in mine]
+        timed = [_row(solver, *cheapest(solver, references, timings["target"]), gradient_s) for solver in solvers]
+        rows += [{**row, "times_slower": row["seconds"] / timed[0]["seconds"]} for row in timed]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -153,8 +152,9 @@ def reference(problem: Problem, loss: str, points: Sequence[Tensor], tolerance: 
     exact = Problem(module.double(), inputs.double(), targets, loss, chunk_size=problem.chunk_size)
     rows = []
     for index, params_RxP in enumerate(points):
-        start_RxP = torch.randn(params_RxP.shape, generator=torch.Generator().manual_seed(7919 + index)).double()
-        point = exact.at(params_RxP.double(), curvature=True)
+        params_RxP = params_RxP.double()
+        start_RxP = torch.randn(params_RxP.shape, generator=torch.Generator().manual_seed(7919 + index)).to(params_RxP)
+        point = exact.at(params_RxP, curvature=True)
         result = eigensolvers.lanczos(point.hvp, start_RxP, max(EIGENVALUES), tolerance=tolerance, max_products=400)
         if not bool(result.converged_R.all()):
             raise ValueError("the float64 reference did not converge")
@@ -207,6 +207,6 @@ def _row(solver: Solver, label: str, solves: list[Solve], gradient_s: float) -> 
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
+    started = clock()
     result = work()
-    return time.perf_counter() - started, result
+    return clock() - started, result

@@ -13,7 +13,7 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import stack_parameters
 from benchmarks.studies.optimizer_comparison import contest, tasks
-from benchmarks.studies.timing import clock, medians
+from benchmarks.studies.timing import clock, loop_seconds, medians
 
 STEPS = 20
 COLUMNS = ["workload", "optimizer", "threads", "loop_seconds", "bare_seconds", "overhead", "over_sgd", "repeats"]
@@ -41,7 +41,10 @@ def run(
         for name, contender in contenders.items():
             middle = contest.setting(contender["space"], [0.5] * len(contender["space"]))
             optimizer = optimizers.named(**contender["optimizer"], **middle)
-            works = {"loop": partial(_loop, task, settings, optimizer), "bare": partial(_bare, task, settings, optimizer)}
+            works = {
+                "loop": partial(_loop, task, settings, optimizer),
+                "bare": partial(_bare, task, settings, optimizer),
+            }
             loop, bare = medians(works, repeats).values()
             first = first or loop
             rows.append((workload, name, torch.get_num_threads(), loop, bare, loop / bare - 1, loop / first, repeats))
@@ -49,16 +52,16 @@ def run(
 
 
 def _loop(task: tasks.Task, settings: dict, optimizer: Optimizer) -> float:
-    params_1xP = stack_parameters([task.network])
-    batches = task.minibatches(settings["batch_size"], 0)
-    steps = descend(
-        task.problem, params_1xP, optimizer, steps=STEPS, minibatches=batches, divergence=contest.DIVERGENCE
+    return loop_seconds(
+        descend(
+            task.problem,
+            stack_parameters([task.network]),
+            optimizer,
+            steps=STEPS,
+            minibatches=task.minibatches(settings["batch_size"], 0),
+            divergence=contest.DIVERGENCE,
+        )
     )
-    next(steps)
-    started = clock(params_1xP.device)
-    for _ in steps:
-        pass
-    return (clock(params_1xP.device) - started) / STEPS
 
 
 def _bare(task: tasks.Task, settings: dict, optimizer: Optimizer) -> float:
@@ -75,13 +78,13 @@ def _bare(task: tasks.Task, settings: dict, optimizer: Optimizer) -> float:
 
     chosen = batch(0)
     _backward(network, *chosen)
-    started = clock(inputs.device)
+    started = clock()
     for step in range(1, STEPS + 1):
         for one in built:
             one.step(torch.enable_grad()(partial(_backward, network, *chosen))) if optimizer.closures else one.step()
         chosen = batch(step)
         _backward(network, *chosen)
-    return (clock(inputs.device) - started) / STEPS
+    return (clock() - started) / STEPS
 
 
 def _backward(network: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:

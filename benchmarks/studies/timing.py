@@ -1,17 +1,28 @@
 """Seconds of pieces of work, each beside what it is compared with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
+from benchmarks.lab.loop import Step
 
-def clock(device: torch.device) -> float:
-    """Seconds, read once the device has done all that it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+
+def clock() -> float:
+    """Seconds, read once a GPU that is in use has done all that it was asked for."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def loop_seconds(steps: Iterator[Step]) -> float:
+    """Of a step of the training loop, from its first step on: an update and the gradient after it."""
+    first = next(steps)
+    started = clock()
+    for step in steps:
+        pass
+    return (clock() - started) / (step.number - first.number)
 
 
 def medians(works: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:

@@ -1,19 +1,17 @@
 """What one step of the training loop costs beside a bare forward and backward pass of the same network."""
 
-import time
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from benchmarks.lab import datasets, losses, optimizers
+from benchmarks.lab.loop import descend
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.training import train
 from benchmarks.studies.progressive_sharpening import build_problem
+from benchmarks.studies.timing import clock, loop_seconds, medians
 
 STEPS = 5
 
@@ -27,34 +25,23 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
     problem, params_RxP, _ = build_problem(settings, data, seeds[:1], compute)
     network, inputs, targets = plain_network(problem)
     set_parameters(network, problem, params_RxP)
+    optimizer = optimizers.named(**settings["optimizer"])
 
-    def bare() -> None:
+    def bare() -> float:
+        started = clock()
         for _ in range(STEPS):
             network.zero_grad()
             loss = losses.LOSSES[settings["loss"]](network(inputs), targets).mean()
             loss.backward()
+        return (clock() - started) / STEPS
 
-    def stepped() -> None:
-        # n updates take n + 1 gradients: the last point is evaluated too.
-        train(
-            problem,
-            params_RxP,
-            partial(optimizers.build, **settings["optimizer"]),
-            seeds=seeds[:1],
-            steps=STEPS - 1,
-            divergence=settings["divergence"],
-        )
+    def stepped() -> float:
+        return loop_seconds(descend(problem, params_RxP, optimizer, steps=STEPS, divergence=settings["divergence"]))
 
-    seconds: dict[str, list[float]] = {"bare forward and backward": [], "step of the training loop": []}
-    for _ in range(timings["repeats"] + 1):
-        for name, work in zip(seconds, (bare, stepped)):
-            started = time.perf_counter()
-            work()
-            seconds[name].append((time.perf_counter() - started) / STEPS)
-    medians = {name: float(np.median(values[1:])) for name, values in seconds.items()}
-    reference = medians["bare forward and backward"]
+    seconds = medians({"bare forward and backward": bare, "step of the training loop": stepped}, timings["repeats"])
+    reference, _ = seconds.values()
     rows = [
-        (name, torch.get_num_threads(), value, value / reference, timings["repeats"]) for name, value in medians.items()
+        (what, torch.get_num_threads(), value, value / reference, timings["repeats"]) for what, value in seconds.items()
     ]
     return pd.DataFrame(rows, columns=["what", "threads", "seconds", "ratio", "repeats"])
 

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+Build = Callable[[list[nn.Parameter]], list[Optimizer]]
 # State tensors that a step moves linearly on a quadratic; everything else in an optimizer's state is frozen.
 _MOMENTA = ("momentum_buffer", "exp_avg")
 # So small that (1 - beta2) g^2 moves no frozen second moment of one, with beta2 = 1 - 2^-53, the last below one.
 _SCALE = 1e-6
 
 
-def one_step_map(build: Callable[[list[nn.Parameter]], list[Optimizer]], curvature: float) -> np.ndarray:
+def one_step_map(build: Build, curvature: float) -> np.ndarray:
     """The matrix of one optimizer step on ``curvature * w^2 / 2``, over (w, momentum): 1 x 1 or 2 x 2, float64.
 
     A second-moment preconditioner is frozen at one (build Adam with beta2 = 1 - 2^-53, eps = 0), and bias corrections
@@ -46,8 +47,11 @@ def largest_stable_curvature(
     Raises:
         ValueError: if the map is not stable at ``lowest`` or still stable at ``highest``.
     """
-    # Rounding puts a radius of exactly one on either side: a hair more than one still counts as stable.
-    stable = lambda a: spectral_radius(a) <= 1 + 1e-12  # noqa: E731
+
+    def stable(curvature: float) -> bool:
+        # Rounding puts a radius of exactly one on either side: a hair more than one still counts as stable.
+        return spectral_radius(curvature) <= 1 + 1e-12
+
     if not stable(lowest) or stable(highest):
         raise ValueError(f"no stability threshold between {lowest:g} and {highest:g}")
     for _ in range(iterations):
@@ -58,12 +62,12 @@ def largest_stable_curvature(
     return lowest
 
 
-def stability_threshold(build: Callable[[list[nn.Parameter]], list[Optimizer]]) -> float:
+def stability_threshold(build: Build) -> float:
     """The largest curvature at which the library's optimizer is stable on a one-dimensional quadratic."""
     return largest_stable_curvature(lambda a: spectral_radius(one_step_map(build, a)))
 
 
-def _optimizer(build) -> tuple[nn.Parameter, Optimizer]:
+def _optimizer(build: Build) -> tuple[nn.Parameter, Optimizer]:
     parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
     built = build([parameter])
     if len(built) != 1:
@@ -71,14 +75,14 @@ def _optimizer(build) -> tuple[nn.Parameter, Optimizer]:
     return parameter, built[0]
 
 
-def _fresh_state(build) -> dict:
+def _fresh_state(build: Build) -> dict:
     parameter, optimizer = _optimizer(build)
     parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     return {name: value for name, value in optimizer.state[parameter].items() if value is not None}
 
 
-def _step(build, curvature: float, momentum: str | None, w: float, m: float) -> tuple[float, float]:
+def _step(build: Build, curvature: float, momentum: str | None, w: float, m: float) -> tuple[float, float]:
     parameter, optimizer = _optimizer(build)
     frozen = _fresh_state(build)
     state = optimizer.state[parameter]

@@ -58,7 +58,7 @@ def _pyhessian(module, criterion, inputs, targets, tolerance, seed, k, start=Non
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            solver = pyhessian.hessian(module, criterion, data=(inputs, targets), cuda=False)
+            solver = pyhessian.hessian(module, criterion, data=(inputs, targets), cuda=inputs.is_cuda)
             values, _ = solver.eigenvalues(maxIter=1000, tol=tolerance, top_n=k)
     finally:
         implementation.hessian_vector_product = product
@@ -112,7 +112,7 @@ def _double_backward(module, criterion, inputs, targets, setting, seed, k, start
         products = torch.autograd.grad(
             gradient() if kept is None else kept, parameters, direction, retain_graph=keep_graph
         )
-        return torch.cat([p.reshape(-1) for p in products]).numpy()
+        return torch.cat([p.reshape(-1) for p in products]).cpu().numpy()
 
     size = sum(p.numel() for p in parameters)
     return _eigsh(LinearOperator((size, size), matvec=matvec, dtype=np.float32), setting, seed, k, start)

@@ -5,17 +5,36 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import optimizers
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers.sgd import sgd
+from benchmarks.lab.problem import Problem
 
 Function = Callable[[Tensor], Tensor]
 
 
+class Objective(nn.Module):
+    """A function of a point as a network of which the point is the parameter, and whose output is the value."""
+
+    def __init__(self, function: Function, start: Tensor):
+        super().__init__()
+        self.function = function
+        self.point = nn.Parameter(start)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(self.point).expand(len(inputs), 1)
+
+
+def objective(function: Function, start: Tensor) -> Problem:
+    """A function as a problem, for points like the start. To make one costs as much as a few steps."""
+    return Problem(Objective(function, start), start.new_zeros(1, 1), start.new_zeros(1), "objective")
+
+
 def gradient_descent(function: Function, start: Tensor, step: float, steps: int) -> list[float]:
     """The values of a function along gradient descent: at the start, and after each of so many steps."""
-    return run(function, start, step, [0.0] * steps)
+    return run(objective(function, start), start, step, [0.0] * steps)
 
 
-def run(function: Function, start: Tensor, step: float, momenta: Sequence[float]) -> list[float]:
+def run(problem: Problem, start: Tensor, step: float, momenta: Sequence[float]) -> list[float]:
     """The values along Nesterov's method, x_{i+1} = y_i - step g(y_i), y_{i+1} = x_{i+1} + m_i (x_{i+1} - x_i): at the
     start and at each x. Momenta that are all zero are gradient descent.
 
@@ -24,24 +43,20 @@ def run(function: Function, start: Tensor, step: float, momenta: Sequence[float]
     before the look ahead.
 
     Args:
+        problem: an `objective`.
         momenta: m_i of each step.
     """
-    point = nn.Parameter(start.detach().clone())
+    function = problem.module.function
     accelerated = any(momenta)
-    first = {"momentum": 0.5, "nesterov": True} if accelerated else {}
-    (optimizer,) = optimizers.build([point], name="sgd", lr=step, **first)
-    values = [float(function(point).detach())]
+    optimizer = sgd(lr=step, momentum=0.5, nesterov=True) if accelerated else sgd(lr=step)
+    values = [float(function(start))]
     before = 0.0
-    for momentum in momenta:
-        optimizer.zero_grad()
-        function(point).backward()
-        with torch.no_grad():
-            ahead = point - step * point.grad  # x_{i+1}, for plain descent the next point itself
-            values.append(float(function(ahead)))
+    for momentum, here in zip(momenta, descend(problem, start[None], optimizer, steps=len(momenta) - 1)):
+        # x_{i+1}, for plain descent the next point itself.
+        values.append(float(function(here.params_RxP[0] - step * here.point.grads_RxP[0])))
         if accelerated:
-            _set_momentum(optimizer, before, momentum)
+            _set_momentum(here.optimizers[0][0], before, momentum)
             before = momentum
-        optimizer.step()
     return values
 
 

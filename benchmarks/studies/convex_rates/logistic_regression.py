@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.studies.convex_rates import COLUMNS
+from benchmarks.studies.convex_rates.descent import objective
 from benchmarks.studies.convex_rates.descent import run as descend
 from benchmarks.theory import convex_rates, margins
 
@@ -47,9 +48,7 @@ def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
 def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
     facing, ridge, steps = signs[:, None] * inputs, settings["ridge"], settings["steps"]
 
-    def loss(w: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
-
+    loss = partial(_loss, facing, ridge)
     n, size = facing.shape
     smooth = float(torch.linalg.eigvalsh(facing.T @ facing / n)[-1]) / 4 + ridge
     best = _minimizer(facing, ridge)
@@ -73,13 +72,18 @@ def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
         q = (ridge / smooth) ** 0.5
         bound = partial(convex_rates.strongly_convex_accelerated, smooth, ridge, distance, first)
         methods.append(("strongly-convex", [(1 - q) / (1 + q)] * steps, bound))
+    problem = objective(loss, start)
     for system, momenta, bound in methods:
-        gaps = np.array(descend(loss, start, 1 / smooth, momenta)) - least
+        gaps = np.array(descend(problem, start, 1 / smooth, momenta)) - least
         bounds = np.array([bound(k) for k in range(len(gaps))])
         rows.append((system, "largest_ratio", float((gaps[1:] / bounds[1:]).max())))
         for k in settings["marks"]:
             rows += [(system, f"gap-{k}", gaps[k]), (system, f"bound-{k}", bounds[k])]
     return rows
+
+
+def _loss(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
+    return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
 
 
 def _gradient(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
@@ -95,9 +99,7 @@ def _minimizer(facing: Tensor, ridge: float) -> Tensor:
     """By damped Newton steps, until the gradient is rounding."""
     w = torch.zeros(facing.shape[1], dtype=torch.float64)
 
-    def loss(w: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
-
+    loss = partial(_loss, facing, ridge)
     for _ in range(200):
         gradient = _gradient(facing, ridge, w)
         if gradient.norm() < 1e-13:

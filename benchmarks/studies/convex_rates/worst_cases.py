@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies.convex_rates import COLUMNS, peers
-from benchmarks.studies.convex_rates.descent import Function, gradient_descent
+from benchmarks.studies.convex_rates.descent import Function, gradient_descent, objective
 from benchmarks.studies.convex_rates.descent import run as descend
 from benchmarks.theory import convex_rates
 
@@ -149,7 +149,7 @@ def _nesterov_worst(n: int, widths: int) -> tuple[float, float]:
     momenta = [i / (i + 3) for i in range(n)]
 
     def last(width: float) -> float:
-        return descend(_huber(width), _start(), 1 / L, momenta)[-1]
+        return descend(objective(_huber(width), _start()), _start(), 1 / L, momenta)[-1]
 
     grid = np.geomspace(1e-3, 1.0, widths)
     best = int(np.argmax([last(width) for width in grid]))
@@ -184,10 +184,11 @@ def _strongly_convex(settings: dict) -> list[tuple[str, str, float]]:
         def function(x: Tensor, eigenvalues: Tensor = eigenvalues) -> Tensor:
             return (eigenvalues * x**2).sum() / 2
 
+        problem = objective(function, start)
         runs = {
-            "": descend(function, start, 1 / L, [momentum] * DECAY_STEPS),
+            "": descend(problem, start, 1 / L, [momentum] * DECAY_STEPS),
             "-by-hand": _quadratic_by_hand(spectrum, start.numpy(), momentum),
-            "-plain": gradient_descent(function, start, 1 / L, DECAY_STEPS),
+            "-plain": descend(problem, start, 1 / L, [0.0] * DECAY_STEPS),
         }
         for name, values in runs.items():
             bounds = [convex_rates.strongly_convex_accelerated(L, mu, R, values[0], n) for n in range(len(values))]

@@ -10,9 +10,7 @@ from benchmarks.studies.optimizer_comparison import blocks, tasks
 COLUMNS = ["system", "seed", "quantity", "value"]
 
 
-def run(
-    settings: dict, seeds: Iterable[int], images: datasets.Images, compute: dict | None = None
-) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: datasets.Images, compute: dict | None = None) -> pd.DataFrame:
     """A row a workload, seed and quantity: ``js_distance``, and ``blocks``, how many tensors there are.
 
     Args:

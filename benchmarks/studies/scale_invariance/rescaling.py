@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from benchmarks.lab import architectures, optimizers
+from benchmarks.lab import optimizers
+from benchmarks.lab.architectures import bias_free_mlp
+from benchmarks.lab.loop import descend
+from benchmarks.lab.optimizers import Optimizer
+from benchmarks.lab.optimizers.adam import adam
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.scale_invariance import COLUMNS, networks
 from benchmarks.theory import scale_invariance as theory
@@ -48,35 +52,37 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
     """
     for spec in settings["optimizers"].values():
         if spec["name"] not in DEGREES:
-            raise ValueError(f"the degree of optimizer {spec['name']!r} is not known: known are {', '.join(DEGREES)}")
+            raise ValueError(f"optimizer {spec['name']!r} is of unknown degree: known are {', '.join(sorted(DEGREES))}")
     if np.log2(settings["binary_factor"]) % 1:
         raise ValueError(f"binary_factor must be a power of two, got {settings['binary_factor']:g}")
+    contenders = {
+        name: (optimizers.named(**spec), DEGREES[spec["name"]]) for name, spec in settings["optimizers"].items()
+    }
+    steps, factor = settings["steps"], settings["factor"]
     rows: list[tuple] = []
     for seed in seeds:
         problems = _problems(settings, seed)
-        found: dict[str, dict[str, float]] = {}
-        for name, spec in settings["optimizers"].items():
-            rounding = name in settings["rounding"]
+        scores: dict[str, dict[str, float]] = {}
+        for name, contender in contenders.items():
             for how in TRANSFORMATIONS:
-                c = settings["binary_factor" if rounding else "factor"]
-                found[f"{name}-{how}"] = _match(problems, spec, how, c, settings["steps"], seed)
+                c = settings["binary_factor"] if name in settings["rounding"] else factor
+                scores[f"{name}-{how}"] = _match(problems, *contender, how, c, steps, seed)
         largest = {
             how: {
-                quantity: max(one[quantity] for system, one in found.items() if system.endswith(f"-{how}"))
+                quantity: max(one[quantity] for system, one in scores.items() if system.endswith(f"-{how}"))
                 for quantity in ("deviation", "error")
             }
             for how in TRANSFORMATIONS
         }
         for name in settings["rounding"]:
-            spec, c = settings["optimizers"][name], settings["factor"]
-            found[f"{name}-decimal-loss"] = _match(problems, spec, "loss", c, settings["steps"], seed)
-        usual = {"name": "adam", "lr": settings["optimizers"]["adam"]["lr"]}
-        found["adam-eps-loss"] = _match(problems, usual, "loss", 1e-8, settings["steps"], seed)
+            scores[f"{name}-decimal-loss"] = _match(problems, *contenders[name], "loss", factor, steps, seed)
+        usual = adam(lr=settings["optimizers"]["adam"]["lr"])
+        scores["adam-eps-loss"] = _match(problems, usual, DEGREES["adam"], "loss", 1e-8, steps, seed)
         for degree in (1, 0):
             for how in ("loss", "parameter"):
-                found[f"by-hand-{degree}-{how}"] = _by_hand(degree, how, settings["factor"], settings["steps"], seed)
-        found |= {f"all-{how}": values for how, values in largest.items()}
-        rows += [(system, seed, *pair) for system, values in found.items() for pair in values.items()]
+                scores[f"by-hand-{degree}-{how}"] = _by_hand(degree, how, factor, steps, seed)
+        scores |= {f"all-{how}": values for how, values in largest.items()}
+        rows += [(system, seed, *pair) for system, values in scores.items() for pair in values.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -85,22 +91,25 @@ def _problems(settings: dict, seed: int) -> dict[str, Problem]:
     sizes = [settings[key] for key in ("examples", "inputs", "outputs")]
     inputs, targets = networks.gaussian_data(seed, *sizes)
     options = {"hidden": settings["hidden"], "activation": "tanh"}
-    smooth = architectures.build("bias_free_mlp", (settings["inputs"],), settings["outputs"], **options).double()
+    smooth = bias_free_mlp.build((settings["inputs"],), settings["outputs"], **options).double()
     normalised = networks.build(*sizes[1:], settings["hidden"])
     networks.require_invariant(normalised, inputs)
     smooth, normalised = (Problem(module, inputs, targets, "mse") for module in (smooth, normalised))
     return {"loss": smooth, "parameter": smooth, "start": normalised}
 
 
-def _match(problems: dict[str, Problem], spec: dict, how: str, c: float, steps: int, seed: int) -> dict[str, float]:
-    problem = problems[how]
+def _match(
+    problems: dict[str, Problem], optimizer: Optimizer, degree: int, how: str, c: float, steps: int, seed: int
+) -> dict[str, float]:
+    problem, lr = problems[how], optimizer.options["lr"]
     start_1xP = networks.start(problem.module, [seed])
-    first = _path(problem, start_1xP, spec, spec["lr"], steps)
+    first = _path(problem, start_1xP, optimizer, steps)
+    other = Problem(Rescaled(problem.module, c), *next(problem.chunks()), "mse") if how == "parameter" else problem
 
-    def rescaled(lr: float, steps: int) -> Tensor:
-        return _path(problem, start_1xP, spec, lr, steps, **{how: c})
+    def rescaled(lr: float, steps: int) -> np.ndarray:
+        return _path(other, start_1xP, optimizer(lr=lr), steps, **{how: c})
 
-    return _exponent(first.numpy(), lambda lr, n: rescaled(lr, n).numpy(), spec["lr"], c, how, DEGREES[spec["name"]])
+    return _exponent(first, rescaled, lr, c, how, degree)
 
 
 def _exponent(
@@ -129,31 +138,39 @@ def _exponent(
     }
 
 
+class Rescaled(nn.Module):
+    """A network whose weights are ``factor`` times the parameters."""
+
+    def __init__(self, module: nn.Module, factor: float):
+        super().__init__()
+        self.network = [module]  # in a list, so that its parameters are not ours
+        self.values = nn.ParameterList(p.detach() / factor for p in module.parameters())
+        self.factor = factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        (network,) = self.network
+        names = (name for name, _ in network.named_parameters())
+        weights = {name: self.factor * value for name, value in zip(names, self.values)}
+        return functional_call(network, weights, (inputs,))
+
+
 def _path(
     problem: Problem,
     start_1xP: Tensor,
-    spec: dict,
-    lr: float,
+    optimizer: Optimizer,
     steps: int,
     loss: float = 1.0,
     parameter: float = 1.0,
     start: float = 1.0,
-) -> Tensor:
-    """The weights w of a run before and after each step, over the factor by which they started: (steps + 1) x P."""
-    inner_1xP = start * start_1xP / parameter
-    parameters = [nn.Parameter(view) for view in problem.views(inner_1xP, 0)]
-    built = optimizers.build(parameters, **{**spec, "lr": lr})
-    path = []
-    for step in range(steps + 1):
-        weights_1xP = parameter * inner_1xP
-        path.append(weights_1xP[0] / start)
-        if step == steps:
-            return torch.stack(path)
-        grads_1xP = loss * parameter * problem.at(weights_1xP).grads_RxP
-        for one, gradient in zip(parameters, problem.views(grads_1xP, 0)):
-            one.grad = gradient
-        for optimizer in built:
-            optimizer.step()
+) -> np.ndarray:
+    """The weights w of a run before and after each step, over the factor by which they started: (steps + 1) x P; nan
+    where it diverges."""
+    path = np.full((steps + 1, problem.parameters), np.nan)
+    for step in descend(problem, start * start_1xP / parameter, optimizer, steps=steps):
+        if not step.diverged:
+            path[step.number] = parameter * step.params_RxP[0] / start
+        step.point.grads_RxP.mul_(loss)
+    return path
 
 
 def _by_hand(degree: int, how: str, c: float, steps: int, seed: int) -> dict[str, float]:
