@@ -1,6 +1,7 @@
 """The one training loop: steps of a stack of runs, full-batch or not, each with its own ordinary torch optimizers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -152,6 +153,12 @@ def descend(
                     "would not move: let it change them in place, p.data.copy_(...) or p.add_(...)"
                 )
         number += 1
+
+
+def last(steps: Iterable[Step]) -> Step:
+    """The last of the steps, for training that nobody looks at on the way."""
+    (step,) = deque(steps, maxlen=1)
+    return step
 
 
 def _bounded(point: Point, largest_R: Tensor) -> list[bool]:

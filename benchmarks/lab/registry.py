@@ -14,8 +14,3 @@ def load(package: str, name: str, attribute: str):
         return getattr(import_module(module), factory)
     except Exception as error:  # whatever a module raises while it is imported
         raise ValueError(f"cannot load {name!r}: {error}") from error
-
-
-def defines(package: str, name: str, attribute: str) -> bool:
-    """Whether an entry's module has a function or a constant of this name; an outside entry has none."""
-    return ":" not in name and hasattr(import_module(f"{package}.{name}"), attribute)

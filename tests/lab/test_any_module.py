@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.lab import losses, optimizers
-from benchmarks.lab.loop import descend
+from benchmarks.lab.loop import descend, last
 from benchmarks.lab.measurements.eigensolvers import block_rayleigh_ritz, dense_matrix, lanczos
 from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.optimizers.sgd import sgd
@@ -162,10 +162,10 @@ def test_frozen_parameters_are_neither_measured_nor_trained():
     params_1xP = stack_parameters([module[2]])
     mine, alone = (dense_matrix(p.at(params_1xP, curvature=True).hvp, 1, p.parameters) for p in (problem, readout))
     torch.testing.assert_close(mine, alone)
-    *_, last = descend(problem, stack_parameters([module]), sgd(lr=0.5), steps=20)
-    assert not torch.equal(last.params_RxP, params_1xP)
-    *_, expected = descend(readout, params_1xP, sgd(lr=0.5), steps=20)
-    torch.testing.assert_close(last.params_RxP, expected.params_RxP)
+    end = last(descend(problem, stack_parameters([module]), sgd(lr=0.5), steps=20))
+    assert not torch.equal(end.params_RxP, params_1xP)
+    expected = last(descend(readout, params_1xP, sgd(lr=0.5), steps=20))
+    torch.testing.assert_close(end.params_RxP, expected.params_RxP)
     torch.testing.assert_close(tangent_kernel(module, inputs), tangent_kernel(module[2], features))
 
 
@@ -207,11 +207,11 @@ def test_networks_of_a_stack_are_trained_with_their_own_buffers():
     inputs, labels = data()
     networks = [normalized_network(seed) for seed in (1, 2)]
     problem = Problem(networks, inputs, labels, "cross_entropy")
-    *_, last = descend(problem, problem.initial_RxP(), optimizers.named("sam", lr=0.1, rho=0.05), steps=5)
+    end = last(descend(problem, problem.initial_RxP(), optimizers.named("sam", lr=0.1, rho=0.05), steps=5))
     for r, network in enumerate(networks):
         alone = Problem(network, inputs, labels, "cross_entropy")
-        *_, mine = descend(alone, stack_parameters([network]), optimizers.named("sam", lr=0.1, rho=0.05), steps=5)
-        torch.testing.assert_close(last.params_RxP[r], mine.params_RxP[0])
+        mine = last(descend(alone, stack_parameters([network]), optimizers.named("sam", lr=0.1, rho=0.05), steps=5))
+        torch.testing.assert_close(end.params_RxP[r], mine.params_RxP[0])
 
 
 def test_parameters_of_several_dtypes_are_refused():
@@ -507,7 +507,7 @@ def test_an_outside_optimizer_can_say_that_it_takes_a_closure():
     with pytest.raises(ValueError, match=r"LBFGS evaluates the loss within its step: .*closures=True"):
         list(descend(problem, stack_parameters([module]), optimizers.Optimizer(lbfgs, "LBFGS")(lr=1.0), steps=1))
     declared = optimizers.Optimizer(lbfgs, "torch.optim.LBFGS", closures=True)
-    *_, last = descend(problem, stack_parameters([module]), declared(lr=1.0), steps=3)
+    end = last(descend(problem, stack_parameters([module]), declared(lr=1.0), steps=3))
     plain = torch.optim.LBFGS(module.parameters(), lr=1.0)
 
     def closure():
@@ -518,7 +518,7 @@ def test_an_outside_optimizer_can_say_that_it_takes_a_closure():
 
     for _ in range(3):
         plain.step(closure)
-    torch.testing.assert_close(last.params_RxP[0], flatten_parameters(module))
+    torch.testing.assert_close(end.params_RxP[0], flatten_parameters(module))
 
 
 def test_a_start_vector_within_an_invariant_subspace_does_not_hide_the_top():

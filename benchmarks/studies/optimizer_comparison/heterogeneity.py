@@ -10,15 +10,15 @@ from benchmarks.studies.optimizer_comparison import blocks, tasks
 COLUMNS = ["system", "seed", "quantity", "value"]
 
 
-def run(settings: dict, seeds: Iterable[int], images: datasets.Images, compute: dict | None = None) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: datasets.Images, device: str = "cpu") -> pd.DataFrame:
     """A row a workload, seed and quantity: ``js_distance``, and ``blocks``, how many tensors there are.
 
     Args:
         settings: ``workloads`` by name, ``examples`` and ``products``.
-        compute: of which ``device`` counts; the CPU if not given.
+        device: where the spectra are computed.
     """
     dtype = str(images.train_inputs.dtype).removeprefix("torch.")
-    compute = {"device": "cpu", **(compute or {}), "dtype": dtype, "chunk_size": settings["examples"]}
+    compute = {"device": device, "dtype": dtype, "chunk_size": settings["examples"]}
     rows = []
     for name, workload in settings["workloads"].items():
         for seed in seeds:

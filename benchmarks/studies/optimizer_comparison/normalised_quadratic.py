@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab.loop import descend
+from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.theory.tuning import lr_sensitivity
@@ -54,6 +54,5 @@ def _loss(seed: int, settings: dict, name: str, lr: float) -> tuple[float, float
     true, start = torch.randn(2, settings["features"], dtype=torch.float64, generator=generator).unbind()
     network = _Map(start, float(true.norm()) if name == "normalised" else None)
     problem = Problem(network, inputs, (inputs @ true)[:, None], "mse")
-    for step in descend(problem, start[None], sgd(lr=lr), steps=settings["steps"], divergence=1e6):
-        pass
+    step = last(descend(problem, start[None], sgd(lr=lr), steps=settings["steps"], divergence=1e6))
     return (float("inf") if step.diverged else float(step.losses_R)), float(step.first_loss_R)
