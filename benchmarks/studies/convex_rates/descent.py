@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import optimizers
+from benchmarks.lab.optimizers.sgd import sgd
 
 Function = Callable[[Tensor], Tensor]
 
@@ -29,7 +29,7 @@ def run(function: Function, start: Tensor, step: float, momenta: Sequence[float]
     point = nn.Parameter(start.detach().clone())
     accelerated = any(momenta)
     first = {"momentum": 0.5, "nesterov": True} if accelerated else {}
-    (optimizer,) = optimizers.build([point], name="sgd", lr=step, **first)
+    (optimizer,) = sgd(lr=step, **first).build([point])
     values = [float(function(point).detach())]
     before = 0.0
     for momentum in momenta:
