@@ -14,7 +14,7 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, learning_rate, marks, network, two_classes
 
 EARLY = 0.1  # of log-time, or of time
 FALLEN = 0.1
@@ -26,31 +26,22 @@ AT_ONCE = {"examples": 16, "lr": 0.5 * 16, "steps": 500, "shrink": 1.0}
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Gradient descent on half squared errors of two classes, the tangent kernel K_t of the training examples taken at
-    marks that are even in log-time.
+    """Gradient descent on half squared errors of two classes; the tangent kernel of the training examples is taken at
+    marks that are even in log-time, with time in steps.
 
-    Systems: ``standard``, a network in PyTorch's default parametrization; ``lazy``, the same from the same start with
-    outputs centred and multiplied by ``scale`` (the loss over its square); and linear networks with a hidden layer on
-    N orthogonal examples: ``small``, from small weights, whose kernel grows late and ends at an alignment of
-    2 / sqrt(N + 3), and ``at-once``, so wide and at such a learning rate that a step or two do all.
+    Systems: ``standard``, a network in PyTorch's default parametrization, and ``lazy``, the same from the same start
+    with outputs centred and multiplied by ``scale`` (the loss over its square). Controls are linear networks with a
+    hidden layer on N orthogonal examples: ``small``, from small weights, whose kernel grows late and ends at an
+    alignment of 2 / sqrt(N + 3), and ``at-once``, so wide and at such a learning rate that a step or two do all.
 
-    Quantities by seed, of A(K) = <K, yy'> / |K| |yy'|:
-
-        alignment        A(K_T)
-        rise             A(K_T) / A(K_0); ``centred_rise``: the same of kernels whose rows and columns are centred
-        early_log_share  fraction of the kernel's path, the sum of |K - K'| over marks, in the first tenth of log-time:
-                         from step 0 to T^0.1, with time in steps
-        early_share      the same in the first tenth of the steps
-        kernel_change    |K_T - K_0| / |K_0|
-        loss_left        the last loss over the first; the quantities above are nan if it is over a tenth
-        alignment-T, movement-T   A(K_t), and the path so far over the whole, by step
-
-    Args:
-        settings: ``images``, ``pool``, ``hidden``, ``activation``, ``rate`` (learning rate in units of N / largest
-            eigenvalue of the first kernel), ``steps``, ``marks``, ``scale``, ``memory`` (MiB, of a kernel).
+    The kernel's path is the sum of |K - K'| over marks; the first tenth of log-time ends at step T^0.1. A centred
+    kernel has centred rows and columns. If the last loss is over a tenth of the first, what is said of the whole run
+    is nan.
 
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained.
+
+    Quantities: see the data card.
     """
     data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
     options = {"hidden": settings["hidden"], "activation": settings["activation"]}
@@ -59,7 +50,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         for name, scale in (("standard", None), ("lazy", settings["scale"])):
             module = network(mlp.build, data.inputs_NxD, seed, **options)
             first = kernel(module, settings["memory"], data.inputs_NxD)
-            lr = settings["rate"] * len(first) / float(np.linalg.eigvalsh(first)[-1])
+            lr = learning_rate(settings["rate"], first)
             rows += [(name, seed, *rest) for rest in _follow(module, data, lr, scale, settings)]
         small = partial(deep_linear.build, hidden=[WIDTH])
         rows += [("small", seed, *rest) for rest in _orthogonal(small, seed, settings, **SMALL)]
@@ -131,10 +122,6 @@ def _orthogonal(
     orthogonal = np.linalg.qr(generator.standard_normal((examples, examples)))[0]
     inputs = torch.from_numpy(examples**0.5 * orthogonal)
     targets = torch.from_numpy(generator.choice([-1.0, 1.0], (examples, 1)))
-    module = network(build, inputs, seed)
-    with torch.no_grad():
-        for weights in module.parameters():
-            weights.mul_(shrink)
-    data = TwoClasses(inputs, targets, inputs[:1])
+    module, data = network(build, inputs, seed, shrink), TwoClasses(inputs, targets, inputs[:1])
     rows = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
     return [row for row in rows if row[0] in ("rise", "alignment", "early_log_share", "early_share", "loss_left")]

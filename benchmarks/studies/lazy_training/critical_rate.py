@@ -26,16 +26,13 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     others lose, whether the network then diverges or is catapulted (Lewkowycz et al. 2020, arXiv:2003.02218).
 
     Systems: ``ntk-W`` and ``mean-field-W`` for a width W, tanh networks with one hidden layer; ``linear``, regression
-    on the pixels. Quantities by seed: ``threshold_ratio``, the critical rate over 2 N / lambda_max(K_0), and
-    ``lambda_max``, of K_0 / N.
-
-    Args:
-        settings: ``images``, ``pool``, ``widths``, ``mean_field_widths``, ``steps``, ``resolution`` (relative, of the
-            rate), ``memory`` (MiB, of a kernel).
+    on the pixels.
 
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained; or if the critical rate is not
             between 1/32 and 8 times the predicted one.
+
+    Quantities: see the data card.
     """
     data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
     systems = [(width, "ntk") for width in settings["widths"]]

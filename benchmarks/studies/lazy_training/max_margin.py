@@ -22,25 +22,16 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     """Gradient flow from zero on the logistic loss of separable examples without offset, integrated in ln t.
 
     Systems: ``gaussian``, Gaussian examples pushed apart along a random direction; ``images``, two classes of them,
-    drawn by seed; ``two-points``, orthogonal examples with a known solution; ``least-squares``, the Gaussian examples
-    under squared loss, in closed form.
+    drawn by seed; and, both in closed form, ``two-points``, orthogonal examples, and as a control ``least-squares``,
+    the Gaussian examples under squared loss.
 
-    Quantities:
-
-        slope_ratio      d|w| / d ln t times the margin, over the last 10 of ln t up to ``log_time``;
-                         ``far_slope_ratio``: up to ``far``
-        direction_exponent   slope of ln |w / |w| - w*| on ln ln t over the last decade of ln t up to ``far``, with w*
-                         of unit length the direction of the widest margin
-        direction_error  at ``log_time``; ``far_direction_error``: at ``far``
-        margin           the widest
-        norm-U, error-U  |w| times the margin, and the direction's error, at ln t = U
-
-    Args:
-        settings: ``points``, ``inputs``, ``gap`` (least distance of a Gaussian example from the plane); ``images``,
-            ``pool``; ``log_time`` and ``far``.
+    Slopes of |w| are over the last 10 of ln t before a horizon, ``log_time`` or ``far``; that of the direction's error
+    is over the last decade of ln t before ``far``.
 
     Raises:
         ValueError: for examples that no plane separates, before any flow.
+
+    Quantities: see the data card.
     """
     times = _times(settings)
     rows: list[tuple] = [("two-points", None, *rest) for rest in _two_points(times, settings)]

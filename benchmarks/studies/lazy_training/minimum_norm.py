@@ -25,7 +25,7 @@ FITTED = 1e-12
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Gradient descent on half squared errors with more parameters than examples, in float64, and the interpolating
+    """Gradient descent on half squared errors with more parameters than examples, in float64, and w*, the interpolating
     parameters nearest to where it started; for a linear model that starts at zero these are X^+ y.
 
     Systems: ``gaussian`` and ``images``, linear models from zero; ``closed-form``, the first of them by its spectrum;
@@ -34,17 +34,13 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     X^+ y, and ``deep-linear-small-map``, the same from weights a thousandth as large. All but ``images`` learn Gaussian
     inputs and outputs.
 
-    Quantities by seed: ``error``, |w - w*| / |w* - w_0|, with w* the nearest, or |w - X^+ y| / |X^+ y|;
-    ``distance_ratio``, |w - w_0| / |w* - w_0|, of the networks; ``loss_left``, the last loss over the first. For
-    networks w* is a local minimum of the distance, reached from w: the nearest can only be nearer. One that does not
-    interpolate has neither.
-
-    Args:
-        settings: ``examples``, ``inputs``, ``hidden``, ``steps``, ``rate`` (of networks, in units of N / largest
-            eigenvalue of XX'); ``images``, ``pool``, ``image_steps``.
+    For networks w* is a local minimum of the distance, reached from w: the nearest can only be nearer. A network that
+    does not interpolate has no w*, and neither ``error`` nor ``distance_ratio``.
 
     Raises:
         ValueError: for as many examples as inputs or more: nothing is left to choose.
+
+    Quantities: see the data card.
     """
     seeds = list(seeds)
     pixels = {seed: drawn(images, settings["images"], settings["pool"], seed) for seed in seeds}
@@ -79,9 +75,7 @@ def _linear(inputs: Tensor, targets: Tensor, seed: int, steps: int) -> list[tupl
 
 
 def _from_zero(inputs: Tensor, targets: Tensor, steps: int) -> list[tuple[str, float]]:
-    module = network(deep_linear.build, inputs, seed=0)
-    for weights in module.parameters():
-        nn.init.zeros_(weights)
+    module = network(deep_linear.build, inputs, seed=0, shrink=0.0)
     end, left = _train(module, inputs, targets, 1 / _top(inputs), steps)
     return [("error", _error(end, _pseudo_inverse(inputs, targets))), ("loss_left", left)]
 
@@ -104,10 +98,7 @@ def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> list[tu
         ("relu", relu, 1.0),
         ("deep-linear-small", linear, SMALL),
     ):
-        module = network(build, inputs, seed)
-        with torch.no_grad():
-            for weights in module.parameters():
-                weights.mul_(shrink)
+        module = network(build, inputs, seed, shrink)
         start = flatten_parameters(module)
         end, left = _train(module, inputs, targets, settings["rate"] / _top(inputs), settings["steps"])
         rows.append((system, "loss_left", left))

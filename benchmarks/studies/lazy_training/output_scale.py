@@ -14,7 +14,7 @@ from benchmarks.lab.ntk import jacobian
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.setup import TwoClasses, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, learning_rate, marks, network, two_classes
 from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.linearized import Descent
 
@@ -31,24 +31,16 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     This is the plain loss of f_w with the targets f_w0 + y / alpha, which is how it is trained; the learning rate does
     not depend on alpha.
 
-    Systems: ``tanh``, a network in NTK parametrization with one hidden layer, and ``linear``, regression on the pixels.
-    Quantities, by alpha as ``distance-A`` and so on, each the largest over the run:
+    Systems: ``tanh``, a network in NTK parametrization with one hidden layer, and as a control ``linear``, regression
+    on the pixels, where slopes of discrepancies are nan.
 
-        distance             |w_t - w_0|
-        weight_discrepancy   |w_t - w_t^lin|
-        output_discrepancy   root mean square of alpha (f_t - f_t^lin) over test images
-
-    ``lazy_...`` and ``rich_...`` are the slopes of their logarithms on ln alpha over the last five ``scales`` (four
-    octaves) and over ``rich_scales``, nan where a model is linear; ``relative_discrepancy`` is the output's over the
-    root mean square of alpha (f_T^lin - f_0) at the largest alpha; ``loss_left`` the largest last loss over the first,
-    over alpha.
-
-    Args:
-        settings: ``images``, ``tests``, ``pool``, ``width``, ``scales`` (alpha, rising, at least five),
-            ``rich_scales``, ``rate`` (learning rate in units of N / largest eigenvalue of the first kernel), ``steps``.
+    ``lazy_...`` are slopes over the last five ``scales`` (four octaves), ``rich_...`` over ``rich_scales``. Outputs are
+    those of test images. ``relative_discrepancy`` is at the largest alpha, ``loss_left`` the largest over alpha.
 
     Raises:
         ValueError: for fewer than five scales.
+
+    Quantities: see the data card.
     """
     if len(settings["scales"]) < 5:
         raise ValueError(f"slopes over four octaves need five scales, got {len(settings['scales'])}")
@@ -94,7 +86,7 @@ def compare(
     with torch.no_grad():
         first, tests = module(data.inputs_NxD), module(data.tests_MxD)[:, 0]
     kernel = (jacobian_xP[:n] @ jacobian_xP[:n].T).numpy()
-    lr = settings["rate"] * n / float(np.linalg.eigvalsh(kernel)[-1])
+    lr = learning_rate(settings["rate"], kernel)
     linear = Descent(kernel, -data.targets_Nx1[:, 0].numpy() / scale, lr)
     problem = Problem(module, data.inputs_NxD, first + data.targets_Nx1 / scale, "mse")
     at = set(marks(settings["steps"], MARKS))
