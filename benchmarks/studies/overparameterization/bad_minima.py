@@ -11,29 +11,23 @@ from torch import Tensor
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, interpolable, networks, test_accuracy
+from benchmarks.studies.overparameterization.fitting import fit, fraction_right, interpolable, networks, test_accuracy
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws labels, copies, initialization and minibatches; the images are fixed.
+    """A network is trained on true labels until its loss is ``target``, from three starts: ``fresh``, its
+    initialization; ``confused``, where training on random labels ended; and as a control ``instructed``, after as many
+    steps on the true ones. Both pretrainings are on ``copies`` of every image of which a fraction ``erased`` of the
+    pixels is zero. Where the loss is not reached, all but the pretraining is nan.
 
-    A network is trained on true labels until its loss is ``target``: from its initialization (``fresh``), after
-    training on random labels (``confused``), and after as many steps on the true ones (``instructed``), both on
-    ``copies`` of every image of which a fraction ``erased`` of the pixels is zero. Of each: ``test_accuracy``,
-    ``train_loss``, ``steps``; of the latter two ``pretraining_accuracy``, ``pretraining_steps`` and ``drop``, by how
-    much the test accuracy is below that of ``fresh``. Where the loss is not reached, all but the pretraining is nan.
-
-    ``least-squares-zero`` and ``least-squares-far`` are the linear model's solutions nearest to zero and to Gaussian
-    weights of size ``far``: ``test_accuracy``, ``train_loss`` and, of the latter, ``drop``.
-
-    Args:
-        settings: ``images``, ``pool``, ``architecture``, ``optimizer``, ``batch_size``, ``target``, ``steps`` (at
-            most), ``every`` (steps between readings), ``copies``, ``erased``, ``pretraining`` (optimizer and most
-            steps), ``linear_images``, ``far``.
+    Controls: ``least-squares-zero`` and ``least-squares-far``, the linear model's solutions nearest to zero and to
+    Gaussian weights of size ``far``. A seed draws labels, copies, initialization and minibatches; the images are fixed.
 
     Raises:
         ValueError: if the linear model has more images than inputs: its loss would have one minimum. Nothing has run
             then.
+
+    Quantities: see the data card.
     """
     few = interpolable(images, settings)
     data = subset(images, settings["images"], pool=settings["pool"]).to(device)
@@ -50,7 +44,10 @@ def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
     inputs, random, true = _copies(settings, data, seed)
     rows: list[tuple] = []
     starts, pretraining = {"fresh": start_P}, settings | settings["pretraining"]
-    for system, labels, done in (("confused", random, _fitted), ("instructed", true, _never)):
+    for system, labels, done in (
+        ("confused", random, lambda loss, accuracy: accuracy == 1.0),
+        ("instructed", true, lambda loss, accuracy: False),
+    ):
         run = fit(Problem(module, inputs, labels, "cross_entropy"), start_P, pretraining, seed=seed, done=done)
         pretraining["steps"] = run.steps[-1]
         starts[system] = run.params_1xP[0]
@@ -67,14 +64,6 @@ def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
         ]
     rows += [(system, "drop", accuracies["fresh"] - accuracies[system]) for system in ("confused", "instructed")]
     return rows
-
-
-def _fitted(loss: float, accuracy: float) -> bool:
-    return accuracy == 1.0
-
-
-def _never(loss: float, accuracy: float) -> bool:
-    return False
 
 
 def _copies(settings: dict, data: Images, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,7 +84,7 @@ def _linear(data: Images, far: float, seed: int) -> list[tuple]:
     rows, accuracies = [], []
     for system, start in (("least-squares-zero", np.zeros_like(drawn)), ("least-squares-far", drawn)):
         end = start + inverse @ (targets - inputs @ start)
-        accuracies.append(float(((tests @ end).argmax(1) == data.test_labels.numpy()).mean()))
+        accuracies.append(fraction_right(torch.from_numpy(tests @ end), data.test_labels))
         rows += [
             (system, "test_accuracy", accuracies[-1]),
             (system, "train_loss", float(np.square(inputs @ end - targets).sum(1).mean() / 2)),

@@ -23,23 +23,18 @@ LAYERS = 3
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws the initialization; the images are fixed.
+    """Three hidden ReLU layers in NTK parametrization, ``ntk``, trained on all of the data. Controls: ``mean-field``,
+    the same with the readout divided by the width, at a learning rate in proportion to the width, and
+    ``repeated-features`` (`_repeated`), a linear model. A seed draws the initialization; the images are fixed.
 
-    Of ``ntk`` (three hidden ReLU layers in NTK parametrization), ``mean-field`` (the same with the readout divided by
-    the width, at a learning rate in proportion to the width) and ``repeated-features`` (`_repeated`, a linear model),
-    all on the whole data: ``distance-LAYER-WIDTH``, |W_T - W_0| / |W_0| in Frobenius norms, for ``input``, ``hidden``
-    (the two between hidden layers as one vector) and ``output``; ``plateau-LAYER-WIDTH``, the distance at half the
-    steps over that at the end; ``exponent-LAYER``, the slope of its ln on that of the width, and ``wide-LAYER``, the
-    same over the widths above the geometric mean of the least and the largest; ``loss-WIDTH``, the last loss over the
-    first.
-
-    Args:
-        settings: ``images``, ``pool``, ``optimizer`` of ``ntk``, ``steps``, ``widths``; ``mean_field_widths`` and
-            ``mean_field_lr`` (over the width).
+    Layers are ``input``, ``hidden`` (the two between hidden layers as one vector) and ``output``. The wider half is
+    the widths above the geometric mean of the least and the largest.
 
     Raises:
         ValueError: for widths of a system of which fewer than two lie above that mean, or that are not multiples of an
             even least one: then there is no slope, or nothing to repeat. Nothing has run then.
+
+    Quantities: see the data card.
     """
     for name in ("widths", "mean_field_widths"):
         if len(set(_wide(settings[name]))) < 2:

@@ -15,30 +15,23 @@ from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, fraction_true, interpolable, networks
+from benchmarks.studies.overparameterization.fitting import fit, fraction_true, interpolable, two_networks
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws initializations and minibatches; the images are fixed.
+    """Linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights: where they end,
+    against the Euclidean projection of the start on the solutions. Controls: ``one-step``, on orthonormal inputs, and
+    ``minimum-norm``, gradient descent's end against the projection of zero, over the same distance as the others.
 
-    Of linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights, and in one step
-    on orthonormal inputs (``one-step``): ``projection_error``, the distance of the end from the Euclidean projection of
-    the start on the solutions, over the distance of the start from it; ``residual``, the largest error left on a
-    training output. Of ``minimum-norm``, the same distance of gradient descent's end from the projection of zero.
-
-    Of ``network``, ``linear`` (least squares from two Gaussian starts) and ``ridge`` (the same with a ridge), two runs
-    that differ in their initialization alone: ``disagreement``, the fraction of test images on which their guesses
-    differ; ``error``, the fraction that they get wrong, mean of the two; ``ratio`` of the former to the latter;
-    ``train_loss``, the larger of the two. Where the network does not come down to ``target``, its values are nan.
-
-    Args:
-        settings: ``linear_images``, ``pool``, ``linear_steps``, ``ridge`` (over the top eigenvalue of X'X / n);
-            for the network ``images``, ``architecture``, ``optimizer``, ``batch_size``, ``target``,
-            ``steps`` (at most), ``every`` (steps between readings).
+    Pairs of runs that differ in their initialization alone: ``network``, trained to a loss of ``target``, whose values
+    are nan where it does not get there. Controls: ``linear``, least squares from two Gaussian starts, and ``ridge``,
+    the same with a ridge. A seed draws initializations and minibatches; the images are fixed.
 
     Raises:
         ValueError: if there are more linear images than inputs: least squares has one solution then, whatever the
             start. Nothing has run then.
+
+    Quantities: see the data card.
     """
     few = interpolable(images, settings)
     data = subset(images, settings["images"], pool=settings["pool"]).to(device)
@@ -119,8 +112,7 @@ def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> lis
 
 
 def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
-    drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
-    modules = networks(data, drawn, **settings["architecture"])
+    modules = two_networks(data, seed, **settings["architecture"])
     problem = Problem(modules[0], data.train_inputs, data.train_labels, "cross_entropy")
     runs = [
         fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, _: loss < settings["target"])

@@ -14,7 +14,7 @@ from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.measurements.eigensolvers import dense_matrix, lanczos
 from benchmarks.lab.problem import Point, Problem, stack_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import networks
+from benchmarks.studies.overparameterization.fitting import two_networks
 
 MIDDLE = 0.5
 TOLERANCE = 1e-3
@@ -22,22 +22,16 @@ CHORD = 51
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws the initializations of two runs; the images are fixed. Everything is in float64.
+    """Two runs of each system from initializations that a seed draws, in float64; the images are fixed. The control is
+    the linear system, whose loss is convex.
 
-    Of each system, at ``start``, ``middle`` (where the training loss first is half of the first) and ``end`` of the
-    first run: ``negativity-WHEN``, lambda_min / lambda_max of the Hessian; ``error-WHEN``, its estimated error;
-    ``loss-WHEN``. ``step-middle`` is that step, and ``log_fall`` the ln of |negativity| at the start over that at the
-    end. Of the straight chord between the ends of both runs: ``barrier``, by how much the loss at most exceeds the
-    straight line between its ends (zero at these), in the loss's unit; ``log_barrier``, ln(1 + barrier / mean loss of
-    the ends); ``chord-PERCENT``, the loss along it.
-
-    Args:
-        settings: ``images``, ``pool``, ``max_products`` of a solve, ``dense`` (up to so many parameters the Hessian is
-            formed, and all its eigenvalues found), and ``systems``, each with ``architecture``,
-            ``loss``, ``optimizer``, ``steps``.
+    ``start``, ``middle`` (where the training loss first is half of the first) and ``end`` are points of the first run.
+    The chord is straight between the ends of both runs, and the barrier zero at these.
 
     Raises:
         ValueError: for an activation without a second derivative. Nothing has run then.
+
+    Quantities: see the data card.
     """
     for name, system in settings["systems"].items():
         if system["architecture"].get("activation") == "relu":
@@ -51,8 +45,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
 
 
 def _system(system: dict, data: Images, seed: int, settings: dict) -> list[tuple]:
-    drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
-    modules = [module.double() for module in networks(data, drawn, **system["architecture"])]
+    modules = [module.double() for module in two_networks(data, seed, **system["architecture"])]
     targets = encode_targets(data.train_labels, system["loss"], data.classes, torch.float64)
     problem = Problem(modules[0], data.train_inputs.double(), targets, system["loss"])
     starts_RxP = stack_parameters(modules)

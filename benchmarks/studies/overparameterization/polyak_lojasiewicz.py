@@ -19,26 +19,20 @@ from benchmarks.studies.overparameterization import COLUMNS
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws the initialization; two classes of images are fixed. Everything is in float64.
+    """Full-batch gradient descent in float64 on two classes of images, which are fixed. The tangent kernel is read at
+    ``readings``, over which the least of lambda_min and of the PL* ratio are taken; the excess is the largest over all
+    steps t >= 1.
 
-    Of ``width-N``, a network with one hidden layer in NTK parametrization and one output, by full-batch gradient
-    descent at ``lr`` over lambda_max(K_0) / n: ``lambda_min-STEP``, the least eigenvalue of the tangent kernel at the
-    readings; ``log_retained``, ln of the least of these over the first; ``log_pl``, the ln of the least of |grad L|^2
-    over 2 (lambda_min(K_t) / n) L at the readings; ``excess``, the largest of ln(L_t / L_0) - t ln(1 - lr mu) over all
-    steps t >= 1, with n mu the least of the readings; ``mean_excess``, the same with n mu the mean eigenvalue of K_0;
-    ``loss_fall``, ln(L_T / L_0).
-
-    Of ``fixed-features``, the widest network with all layers but the readout frozen, whose kernel cannot move, and of
-    ``vanishing``, f = a b at a = b = 1 with target 0, whose kernel a^2 + b^2 goes to zero with f: the same, of the
-    latter without a seed.
-
-    Args:
-        settings: ``images``, ``pool``, ``activation``, ``widths``, ``lr``, ``steps``, ``readings`` (steps at which the
-            kernel is read; 0 and the last are added), ``memory`` (MiB that a kernel may take).
+    Systems: ``width-N``, a network with one hidden layer in NTK parametrization and one output, whose initialization
+    the seed draws. Controls: ``fixed-features``, the widest of these with all layers but the readout frozen, whose
+    kernel cannot move; and, without a seed, ``vanishing``, f = a b at a = b = 1 with target 0, whose kernel a^2 + b^2
+    goes to zero with f.
 
     Raises:
         ValueError: if a kernel does not fit into the memory, or the widest network has fewer units than there are
             images, for then ``fixed-features`` has no positive least eigenvalue. Nothing has run then.
+
+    Quantities: see the data card.
     """
     data = subset(images, settings["images"], classes=2, pool=settings["pool"])
     inputs = data.train_inputs.flatten(1).double()

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, interpolable, networks, test_accuracy
+from benchmarks.studies.overparameterization.fitting import fit, fraction_right, interpolable, networks, test_accuracy
 
 FITTED = 0.99
 AGAIN = 10_000  # to another seed
@@ -24,26 +24,21 @@ RATIOS = {
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws labels, initialization and minibatches; the images are fixed.
+    """One network on true labels, ``true-labels``, and on labels drawn uniformly, ``random-labels``, until all training
+    examples are right or the steps are up; ``true-labels-few`` and ``random-labels-few``, the same on fewer images.
+    Controls: ``half-rate``, true-labels-few at half the learning rate, and ``again``, true-labels-few from another
+    initialization. Steps are compared with those of true-labels, or of true-labels-few. Accuracies are kept at readings
+    that double their distance, and at the last.
 
-    Of ``true-labels`` and ``random-labels``, one network on true labels and on labels drawn uniformly:
-    ``train_accuracy`` and ``test_accuracy`` (on true labels) where all training examples are right or the steps are
-    up, ``steps-99`` to 99 % training accuracy, ``accuracy-STEP`` at readings that double their distance, and
-    at the last. The same of ``true-labels-few`` and ``random-labels-few``, on fewer images; of ``half-rate``,
-    true-labels-few at half the learning rate; and of ``again``, true-labels-few from another initialization.
-    ``log_steps_ratio`` is the ln of ``steps-99`` over those of true-labels, or of true-labels-few.
-
-    Of ``least-squares``, a linear model with at least as many inputs as examples, and of ``components``, softmax
-    regression on principal components of all images, both on random labels: ``train_accuracy``; of the latter
-    ``gradient``, the largest entry at its minimum.
-
-    Args:
-        settings: ``images``, ``few``, ``pool``, ``architecture``, ``optimizer``, ``batch_size``, ``steps`` (at most),
-            ``every`` (steps between readings), ``linear_images``, ``components``.
+    Controls on random labels: ``least-squares``, a linear model with at least as many inputs as examples, and
+    ``components``, softmax regression on principal components of all images. A seed draws labels, initialization and
+    minibatches; the images are fixed.
 
     Raises:
         ValueError: if the least-squares model has more images than inputs, or softmax regression fewer than 20 images
             a component: then neither is the control it is held to be. Nothing has run then.
+
+    Quantities: see the data card.
     """
     few = _flat(interpolable(images, settings))
     data = subset(images, settings["images"], pool=settings["pool"])
@@ -75,10 +70,9 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
             rows.append((system, seed, "log_steps_ratio", float(np.log(first[system] / first[base]))))
         drawn = _draw(generator, len(few), data.classes)
         rows.append(("least-squares", seed, "train_accuracy", _least_squares(few, drawn, data.classes)))
-        accuracy, gradient = _softmax(
-            _components(many, settings["components"]), _draw(generator, len(many), data.classes), data.classes
-        )
-        rows += [("components", seed, "train_accuracy", accuracy), ("components", seed, "gradient", gradient)]
+        drawn = _draw(generator, len(many), data.classes)
+        right, gradient = _softmax(_components(many, settings["components"]), drawn, data.classes)
+        rows += [("components", seed, "train_accuracy", right), ("components", seed, "gradient", gradient)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -113,7 +107,7 @@ def _doubling(count: int) -> list[int]:
 def _least_squares(inputs_NxD: np.ndarray, labels_N: Tensor, classes: int) -> float:
     targets_NxC = np.eye(classes)[labels_N.numpy()]
     weights_DxC = np.linalg.lstsq(inputs_NxD, targets_NxC)[0]
-    return float(((inputs_NxD @ weights_DxC).argmax(1) == labels_N.numpy()).mean())
+    return fraction_right(torch.from_numpy(inputs_NxD @ weights_DxC), labels_N)
 
 
 def _components(inputs_NxD: np.ndarray, count: int) -> np.ndarray:
@@ -137,5 +131,5 @@ def _softmax(inputs_NxD: np.ndarray, labels_N: Tensor, classes: int) -> tuple[fl
     best = minimize(
         objective, np.zeros(features * classes), jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 0.0}
     )
-    guesses = (inputs_NxD @ best.x.reshape(features, classes)).argmax(1)
-    return float((guesses == labels_N.numpy()).mean()), float(np.abs(best.jac).max())
+    outputs_NxC = torch.from_numpy(inputs_NxD @ best.x.reshape(features, classes))
+    return fraction_right(outputs_NxC, labels_N), float(np.abs(best.jac).max())
