@@ -35,8 +35,7 @@ def test_aligned_factors_are_balanced_and_hold_u0_on_each_mode(depth):
 
 def test_a_single_layer_follows_its_exponential():
     goal = simulation.target(0, (3.0, 1.0), 4)
-    inputs = simulation.identity_design(4)
-    problem = simulation.problem(inputs, inputs @ torch.from_numpy(goal).T, [])
+    problem = simulation.problem(goal, [])
     path = simulation.simulate(problem, torch.zeros(1, 16, dtype=torch.float64), sgd(lr=0.1), steps=20)
     np.testing.assert_allclose(path.maps_RxTxCxD[0], (1 - 0.9 ** path.steps_T[:, None, None]) * goal, atol=1e-12)
 
@@ -118,17 +117,6 @@ def test_depth_completes_a_low_rank_matrix():
     assert measured(table, "depth-1", "error")[0] > 0.5
     assert measured(table, "depth-3", "effective_rank")[0] == pytest.approx(1, abs=0.1)
     assert measured(table, "depth-2", "misfit")[0] < 0.02
-
-
-def test_tangent_kernels_are_those_of_autograd():
-    generator = np.random.default_rng(0)
-    layers = [generator.standard_normal((4, 3)), generator.standard_normal((2, 4))]
-    inputs = generator.standard_normal((5, 3))
-    tensors = [torch.from_numpy(layer).requires_grad_() for layer in layers]
-    outputs = (torch.from_numpy(inputs) @ tensors[0].T @ tensors[1].T).T.reshape(-1)
-    rows = [torch.cat([g.reshape(-1) for g in torch.autograd.grad(o, tensors, retain_graph=True)]) for o in outputs]
-    jacobian = torch.stack(rows)
-    np.testing.assert_allclose(kernels.tangent_kernel(layers, inputs), jacobian @ jacobian.T, atol=1e-12)
 
 
 def test_kernels_move_less_the_larger_the_imbalance_and_align_silently():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import entropy
 from torch import Tensor
 
 from benchmarks.lab.architectures import deep_linear
@@ -16,13 +17,13 @@ from benchmarks.studies.deep_linear.simulation import gaussian_factors, simulate
 
 
 def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities: ``error`` (|W - M|_F / |M|_F), ``effective_rank`` (exp of the entropy of the singular values'
-    shares) and ``misfit`` (the same norm on the observed entries) of ``nuclear``, ``depth-1``, ``depth-2`` and
-    ``depth-3``; ``log_error_ratio`` and ``log_rank_ratio`` of ``depth-2/depth-3`` and ``nuclear/depth-2``.
+    """A matrix M of low rank is completed from some of its entries: by descent on a product of factors, ``depth-1`` to
+    ``depth-3``, and by the least nuclear norm, ``nuclear``.
 
-    Args:
-        settings: ``size`` and ``rank`` of the square matrix, ``observed`` entries, ``init`` (the factors have singular
-            values near init^(1 / depth)), ``lr`` by depth and ``steps``.
+    ``depth-2/depth-3`` and ``nuclear/depth-2`` compare two of them. Controls: ``depth-1/depth-2``, and ``noise``, depth
+    2 over depth 3 on a matrix of full rank.
+
+    Quantities: see the data card.
     """
     rows: list[tuple] = []
     for seed in seeds:
@@ -34,20 +35,20 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         completed = {"nuclear": nuclear_norm_minimizer(whole, seen)}
         for depth in (1, 2, 3):
             completed[f"depth-{depth}"] = descended(whole, seen, depth, seed, settings)
+        errors = {system: np.linalg.norm(matrix - whole) for system, matrix in completed.items()}
+        ranks = {system: effective_rank(matrix) for system, matrix in completed.items()}
         for system, matrix in completed.items():
             rows += [
-                (system, seed, "error", np.linalg.norm(matrix - whole) / np.linalg.norm(whole)),
-                (system, seed, "effective_rank", effective_rank(matrix)),
+                (system, seed, "error", errors[system] / np.linalg.norm(whole)),
+                (system, seed, "effective_rank", ranks[system]),
                 (system, seed, "misfit", np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])),
             ]
         for worse, better in (("depth-2", "depth-3"), ("nuclear", "depth-2"), ("depth-1", "depth-2")):
-            errors = [np.linalg.norm(completed[name] - whole) for name in (worse, better)]
-            ranks = [effective_rank(completed[name]) for name in (worse, better)]
             pair = f"{worse}/{better}"
-            rows.append((pair, seed, "log_error_ratio", np.log(errors[0] / errors[1])))
-            rows.append((pair, seed, "log_rank_ratio", np.log(ranks[0] / ranks[1])))
-        errors = [np.linalg.norm(descended(noise, seen, depth, seed, settings) - noise) for depth in (2, 3)]
-        rows.append(("noise", seed, "log_error_ratio", np.log(errors[0] / errors[1])))
+            rows.append((pair, seed, "log_error_ratio", np.log(errors[worse] / errors[better])))
+            rows.append((pair, seed, "log_rank_ratio", np.log(ranks[worse] / ranks[better])))
+        two, three = (np.linalg.norm(descended(noise, seen, depth, seed, settings) - noise) for depth in (2, 3))
+        rows.append(("noise", seed, "log_error_ratio", np.log(two / three)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -97,6 +98,4 @@ def effective_rank(matrix: np.ndarray) -> float:
     """exp(-sum p ln p) of the singular values' shares p (Roy and Vetterli 2007)."""
     if not np.isfinite(matrix).all():
         return np.nan
-    shares = np.linalg.svd(matrix, compute_uv=False)
-    shares = shares / shares.sum()
-    return float(np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum()))
+    return float(np.exp(entropy(np.linalg.svd(matrix, compute_uv=False))))

@@ -10,7 +10,6 @@ from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
     gaussian_factors,
-    identity_design,
     orthogonal,
     problem,
     simulate,
@@ -24,30 +23,26 @@ PARSIMONY_SIZE, DEPTH = 30, 3
 
 
 def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities a system:
+    """The drift of balancedness, W_2' W_2 - W_1 W_1', from the start to a fixed time, by learning rate: ``linear``, a
+    network with two square layers. Controls: ``relu``, and ``relu-diagonal``, the drift of its diagonal alone.
 
-        drift_exponent   slope of ln |(W_2' W_2 - W_1 W_1') at a fixed time - at the start| on ln lr; of its diagonal
-                         alone in "relu-diagonal"
-        moved            singular values of a layer that differ from its bulk (the median) by more than 1e-6 of it; the
-                         largest over the layers
+    The singular values of three square layers after training: ``orthogonal`` and ``orthogonal-small``, from orthogonal
+    layers of two sizes. Controls: ``gaussian``, from Gaussian layers, and ``constructed``, an orthogonal matrix plus
+    one of the target's rank. The bulk is the median, and of the layers the one with most outside it counts.
 
-    Args:
-        settings: ``lrs`` and ``time`` of the drift; ``scale`` of its Gaussian initialization; ``parsimony_lr``,
-            ``parsimony_steps``.
+    Quantities: see the data card.
     """
     rows: list[tuple] = []
-    goal = torch.from_numpy(target(0, SPECTRUM, SIZE))
-    inputs = whitened_design(0, 64, SIZE)
+    goal, inputs = target(0, SPECTRUM, SIZE), whitened_design(0, 64, SIZE)
     starts = stacked(gaussian_factors(s, [SIZE, SIZE, SIZE], settings["scale"]) for s in seeds)
     for system, activation, inside in (
         ("linear", None, torch.ones(SIZE, SIZE)),
         ("relu", "relu", 1 - torch.eye(SIZE)),
         ("relu-diagonal", "relu", torch.eye(SIZE)),
     ):
-        drifts = []
+        whole, drifts = problem(goal, [SIZE], activation, inputs), []
         for lr in settings["lrs"]:
             steps = round(settings["time"] / lr)
-            whole = problem(inputs, inputs @ goal.T, [SIZE], activation)
             path = simulate(whole, starts, sgd(lr=lr), steps=steps, every=steps)
             change = imbalance(path.params_RxP) - imbalance(starts)
             drifts.append((change * inside).flatten(1).norm(dim=1).numpy())
@@ -55,8 +50,7 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         rows += [(system, seed, "drift_exponent", slope) for seed, slope in zip(seeds, slopes)]
 
     size = PARSIMONY_SIZE
-    inputs = identity_design(size)
-    whole = problem(inputs, inputs @ torch.from_numpy(target(0, SPECTRUM, size)).T, [size] * (DEPTH - 1))
+    whole = problem(target(0, SPECTRUM, size), [size] * (DEPTH - 1))
     for system, factors in (
         ("orthogonal", lambda s: _orthogonal_factors(s, size, 1.0)),
         ("orthogonal-small", lambda s: _orthogonal_factors(s, size, 0.1)),
