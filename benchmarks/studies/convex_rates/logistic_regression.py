@@ -10,22 +10,20 @@ from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.studies.convex_rates import COLUMNS
+from benchmarks.studies.convex_rates.descent import constant_momentum, momenta
 from benchmarks.studies.convex_rates.descent import run as descend
 from benchmarks.theory import convex_rates, margins
 
 
 def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws the images. Of ``gradient-descent``, ``nesterov`` and, with a ridge,
-    ``strongly-convex`` (Nesterov's with constant momentum): ``largest_ratio``, the largest of f(x_n) - f* over the
-    method's bound, over all n; ``gap-N`` and ``bound-N`` at marks. Of ``problem``: ``L`` (top eigenvalue of X'X / 4n,
-    plus the ridge), ``mu`` (least eigenvalue of the Hessian at the minimizer), ``ridge``, ``distance`` |x_0 - x*| and
-    ``gradient``, its norm at x*.
-
-    Args:
-        settings: ``images``, ``pool``, ``ridge``, ``steps``, ``marks``, ``separable``: what the problem is held to be.
+    """Two classes of images, which a seed draws: ``gradient-descent``, ``nesterov`` and, with a ridge,
+    ``strongly-convex`` (Nesterov's with constant momentum) against the bounds with the constants of this ``problem``,
+    X being its examples.
 
     Raises:
         ValueError: for a problem that is separable and has no ridge, or is not what ``separable`` says.
+
+    Quantities: see the data card.
     """
     rows: list[tuple] = []
     for seed in seeds:
@@ -46,10 +44,7 @@ def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
 
 def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
     facing, ridge, steps = signs[:, None] * inputs, settings["ridge"], settings["steps"]
-
-    def loss(w: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
-
+    loss = partial(_loss, facing, ridge)
     n, size = facing.shape
     smooth = float(torch.linalg.eigvalsh(facing.T @ facing / n)[-1]) / 4 + ridge
     best = _minimizer(facing, ridge)
@@ -67,19 +62,22 @@ def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
     first = float(loss(start)) - least
     methods = [
         ("gradient-descent", [0.0] * steps, partial(convex_rates.gradient_descent, smooth, distance, 1 / smooth)),
-        ("nesterov", [i / (i + 3) for i in range(steps)], partial(convex_rates.accelerated, smooth, distance)),
+        ("nesterov", momenta(steps), partial(convex_rates.accelerated, smooth, distance)),
     ]
     if ridge:
-        q = (ridge / smooth) ** 0.5
         bound = partial(convex_rates.strongly_convex_accelerated, smooth, ridge, distance, first)
-        methods.append(("strongly-convex", [(1 - q) / (1 + q)] * steps, bound))
-    for system, momenta, bound in methods:
-        gaps = np.array(descend(loss, start, 1 / smooth, momenta)) - least
+        methods.append(("strongly-convex", [constant_momentum(smooth, ridge)] * steps, bound))
+    for system, chosen, bound in methods:
+        gaps = np.array(descend(loss, start, 1 / smooth, chosen)) - least
         bounds = np.array([bound(k) for k in range(len(gaps))])
         rows.append((system, "largest_ratio", float((gaps[1:] / bounds[1:]).max())))
         for k in settings["marks"]:
             rows += [(system, f"gap-{k}", gaps[k]), (system, f"bound-{k}", bounds[k])]
     return rows
+
+
+def _loss(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
+    return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
 
 
 def _gradient(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
@@ -93,11 +91,7 @@ def _hessian(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
 
 def _minimizer(facing: Tensor, ridge: float) -> Tensor:
     """By damped Newton steps, until the gradient is rounding."""
-    w = torch.zeros(facing.shape[1], dtype=torch.float64)
-
-    def loss(w: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(-facing @ w).mean() + ridge * w.square().sum() / 2
-
+    loss, w = partial(_loss, facing, ridge), torch.zeros(facing.shape[1], dtype=torch.float64)
     for _ in range(200):
         gradient = _gradient(facing, ridge, w)
         if gradient.norm() < 1e-13:
