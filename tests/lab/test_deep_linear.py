@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.deep_linear import COLUMNS, completion, conservation, kernels, simulation, solutions, waypoints
+from benchmarks.studies.deep_linear import completion, conservation, kernels, simulation, solutions, waypoints
+from benchmarks.studies.table import COLUMNS
 from benchmarks.theory.modes import Modes
 
 SEEDS = [1, 2, 3]

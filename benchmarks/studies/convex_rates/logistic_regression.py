@@ -1,21 +1,21 @@
 """Logistic regression of two classes of images: the convex problem people know, its constants measured (C1 to C4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
-from benchmarks.studies.convex_rates import COLUMNS
 from benchmarks.studies.convex_rates.descent import constant_momentum, momenta
 from benchmarks.studies.convex_rates.descent import run as descend
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import convex_rates, margins
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Two classes of images, which a seed draws: ``gradient-descent``, ``nesterov`` and, with a ridge,
     ``strongly-convex`` (Nesterov's with constant momentum) against the bounds with the constants of this ``problem``,
     X being its examples.
@@ -25,14 +25,12 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
 
     Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for seed in seeds:
         inputs, signs = _data(settings, images, seed)
         margins.require(inputs.numpy(), signs.numpy(), settings["separable"])
         if settings["separable"] and not settings["ridge"]:
             raise ValueError("a plane separates the two classes and there is no ridge: logistic loss has no minimizer")
-        rows += [(system, seed, *rest) for system, *rest in _methods(settings, inputs, signs)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield from _methods(settings, inputs, signs, seed)
 
 
 def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
@@ -42,7 +40,7 @@ def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
     return inputs, 2.0 * whole.train_labels[chosen].double() - 1
 
 
-def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
+def _methods(settings: dict, inputs: Tensor, signs: Tensor, seed: int) -> Iterator[Result]:
     facing, ridge, steps = signs[:, None] * inputs, settings["ridge"], settings["steps"]
     loss = partial(_loss, facing, ridge)
     n, size = facing.shape
@@ -52,13 +50,8 @@ def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
     mu = float(torch.linalg.eigvalsh(_hessian(facing, ridge, best))[0])
     start = torch.zeros(size, dtype=torch.float64)
     distance = float((start - best).norm())
-    rows: list[tuple] = [
-        ("problem", "L", smooth),
-        ("problem", "mu", mu),
-        ("problem", "ridge", ridge),
-        ("problem", "distance", distance),
-        ("problem", "gradient", float(_gradient(facing, ridge, best).norm())),
-    ]
+    gradient = float(_gradient(facing, ridge, best).norm())
+    yield "problem", seed, {"L": smooth, "mu": mu, "ridge": ridge, "distance": distance, "gradient": gradient}
     first = float(loss(start)) - least
     methods = [
         ("gradient-descent", [0.0] * steps, partial(convex_rates.gradient_descent, smooth, distance, 1 / smooth)),
@@ -70,10 +63,9 @@ def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
     for system, chosen, bound in methods:
         gaps = np.array(descend(loss, start, 1 / smooth, chosen)) - least
         bounds = np.array([bound(k) for k in range(len(gaps))])
-        rows.append((system, "largest_ratio", float((gaps[1:] / bounds[1:]).max())))
+        yield system, seed, {"largest_ratio": (gaps[1:] / bounds[1:]).max()}
         for k in settings["marks"]:
-            rows += [(system, f"gap-{k}", gaps[k]), (system, f"bound-{k}", bounds[k])]
-    return rows
+            yield system, seed, {f"gap-{k}": gaps[k], f"bound-{k}": bounds[k]}
 
 
 def _loss(facing: Tensor, ridge: float, w: Tensor) -> Tensor:

@@ -1,24 +1,26 @@
 """Tight rates: gradient descent and Nesterov's method on the functions on which they are at their worst (C1 to C4)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from benchmarks.studies.convex_rates import COLUMNS, peers
+from benchmarks.studies.convex_rates import peers
 from benchmarks.studies.convex_rates.descent import Function, constant_momentum, gradient_descent, momenta
 from benchmarks.studies.convex_rates.descent import run as descend
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import convex_rates
 
 L, R = 1.0, 1.0
+START = torch.tensor([R], dtype=torch.float64)
 DECAY_STEPS = 60
 BEYOND = 1.9
 
 
-def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
     """Nothing here has a seed: the random problems are one fixed set.
 
     ``huber-N-G`` is gradient descent by N steps of G / L on the Huber function that is worst for these, and ``huber``
@@ -28,27 +30,26 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
 
     Controls: ``...by-hand``, the same without the library (of ``nesterov`` at the largest N); ``beyond-N``, on a
     quadratic with a step of 1.9 / L, where no theorem holds; ``huber-decay``, without strong convexity; ``plain-N`` and
-    ``strongly-convex-plain``, gradient descent against the rates of Nesterov's method.
-
-    Quantities: see the data card.
+    ``strongly-convex-plain``, gradient descent against the rates of Nesterov's method. Quantities: see the data card.
     """
-    rows: list[tuple[str, str, float]] = []
     sizes = [(n, size) for n in settings["steps"] for size in settings["step_sizes"]]
-    ratios = {pair: _huber_ratio(*pair) for pair in sizes}
-    rows += [(f"huber-{n}-{size:g}", "ratio", ratio) for (n, size), ratio in ratios.items()]
-    rows.append(("huber", "largest_deviation", max(abs(ratio - 1) for ratio in ratios.values())))
-    rows.append(("by-hand", "largest_deviation", max(abs(_huber_ratio_by_hand(*pair) - 1) for pair in sizes)))
-    rows += [(f"beyond-{n}", "ratio", _beyond_ratio(n)) for n in settings["steps"]]
+    ratios = [_worst_value(n, size / L) / convex_rates.gradient_descent(L, R, size / L, n) for n, size in sizes]
+    for (n, size), ratio in zip(sizes, ratios):
+        yield f"huber-{n}-{size:g}", None, {"ratio": ratio}
+    yield "huber", None, {"largest_deviation": max(abs(ratio - 1) for ratio in ratios)}
+    yield "by-hand", None, {"largest_deviation": max(abs(_huber_ratio_by_hand(*pair) - 1) for pair in sizes)}
+    for n in settings["steps"]:
+        yield f"beyond-{n}", None, {"ratio": _beyond_ratio(n)}
     problems = np.random.default_rng(0).spawn(settings["problems"])
-    rows.append(("random", "largest_ratio", max(_random_ratio(rng, settings) for rng in problems)))
-    rows += _decay(settings["mu"])
-    rows += _nesterov(settings)
-    rows += _strongly_convex(settings)
-    rows += [(f"pepit-{name}", "ratio", value) for name, value in peers.pepit_ratios(settings["mu"]).items()]
-    return pd.DataFrame([(system, None, *rest) for system, *rest in rows], columns=COLUMNS)
+    yield "random", None, {"largest_ratio": max(_random_ratio(rng, settings) for rng in problems)}
+    yield from _decay(settings["mu"])
+    yield from _nesterov(settings)
+    yield from _strongly_convex(settings)
+    for name, ratio in peers.pepit_ratios(settings["mu"]).items():
+        yield f"pepit-{name}", None, {"ratio": ratio}
 
 
-def _huber(width: float) -> Function:
+def _huber(width: float | Tensor) -> Function:
     def function(x: Tensor) -> Tensor:
         inside = L * x**2 / 2
         outside = L * width * x.abs() - L * width**2 / 2
@@ -57,17 +58,9 @@ def _huber(width: float) -> Function:
     return function
 
 
-def _start() -> Tensor:
-    return torch.tensor([R], dtype=torch.float64)
-
-
 def _worst_value(n: int, step: float) -> float:
     """f(x_n) - f* of gradient descent on the Huber function that is worst for so many steps."""
-    return gradient_descent(_huber(convex_rates.huber_width(L, R, step, n)), _start(), step, n)[-1]
-
-
-def _huber_ratio(n: int, size: float) -> float:
-    return _worst_value(n, size / L) / convex_rates.gradient_descent(L, R, size / L, n)
+    return gradient_descent(_huber(convex_rates.huber_width(L, R, step, n)), START, step, n)[-1]
 
 
 def _huber_ratio_by_hand(n: int, size: float) -> float:
@@ -94,25 +87,18 @@ def _by_hand(slope: Callable, start: float | np.ndarray, step: float, momenta: S
 
 
 def _beyond_ratio(n: int) -> float:
-    values = gradient_descent(lambda x: (L * x**2 / 2).sum(), _start(), BEYOND / L, n)
+    values = gradient_descent(lambda x: (L * x**2 / 2).sum(), START, BEYOND / L, n)
     return values[-1] / convex_rates.gradient_descent(L, R, BEYOND / L, n)
 
 
 def _random_ratio(rng: np.random.Generator, settings: dict) -> float:
-    """On a sum of Huber functions of random directions, which is smooth, convex and least at zero."""
+    """On a sum of Huber functions in random directions, which is smooth, convex and least at zero."""
     size, terms = int(rng.integers(1, 6)), int(rng.integers(1, 6))
     directions = torch.from_numpy(rng.standard_normal((terms, size)))
     directions = directions / torch.linalg.matrix_norm(directions, 2)  # so that the sum is L-smooth
-    widths = torch.from_numpy(rng.uniform(0.01, 1.0, terms))
-
-    def function(x: Tensor) -> Tensor:
-        along = directions @ x
-        inside = along**2 / 2
-        outside = widths * along.abs() - widths**2 / 2
-        return L * torch.where(along.abs() <= widths, inside, outside).sum()
-
+    huber = _huber(torch.from_numpy(rng.uniform(0.01, 1.0, terms)))
     n, step = int(rng.choice(settings["steps"])), float(rng.choice(settings["step_sizes"])) / L
-    values = gradient_descent(function, _direction(rng, size), step, n)
+    values = gradient_descent(lambda x: huber(directions @ x), _direction(rng, size), step, n)
     return values[-1] / convex_rates.gradient_descent(L, R, step, n)
 
 
@@ -121,49 +107,44 @@ def _direction(rng: np.random.Generator, size: int) -> Tensor:
     return R * start / start.norm()
 
 
-def _decay(mu: float) -> list[tuple[str, str, float]]:
+def _decay(mu: float) -> Iterator[Result]:
     """Gradient descent with steps 1/L on the eigenvalues mu and L, of which the first is left after a step."""
     spectrum = torch.tensor([mu, L], dtype=torch.float64)
     start = torch.full((2,), R / 2**0.5, dtype=torch.float64)
     n = np.arange(DECAY_STEPS + 1)
     values = np.array(gradient_descent(lambda x: (spectrum * x**2).sum() / 2, start, 1 / L, DECAY_STEPS))
-    flat = np.array(gradient_descent(_huber(1e-3), _start(), 1 / L, DECAY_STEPS))
+    flat = np.array(gradient_descent(_huber(1e-3), START, 1 / L, DECAY_STEPS))
     exact, textbook = convex_rates.quadratic_decay(L, mu), convex_rates.textbook_decay(L, mu)
     slope = np.polyfit(n[1:], np.log(values[1:]), 1)[0]
-    return [
-        ("quadratic", "slope_ratio", slope / exact),
-        ("quadratic", "looseness", slope / textbook),
-        ("quadratic", "textbook_ratio", float((values / (values[0] * np.exp(textbook * n))).max())),
-        ("quadratic-by-hand", "slope_ratio", np.log((1 - mu / L) ** 2) / exact),
-        ("huber-decay", "slope_ratio", np.polyfit(n[1:], np.log(flat[1:]), 1)[0] / exact),
-    ]
+    above = (values / (values[0] * np.exp(textbook * n))).max()
+    yield "quadratic", None, {"slope_ratio": slope / exact, "looseness": slope / textbook, "textbook_ratio": above}
+    yield "quadratic-by-hand", None, {"slope_ratio": np.log((1 - mu / L) ** 2) / exact}
+    yield "huber-decay", None, {"slope_ratio": np.polyfit(n[1:], np.log(flat[1:]), 1)[0] / exact}
 
 
-def _nesterov(settings: dict) -> list[tuple[str, str, float]]:
-    rows = []
+def _nesterov(settings: dict) -> Iterator[Result]:
     for n in settings["nesterov_steps"]:
         width, worst = _nesterov_worst(n, settings["widths"])
         bound, plain = convex_rates.accelerated(L, R, n), _worst_value(n, 1 / L)
-        rows += [(f"nesterov-{n}", "ratio", worst / bound), (f"nesterov-{n}", "gain", plain / worst)]
-        rows.append((f"plain-{n}", "ratio", plain / bound))
-    rows.append(("nesterov-by-hand", "ratio", _huber_by_hand(width, 1 / L, momenta(n)) / bound))
-    return rows
+        yield f"nesterov-{n}", None, {"ratio": worst / bound, "gain": plain / worst}
+        yield f"plain-{n}", None, {"ratio": plain / bound}
+    yield "nesterov-by-hand", None, {"ratio": _huber_by_hand(width, 1 / L, momenta(n)) / bound}
 
 
 def _nesterov_worst(n: int, widths: int) -> tuple[float, float]:
     """The width of the Huber function on which f(x_n) is largest, on a grid and then between its points, and that."""
 
-    def gain(width: float) -> float:
-        return -descend(_huber(width), _start(), 1 / L, momenta(n))[-1]
+    def minus_last(width: float) -> float:
+        return -descend(_huber(width), START, 1 / L, momenta(n))[-1]
 
     grid = np.geomspace(1e-3, 1.0, widths)
-    best = int(np.argmin([gain(width) for width in grid]))
+    best = int(np.argmin([minus_last(width) for width in grid]))
     around = grid[max(best - 1, 0)], grid[min(best + 1, widths - 1)]
-    found = minimize_scalar(gain, bounds=around, method="bounded", options={"xatol": 1e-14})
+    found = minimize_scalar(minus_last, bounds=around, method="bounded", options={"xatol": 1e-14})
     return found.x, -found.fun
 
 
-def _strongly_convex(settings: dict) -> list[tuple[str, str, float]]:
+def _strongly_convex(settings: dict) -> Iterator[Result]:
     """On random quadratics with eigenvalues from mu to L: the largest of f over its bound along the runs."""
     mu = settings["mu"]
     accelerated = [constant_momentum(L, mu)] * DECAY_STEPS
@@ -185,4 +166,5 @@ def _strongly_convex(settings: dict) -> list[tuple[str, str, float]]:
         for name, values in runs.items():
             bounds = [convex_rates.strongly_convex_accelerated(L, mu, R, values[0], n) for n in range(len(values))]
             found[name].append(float(np.max(np.array(values) / bounds)))
-    return [(f"strongly-convex{name}", "largest_ratio", max(ratios)) for name, ratios in found.items()]
+    for name, ratios in found.items():
+        yield f"strongly-convex{name}", None, {"largest_ratio": max(ratios)}

@@ -1,10 +1,9 @@
 """Matrix completion: depth against the nuclear norm (D7). Protocol of Arora et al. 2019, their sizes, synthetic
 matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import entropy
 from torch import Tensor
@@ -12,20 +11,18 @@ from torch import Tensor
 from benchmarks.lab.architectures import deep_linear
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import gaussian_factors, simulate, stacked
+from benchmarks.studies.table import Result, tidy
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     """A matrix M of low rank is completed from some of its entries: by descent on a product of factors, ``depth-1`` to
     ``depth-3``, and by the least nuclear norm, ``nuclear``.
 
     ``depth-2/depth-3`` and ``nuclear/depth-2`` compare two of them. Controls: ``depth-1/depth-2``, and ``noise``, depth
-    2 over depth 3 on a matrix of full rank.
-
-    Quantities: see the data card.
+    2 over depth 3 on a matrix of full rank. Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
         size, rank = settings["size"], settings["rank"]
@@ -38,18 +35,14 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         errors = {system: np.linalg.norm(matrix - whole) for system, matrix in completed.items()}
         ranks = {system: effective_rank(matrix) for system, matrix in completed.items()}
         for system, matrix in completed.items():
-            rows += [
-                (system, seed, "error", errors[system] / np.linalg.norm(whole)),
-                (system, seed, "effective_rank", ranks[system]),
-                (system, seed, "misfit", np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])),
-            ]
+            error = errors[system] / np.linalg.norm(whole)
+            misfit = np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])
+            yield system, seed, {"error": error, "effective_rank": ranks[system], "misfit": misfit}
         for worse, better in (("depth-2", "depth-3"), ("nuclear", "depth-2"), ("depth-1", "depth-2")):
-            pair = f"{worse}/{better}"
-            rows.append((pair, seed, "log_error_ratio", np.log(errors[worse] / errors[better])))
-            rows.append((pair, seed, "log_rank_ratio", np.log(ranks[worse] / ranks[better])))
+            error_ratio, rank_ratio = (np.log(values[worse] / values[better]) for values in (errors, ranks))
+            yield f"{worse}/{better}", seed, {"log_error_ratio": error_ratio, "log_rank_ratio": rank_ratio}
         two, three = (np.linalg.norm(descended(noise, seen, depth, seed, settings) - noise) for depth in (2, 3))
-        rows.append(("noise", seed, "log_error_ratio", np.log(two / three)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "noise", seed, {"log_error_ratio": np.log(two / three)}
 
 
 def masked(outputs_NxC: Tensor, targets_Nx2C: Tensor) -> Tensor:
@@ -63,28 +56,23 @@ def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settin
     size = len(whole)
     inputs = torch.eye(size, dtype=torch.float64)
     targets = torch.from_numpy(np.concatenate([whole.T, seen.T], axis=1))
-    module = deep_linear.build((size,), size, hidden=[size] * (depth - 1)).double()
-    start = gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))
-    path = simulate(
-        Problem(module, inputs, targets, masked),
-        stacked([start]),
-        sgd(lr=settings["lr"][depth - 1]),
-        steps=settings["steps"],
-        every=settings["steps"],
-    )
+    problem = Problem(deep_linear.build((size,), size, hidden=[size] * (depth - 1)).double(), inputs, targets, masked)
+    start = stacked([gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))])
+    steps, optimizer = settings["steps"], sgd(lr=settings["lr"][depth - 1])
+    path = simulate(problem, start, optimizer, steps=steps, every=steps)
     if path.diverged:
         return np.full((size, size), np.nan)
     return size * path.maps_RxTxCxD[0, -1]
 
 
-def nuclear_norm_minimizer(whole: np.ndarray, seen: np.ndarray, iterations: int = 3000) -> np.ndarray:
+def nuclear_norm_minimizer(whole: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The matrix of least nuclear norm with the observed entries of ``whole``, by the alternating direction method.
 
     Its threshold is the mean singular value of what is observed, which sets the speed and not the limit.
     """
     threshold = np.linalg.svd(np.where(seen, whole, 0), compute_uv=False).mean()
     feasible, dual = np.where(seen, whole, 0.0), np.zeros_like(whole)
-    for _ in range(iterations):
+    for _ in range(3000):
         left, s, right = np.linalg.svd(feasible - dual, full_matrices=False)
         low_rank = (left * np.maximum(s - threshold, 0)) @ right
         before, feasible = feasible, np.where(seen, whole, low_rank + dual)

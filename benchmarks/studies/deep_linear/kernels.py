@@ -1,25 +1,16 @@
 """Unaligned exact solutions and the tangent kernel of two-layer linear networks: the Riccati equation (D9), silent
 alignment (D8)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.integrate import solve_ivp
 
 from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.deep_linear import COLUMNS
-from benchmarks.studies.deep_linear.simulation import (
-    gaussian_factors,
-    identity_design,
-    orthogonal,
-    problem,
-    simulate,
-    stacked,
-    target,
-)
+from benchmarks.studies.deep_linear.simulation import gaussian_factors, orthogonal, problem, simulate, stacked, target
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import deep_linear
 
 SIZE, SPECTRUM = 5, (3.0, 2.0, 1.0)
@@ -28,25 +19,25 @@ EXAMPLES, INPUTS, WIDTH = 20, 30, 50
 EARLY = 0.9
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     """D9: ``imbalance+1`` and so on, gradient descent from balanced factors of that imbalance beside the Riccati
     solution, which ``wrong_error`` takes for imbalance 0. The control is ``integrated``, the flow by an integrator that
     knows nothing of the formula.
 
     D8: ``small``, a scalar output learned from small weights on white inputs, and ``coloured``, on inputs whose
     covariance falls as a power law. Controls: ``large``, from large weights; ``several``, four outputs of different
-    strengths; ``aligned``, from weights on the one direction that there is to learn.
-
-    Quantities: see the data card.
+    strengths; ``aligned``, from weights on the one direction that there is to learn. Quantities: see the data card.
     """
-    return pd.DataFrame([*_balanced(settings, seeds), *_silent(settings, seeds)], columns=COLUMNS)
+    yield from _balanced(settings, seeds)
+    yield from _silent(settings, seeds)
 
 
-def _balanced(settings: dict, seeds: Sequence[int]) -> list[tuple]:
-    goal, inputs = target(0, SPECTRUM, SIZE), identity_design(SIZE)
+def _balanced(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    goal = target(0, SPECTRUM, SIZE)
     whole = problem(goal, [SIZE])
+    ((inputs, _),) = whole.chunks()
     lr, product = settings["lr"], settings["product"]
-    rows: list[tuple] = []
     movement: dict[float, np.ndarray] = {}
     for imbalance in IMBALANCES:
         starts_RxP = stacked(balanced_factors(seed, imbalance, product) for seed in seeds)
@@ -57,22 +48,22 @@ def _balanced(settings: dict, seeds: Sequence[int]) -> list[tuple]:
                 factors = balanced_factors(seed, shape, product)
                 formula = deep_linear.balanced_product(*factors, goal, shape, path.steps_T * lr)
                 errors = np.sqrt(np.square(maps - formula).sum((1, 2))) / np.linalg.norm(goal)
-                rows.append((system, seed, quantity, errors.max()))
+                yield system, seed, {quantity: errors.max()}
             first, last = (tangent_kernel(whole.module, inputs, params_P=params_P) for params_P in (start_P, end_P))
             moves.append(float((last - first).norm() / first.norm()))
         movement[imbalance] = np.array(moves)
-        rows += [(system, seed, "kernel_movement", moved) for seed, moved in zip(seeds, moves)]
+        for seed, moved in zip(seeds, moves):
+            yield system, seed, {"kernel_movement": moved}
     for imbalance, moves in movement.items():
-        ratios = np.log(movement[0.0] / moves)
-        rows += [(f"imbalance{imbalance:+g}", s, "log_movement_ratio", ratio) for s, ratio in zip(seeds, ratios)]
+        for seed, ratio in zip(seeds, np.log(movement[0.0] / moves)):
+            yield f"imbalance{imbalance:+g}", seed, {"log_movement_ratio": ratio}
     # The two matrix equations themselves, by an integrator that knows nothing of the formula.
     times = np.linspace(0, settings["time"], 50)
     for seed in seeds:
         factors = balanced_factors(seed, IMBALANCES[-1], product)
         formula = deep_linear.balanced_product(*factors, goal, IMBALANCES[-1], times)
         errors = np.linalg.norm(integrated(factors, goal, times) - formula, axis=(1, 2)) / np.linalg.norm(goal)
-        rows.append(("integrated", seed, "riccati_error", errors.max()))
-    return rows
+        yield "integrated", seed, {"riccati_error": errors.max()}
 
 
 def integrated(factors: Sequence[np.ndarray], goal: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -99,8 +90,7 @@ def balanced_factors(seed: int, imbalance: float, product: float) -> list[np.nda
     return [a * orthogonal(generator, SIZE, SIZE), product / a * orthogonal(generator, SIZE, SIZE)]
 
 
-def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
-    rows: list[tuple] = []
+def _silent(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     for seed in seeds:
         generator = np.random.default_rng(seed)
         left, right = orthogonal(generator, EXAMPLES, EXAMPLES), orthogonal(generator, EXAMPLES, INPUTS)
@@ -137,9 +127,9 @@ def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
             fitted, actual = (whole.outputs(path.params_RxP, x).flatten() for x in (inputs, tests))
             across = tangent_kernel(whole.module, tests, inputs, params_P=end_P)
             regression = across @ torch.linalg.solve(after, fitted)
-            rows += [
-                (system, seed, "early_cosine", float((before * after).sum() / (before.norm() * after.norm()))),
-                (system, seed, "kernel_error", float((actual - regression).norm() / actual.norm())),
-                (system, seed, "loss_left", path.losses_RxT[0, -1] / path.losses_RxT[0, 0]),
-            ]
-    return rows
+            scores = {
+                "early_cosine": float((before * after).sum() / (before.norm() * after.norm())),
+                "kernel_error": float((actual - regression).norm() / actual.norm()),
+                "loss_left": path.losses_RxT[0, -1] / path.losses_RxT[0, 0],
+            }
+            yield system, seed, scores

@@ -1,10 +1,9 @@
 """The tangent kernel turns towards the targets as a network learns features, and early (N6)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
@@ -13,8 +12,8 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.lazy_training import COLUMNS
 from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, learning_rate, marks, network, two_classes
+from benchmarks.studies.table import Result, tidy
 
 EARLY = 0.1  # of log-time, or of time
 FALLEN = 0.1
@@ -25,7 +24,8 @@ SMALL = {"examples": 64, "lr": 0.1, "steps": 400, "shrink": 1e-2}
 AT_ONCE = {"examples": 16, "lr": 0.5 * 16, "steps": 500, "shrink": 1.0}
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Gradient descent on half squared errors of two classes; the tangent kernel of the training examples is taken at
     marks that are even in log-time, with time in steps.
 
@@ -45,18 +45,16 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     """
     data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
     options = {"hidden": settings["hidden"], "activation": settings["activation"]}
-    rows: list[tuple] = []
     for seed in seeds:
         for name, scale in (("standard", None), ("lazy", settings["scale"])):
             module = network(mlp.build, data.inputs_NxD, seed, **options)
             first = kernel(module, settings["memory"], data.inputs_NxD)
             lr = learning_rate(settings["rate"], first)
-            rows += [(name, seed, *rest) for rest in _follow(module, data, lr, scale, settings)]
+            yield name, seed, _follow(module, data, lr, scale, settings)
         small = partial(deep_linear.build, hidden=[WIDTH])
-        rows += [("small", seed, *rest) for rest in _orthogonal(small, seed, settings, **SMALL)]
+        yield "small", seed, _orthogonal(small, seed, settings, **SMALL)
         at_once = partial(ntk_mlp.build, hidden=[WIDTH], activation="identity")
-        rows += [("at-once", seed, *rest) for rest in _orthogonal(at_once, seed, settings, **AT_ONCE)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "at-once", seed, _orthogonal(at_once, seed, settings, **AT_ONCE)
 
 
 def aligned(kernel_NxN: np.ndarray, targets_N: np.ndarray) -> float:
@@ -64,9 +62,7 @@ def aligned(kernel_NxN: np.ndarray, targets_N: np.ndarray) -> float:
     return float(targets_N @ kernel_NxN @ targets_N / (np.linalg.norm(kernel_NxN) * (targets_N @ targets_N)))
 
 
-def _follow(
-    module: nn.Module, data: TwoClasses, lr: float, scale: float | None, settings: dict
-) -> list[tuple[str, float]]:
+def _follow(module: nn.Module, data: TwoClasses, lr: float, scale: float | None, settings: dict) -> dict[str, float]:
     steps, targets = settings["steps"], data.targets_Nx1
     if scale is not None:
         with torch.no_grad():
@@ -85,7 +81,7 @@ def _follow(
     y = data.targets_Nx1[:, 0].double().cpu().numpy()
     ends = [aligned(end, y) for end in (stack[0], stack[-1])]
     centred = [aligned(_centred(end), y - y.mean()) for end in (stack[0], stack[-1])]
-    of_trained = {
+    trained = {
         "alignment": ends[1],
         "rise": ends[1] / ends[0],
         "centred_rise": centred[1] / centred[0],
@@ -94,12 +90,12 @@ def _follow(
         "kernel_change": np.linalg.norm(stack[-1] - stack[0]) / np.linalg.norm(stack[0]),
     }
     loss_left = float(step.losses_R) / float(step.first_loss_R)
-    return [
-        *((name, float(value) if loss_left < FALLEN else float("nan")) for name, value in of_trained.items()),
-        ("loss_left", loss_left),
-        *((f"alignment-{step}", aligned(now, y)) for step, now in kernels.items()),
-        *((f"movement-{step}", float(part)) for step, part in zip(times, path)),
-    ]
+    return {
+        **(trained if loss_left < FALLEN else dict.fromkeys(trained, np.nan)),
+        "loss_left": loss_left,
+        **{f"alignment-{step}": aligned(now, y) for step, now in kernels.items()},
+        **{f"movement-{step}": part for step, part in zip(times, path)},
+    }
 
 
 def _centred(kernel_NxN: np.ndarray) -> np.ndarray:
@@ -108,20 +104,13 @@ def _centred(kernel_NxN: np.ndarray) -> np.ndarray:
 
 
 def _orthogonal(
-    build: Callable[..., nn.Module],
-    seed: int,
-    settings: dict,
-    *,
-    examples: int,
-    lr: float,
-    steps: int,
-    shrink: float,
-) -> list[tuple[str, float]]:
+    build: Callable[..., nn.Module], seed: int, settings: dict, *, examples: int, lr: float, steps: int, shrink: float
+) -> dict[str, float]:
     """A linear network on orthogonal examples of norm sqrt(N), with random targets of -1 and 1."""
     generator = np.random.default_rng(seed)
     orthogonal = np.linalg.qr(generator.standard_normal((examples, examples)))[0]
     inputs = torch.from_numpy(examples**0.5 * orthogonal)
     targets = torch.from_numpy(generator.choice([-1.0, 1.0], (examples, 1)))
     module, data = network(build, inputs, seed, shrink), TwoClasses(inputs, targets, inputs[:1])
-    rows = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
-    return [row for row in rows if row[0] in ("rise", "alignment", "early_log_share", "early_share", "loss_left")]
+    followed = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
+    return {name: followed[name] for name in ("alignment", "rise", "early_log_share", "early_share", "loss_left")}

@@ -66,11 +66,7 @@ def network(
 
 
 def kernel(
-    module: nn.Module,
-    memory: int,
-    inputs_NxD: Tensor,
-    others_MxD: Tensor | None = None,
-    params_P: Tensor | None = None,
+    module: nn.Module, memory: int, inputs_NxD: Tensor, others_MxD: Tensor | None = None, params_P: Tensor | None = None
 ) -> np.ndarray:
     """The tangent kernel in float64, in ``memory`` MiB; see `tangent_kernel`."""
     found = tangent_kernel(module, inputs_NxD, others_MxD, params_P=params_P, memory=memory * 2**20)

@@ -1,11 +1,10 @@
 """Networks of growing width beside their linearization: how far the tangent kernel moves, how far outputs stray, and
 how fast each of its eigenvectors is learned (N1, N2, N5)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +13,8 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.lazy_training import COLUMNS
 from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, learning_rate, marks, network, two_classes
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.linearized import Descent
 
@@ -30,7 +29,8 @@ TARGET = 10.0
 CONTROL_WIDTHS = (256, 512, 1024, 2048, 4096)
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Gradient descent on half squared errors of two classes, at a fixed rate in units of N / (largest eigenvalue of
     the first kernel), beside the exact descent of the linearized network.
 
@@ -54,7 +54,6 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     """
     data = two_classes(images, settings["images"], settings["tests"], settings["pool"], device=device)
     seeds = list(seeds)
-    rows: list[tuple] = []
     # The widest first: a kernel that does not fit is found before any work.
     todo = sorted(
         ((width, name) for name, system in settings["systems"].items() for width in system["widths"]), reverse=True
@@ -66,19 +65,18 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         for seed in seeds:
             outcome = _train(network(ntk_mlp.build, data.inputs_NxD, seed, **options), data, settings)
             by_width.setdefault((name, seed), {})[width] = outcome
-            rows += [(f"{name}-{width}", seed, *rest) for rest in outcome.rows()]
+            yield f"{name}-{width}", seed, outcome.quantities | outcome.of_rates()
     for seed in seeds:
         linear = _train(network(deep_linear.build, data.inputs_NxD, seed), data, settings)
-        rows += [("linear", seed, *rest) for rest in linear.rows()]
+        yield "linear", seed, linear.quantities | linear.of_rates()
         by_width["one-example", seed] = {width: _one_example(width, seed, settings) for width in CONTROL_WIDTHS}
     for (name, seed), outcomes in by_width.items():
-        rows += [(name, seed, *rest) for rest in _across(outcomes)]
+        yield name, seed, _across(outcomes)
     for name in settings["systems"]:
         outcomes = by_width[name, seeds[0]]
         for width in sorted({min(outcomes), max(outcomes)}):
-            for i, pair in enumerate(outcomes[width].rates_Kx2, 1):
-                rows += [(f"{name}-{width}", seeds[0], f"{q}-{i}", v) for q, v in zip(("rate", "predicted_rate"), pair)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            for i, (measured, predicted) in enumerate(outcomes[width].rates_Kx2, 1):
+                yield f"{name}-{width}", seeds[0], {f"rate-{i}": measured, f"predicted_rate-{i}": predicted}
 
 
 class Outcome(NamedTuple):
@@ -87,14 +85,10 @@ class Outcome(NamedTuple):
     quantities: dict[str, float]
     rates_Kx2: np.ndarray
 
-    def rows(self) -> list[tuple[str, float]]:
+    def of_rates(self) -> dict[str, float]:
         measured, predicted = self.rates_Kx2.T
-        return [
-            *self.quantities.items(),
-            ("rate_slope", float((measured / predicted).mean())),
-            ("rate_r2", r2(measured, predicted)),
-            ("modes", len(measured)),
-        ]
+        slope = float((measured / predicted).mean())
+        return {"rate_slope": slope, "rate_r2": r2(measured, predicted), "modes": len(measured)}
 
 
 def r2(measured: np.ndarray, predicted: np.ndarray) -> float:
@@ -151,15 +145,15 @@ def _one_example(width: int, seed: int, settings: dict) -> Outcome:
     return _train(module, TwoClasses(one, TARGET * one, one), {**settings, "rate": 0.1, "steps": 200})
 
 
-def _across(outcomes: dict[int, Outcome]) -> list[tuple[str, float]]:
+def _across(outcomes: dict[int, Outcome]) -> dict[str, float]:
     fallen = all(outcome.quantities["loss_left"] < FALLEN for outcome in outcomes.values())
-    rows = []
+    slopes = {}
     for prefix, least in (("", 0), ("wide_", max(outcomes) / 8)):
         widths = [width for width in outcomes if width >= least]
         for exponent, quantity in (("kernel_exponent", "kernel_change"), ("discrepancy_exponent", "discrepancy")):
             slope = log_slope(widths, [outcomes[width].quantities[quantity] for width in widths])
-            rows.append((prefix + exponent, slope if fallen else float("nan")))
-    return rows
+            slopes[prefix + exponent] = slope if fallen else float("nan")
+    return slopes
 
 
 def _rms(values: np.ndarray | Tensor) -> float:

@@ -1,20 +1,20 @@
 """One training loss, several test accuracies: minima reached from weights that were trained on random labels (O6: Liu,
 Papailiopoulos and Achlioptas 2020, arXiv:1906.02613)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.studies.overparameterization import COLUMNS
 from benchmarks.studies.overparameterization.fitting import fit, fraction_right, interpolable, networks, test_accuracy
+from benchmarks.studies.table import Result, tidy
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """A network is trained on true labels until its loss is ``target``, from three starts: ``fresh``, its
     initialization; ``confused``, where training on random labels ended; and as a control ``instructed``, after as many
     steps on the true ones. Both pretrainings are on ``copies`` of every image of which a fraction ``erased`` of the
@@ -31,18 +31,15 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     """
     few = interpolable(images, settings)
     data = subset(images, settings["images"], pool=settings["pool"]).to(device)
-    rows: list[tuple] = []
     for seed in seeds:
-        rows += [(system, seed, *rest) for system, *rest in _networks(settings, data, seed)]
-        rows += [(system, seed, *rest) for system, *rest in _linear(few, settings["far"], seed)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield from _networks(settings, data, seed)
+        yield from _linear(few, settings["far"], seed)
 
 
-def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
+def _networks(settings: dict, data: Images, seed: int) -> Iterator[Result]:
     (module,) = networks(data, [seed], **settings["architecture"])
     start_P = flatten_parameters(module)
     inputs, random, true = _copies(settings, data, seed)
-    rows: list[tuple] = []
     starts, pretraining = {"fresh": start_P}, settings | settings["pretraining"]
     for system, labels, done in (
         ("confused", random, lambda loss, accuracy: accuracy == 1.0),
@@ -51,19 +48,16 @@ def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
         run = fit(Problem(module, inputs, labels, "cross_entropy"), start_P, pretraining, seed=seed, done=done)
         pretraining["steps"] = run.steps[-1]
         starts[system] = run.params_1xP[0]
-        rows += [(system, "pretraining_accuracy", run.accuracies[-1]), (system, "pretraining_steps", run.steps[-1])]
+        yield system, seed, {"pretraining_accuracy": run.accuracies[-1], "pretraining_steps": run.steps[-1]}
     problem = Problem(module, data.train_inputs, data.train_labels, "cross_entropy")
     accuracies = {}
     for system, params_P in starts.items():
         run = fit(problem, params_P, settings, seed=seed, done=lambda loss, accuracy: loss <= settings["target"])
         accuracies[system] = test_accuracy(problem, run, data) if run.reached else np.nan
-        rows += [
-            (system, "test_accuracy", accuracies[system]),
-            (system, "train_loss", run.losses[-1] if run.reached else np.nan),
-            (system, "steps", run.steps[-1] if run.reached else np.nan),
-        ]
-    rows += [(system, "drop", accuracies["fresh"] - accuracies[system]) for system in ("confused", "instructed")]
-    return rows
+        loss, steps = (run.losses[-1], run.steps[-1]) if run.reached else (np.nan, np.nan)
+        yield system, seed, {"test_accuracy": accuracies[system], "train_loss": loss, "steps": steps}
+    for system in ("confused", "instructed"):
+        yield system, seed, {"drop": accuracies["fresh"] - accuracies[system]}
 
 
 def _copies(settings: dict, data: Images, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,18 +69,16 @@ def _copies(settings: dict, data: Images, seed: int) -> tuple[Tensor, Tensor, Te
     return inputs * kept.to(inputs.device), random.to(inputs.device), data.train_labels.repeat(settings["copies"])
 
 
-def _linear(data: Images, far: float, seed: int) -> list[tuple]:
+def _linear(data: Images, far: float, seed: int) -> Iterator[Result]:
     """Gradient descent's end from any weights is their projection on the solutions: w + X^+ (Y - X w)."""
     inputs, tests = (x.flatten(1).double().numpy() for x in (data.train_inputs, data.test_inputs))
     targets = np.eye(data.classes)[data.train_labels.numpy()]
     inverse = np.linalg.pinv(inputs)
     drawn = far * np.random.default_rng(seed).standard_normal((inputs.shape[1], data.classes))
-    rows, accuracies = [], []
+    accuracies = []
     for system, start in (("least-squares-zero", np.zeros_like(drawn)), ("least-squares-far", drawn)):
         end = start + inverse @ (targets - inputs @ start)
         accuracies.append(fraction_right(torch.from_numpy(tests @ end), data.test_labels))
-        rows += [
-            (system, "test_accuracy", accuracies[-1]),
-            (system, "train_loss", float(np.square(inputs @ end - targets).sum(1).mean() / 2)),
-        ]
-    return [*rows, ("least-squares-far", "drop", accuracies[0] - accuracies[1])]
+        loss = float(np.square(inputs @ end - targets).sum(1).mean() / 2)
+        yield system, seed, {"test_accuracy": accuracies[-1], "train_loss": loss}
+    yield "least-squares-far", seed, {"drop": accuracies[0] - accuracies[1]}

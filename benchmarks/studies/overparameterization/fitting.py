@@ -34,10 +34,8 @@ class Fit:
         above = np.flatnonzero(np.array(self.accuracies) >= accuracy)
         if not len(above):
             return float("nan")
-        i = above[0]
-        if i == 0:
-            return float(self.steps[0])
-        return float(np.interp(accuracy, self.accuracies[i - 1 : i + 1], self.steps[i - 1 : i + 1]))
+        around = slice(max(above[0] - 1, 0), above[0] + 1)
+        return float(np.interp(accuracy, self.accuracies[around], self.steps[around]))
 
 
 def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: Callable[[float, float], bool]) -> Fit:

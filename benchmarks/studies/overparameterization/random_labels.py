@@ -1,29 +1,23 @@
 """Networks fit random labels about as easily as true ones (O1: Zhang et al. 2017, arXiv:1611.03530)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.studies.overparameterization import COLUMNS
 from benchmarks.studies.overparameterization.fitting import fit, fraction_right, interpolable, networks, test_accuracy
+from benchmarks.studies.table import Result, tidy
 
 FITTED = 0.99
 AGAIN = 10_000  # to another seed
-RATIOS = {
-    "random-labels": "true-labels",
-    "random-labels-few": "true-labels-few",
-    "half-rate": "true-labels-few",
-    "again": "true-labels-few",
-}
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """One network on true labels, ``true-labels``, and on labels drawn uniformly, ``random-labels``, until all training
     examples are right or the steps are up; ``true-labels-few`` and ``random-labels-few``, the same on fewer images.
     Controls: ``half-rate``, true-labels-few at half the learning rate, and ``again``, true-labels-few from another
@@ -50,12 +44,11 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
             "a linear model may fit random labels"
         )
     data, small = data.to(device), small.to(device)
-    rows: list[tuple] = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
         random, random_few = (_draw(generator, len(d.train_labels), d.classes) for d in (data, small))
         slow = settings["optimizer"] | {"lr": settings["optimizer"]["lr"] / 2}
-        first: dict[str, float] = {}
+        steps: dict[str, float] = {}
         for system, images_, labels_N, drawn, optimizer in (
             ("true-labels", data, data.train_labels, seed, settings["optimizer"]),
             ("random-labels", data, random, seed, settings["optimizer"]),
@@ -64,16 +57,17 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
             ("half-rate", small, small.train_labels, seed, slow),
             ("again", small, small.train_labels, seed + AGAIN, settings["optimizer"]),
         ):
-            scores, first[system] = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
-            rows += [(system, seed, *rest) for rest in scores]
-        for system, base in RATIOS.items():
-            rows.append((system, seed, "log_steps_ratio", float(np.log(first[system] / first[base]))))
+            scores = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
+            steps[system] = scores["steps-99"]
+            yield system, seed, scores
+        for system in ("random-labels", "random-labels-few", "half-rate", "again"):
+            base = "true-labels" if system == "random-labels" else "true-labels-few"
+            yield system, seed, {"log_steps_ratio": float(np.log(steps[system] / steps[base]))}
         drawn = _draw(generator, len(few), data.classes)
-        rows.append(("least-squares", seed, "train_accuracy", _least_squares(few, drawn, data.classes)))
+        yield "least-squares", seed, {"train_accuracy": _least_squares(few, drawn, data.classes)}
         drawn = _draw(generator, len(many), data.classes)
         right, gradient = _softmax(_components(many, settings["components"]), drawn, data.classes)
-        rows += [("components", seed, "train_accuracy", right), ("components", seed, "gradient", gradient)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "components", seed, {"train_accuracy": right, "gradient": gradient}
 
 
 def _draw(generator: np.random.Generator, count: int, classes: int) -> Tensor:
@@ -84,19 +78,16 @@ def _flat(data: Images) -> np.ndarray:
     return data.train_inputs.flatten(1).double().numpy()
 
 
-def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> tuple[list[tuple], float]:
-    """Quantities and values, and the step at which the training accuracy came up to `FITTED`."""
+def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> dict[str, float]:
     (module,) = networks(data, [seed], **settings["architecture"])
     problem = Problem(module, data.train_inputs, labels_N.to(data.train_inputs.device), "cross_entropy")
     run = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
-    first = run.first(FITTED)
-    rows = [
-        ("train_accuracy", run.accuracies[-1]),
-        ("test_accuracy", test_accuracy(problem, run, data)),
-        ("steps-99", first),
-        *((f"accuracy-{run.steps[i]}", run.accuracies[i]) for i in _doubling(len(run.steps))),
-    ]
-    return rows, first
+    return {
+        "train_accuracy": run.accuracies[-1],
+        "test_accuracy": test_accuracy(problem, run, data),
+        "steps-99": run.first(FITTED),
+        **{f"accuracy-{run.steps[i]}": run.accuracies[i] for i in _doubling(len(run.steps))},
+    }
 
 
 def _doubling(count: int) -> list[int]:
