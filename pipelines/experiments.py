@@ -11,6 +11,9 @@ Activation = Literal["gelu", "identity", "relu", "tanh"]
 NotNegative = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Widths = Annotated[list[Count], Field(min_length=1)]
+# A learning rate in units of N / (largest eigenvalue of the first tangent kernel), stable below 2 while that stays.
+KernelRate = Annotated[float, Field(gt=0, lt=2)]
+MiB = Count  # that a kernel may take
 
 
 class Study(Strict):
@@ -29,10 +32,10 @@ class Study(Strict):
 
 
 class Solutions(Strict):
-    lr: Positive
-    time: Positive
-    u0: Positive
-    scale: Positive
+    lr: Positive  # of the two-layer runs
+    time: Positive  # of the flow
+    u0: Positive  # amplitude at the start of aligned runs
+    scale: Positive  # of the Gaussian factors of the random ones
     growth_lr: Positive
     escape_u0: Annotated[list[Positive], Field(min_length=2)]
     escape_lr: Positive
@@ -41,19 +44,21 @@ class Solutions(Strict):
 class Conservation(Strict):
     lrs: Annotated[list[Positive], Field(min_length=2)]
     time: Positive
-    scale: Positive
+    scale: Positive  # of the Gaussian factors whose drift is measured
     parsimony_lr: Positive
     parsimony_steps: Count
 
 
 class Student(Strict):
-    activation: Name | None
+    activation: Name | None  # null: linear; "none": a single layer
     scale: Positive
     optimizer: Optimizer
     steps: Count
 
 
 class Muon(Strict):
+    """Of the square networks of depth 2 to 4."""
+
     lr: Positive
     scale: Positive
     steps: Count
@@ -61,7 +66,7 @@ class Muon(Strict):
 
 class Waypoints(Strict):
     systems: Annotated[dict[Name, Student], Field(min_length=1)]
-    rising: list[Name]
+    rising: list[Name]  # systems in the order in which theory has their scores rise
     muon: Muon
 
     @model_validator(mode="after")
@@ -73,11 +78,11 @@ class Waypoints(Strict):
 
 class Completion(Strict):
     seeds: Count
-    size: Count
+    size: Count  # of the square matrix
     rank: Count
-    observed: Count
-    init: Positive
-    lr: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    observed: Count  # entries
+    init: Positive  # the factors have singular values near init^(1 / depth)
+    lr: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # by depth
     steps: Count
 
     @model_validator(mode="after")
@@ -92,12 +97,12 @@ class Completion(Strict):
 class Kernels(Strict):
     lr: Positive
     time: Positive
-    product: Positive
-    alignment_lr: Positive
+    product: Positive  # the singular value of W_2 W_1 at the start of balanced runs
+    alignment_lr: Positive  # of silent alignment, as all below
     alignment_steps: Count
     scale: Positive
     large_scale: Positive
-    colour: Positive
+    colour: Positive  # exponent of the power law of the inputs' covariance
 
 
 class DeepLinear(Study):
@@ -110,12 +115,12 @@ class DeepLinear(Study):
 
 
 class WorstCases(Strict):
-    steps: Annotated[list[Count], Field(min_length=1)]
-    step_sizes: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
-    problems: Count
+    steps: Annotated[list[Count], Field(min_length=1)]  # N
+    step_sizes: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]  # in units of 1 / L
+    problems: Count  # random ones
     mu: Annotated[float, Field(gt=0, lt=1)]
     nesterov_steps: Annotated[list[Count], Field(min_length=1)]
-    widths: Annotated[int, Field(ge=3)]
+    widths: Annotated[int, Field(ge=3)]  # of the grid of Huber functions
 
 
 class LogisticRegression(Strict):
@@ -123,7 +128,7 @@ class LogisticRegression(Strict):
     images: Annotated[int, Field(ge=2)]
     pool: Count
     ridge: Annotated[float, Field(ge=0)]
-    separable: bool
+    separable: bool  # what the problem is held to be
     steps: Count
     marks: Annotated[list[Count], Field(min_length=1)]
 
@@ -156,9 +161,9 @@ class LazyWidths(Strict):
     images: Annotated[int, Field(ge=2)]
     tests: Count
     pool: Count
-    rate: Annotated[float, Field(gt=0, lt=2)]
+    rate: KernelRate
     steps: Count
-    memory: Count
+    memory: MiB
     systems: Annotated[dict[Name, LazySystem], Field(min_length=1)]
 
 
@@ -168,9 +173,10 @@ class LazyOutputScale(Strict):
     tests: Count
     pool: Count
     width: Count
+    # Values of alpha, rising; lazy slopes are over the last five.
     scales: Annotated[list[Positive], Field(min_length=5)]
     rich_scales: Annotated[list[Positive], Field(min_length=2)]
-    rate: Annotated[float, Field(gt=0, lt=2)]
+    rate: KernelRate
     steps: Count
 
     @model_validator(mode="after")
@@ -189,8 +195,8 @@ class CriticalRate(Strict):
     widths: Annotated[list[Count], Field(min_length=1)]
     mean_field_widths: list[Count]
     steps: Count
-    resolution: Annotated[float, Field(gt=0, lt=1)]
-    memory: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]  # relative, of the rate
+    memory: MiB
 
 
 class KernelAlignment(Strict):
@@ -199,11 +205,11 @@ class KernelAlignment(Strict):
     pool: Count
     hidden: Annotated[list[Count], Field(min_length=1)]
     activation: Activation
-    rate: Annotated[float, Field(gt=0, lt=2)]
+    rate: KernelRate
     steps: Count
     marks: Annotated[int, Field(ge=2)]
     scale: Positive
-    memory: Count
+    memory: MiB
 
 
 class MinimumNorm(Strict):
@@ -212,7 +218,7 @@ class MinimumNorm(Strict):
     inputs: Count
     hidden: Count
     steps: Count
-    rate: Annotated[float, Field(gt=0, lt=2)]
+    rate: Annotated[float, Field(gt=0, lt=2)]  # of networks, in units of N / (largest eigenvalue of XX')
     images: Annotated[int, Field(ge=2)]
     pool: Count
     image_steps: Count
@@ -228,11 +234,11 @@ class MaxMargin(Strict):
     seeds: Count
     points: Annotated[int, Field(ge=2)]
     inputs: Annotated[int, Field(ge=2)]
-    gap: Positive
+    gap: Positive  # least distance of a Gaussian example from the plane
     images: Annotated[int, Field(ge=2)]
     pool: Count
-    log_time: Annotated[float, Field(gt=10)]
-    far: Annotated[float, Field(gt=10)]
+    log_time: Annotated[float, Field(gt=10)]  # the first horizon, in ln t
+    far: Annotated[float, Field(gt=10)]  # the far one, in ln t
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -414,8 +420,8 @@ class RandomLabels(Strict):
     architecture: Architecture
     optimizer: Optimizer
     batch_size: Count
-    steps: Count
-    every: Count
+    steps: Count  # at most
+    every: Count  # steps between readings
     linear_images: Count
     components: Count
 
@@ -437,7 +443,8 @@ class NonConvexity(Strict):
     seeds: Count
     images: Count
     pool: Count
-    max_products: Annotated[int, Field(ge=2)]
+    max_products: Annotated[int, Field(ge=2)]  # of a solve
+    # Up to so many parameters the Hessian is formed, and all its eigenvalues found.
     dense: Annotated[int, Field(ge=0)]
     systems: Annotated[dict[Name, HessianSystem], Field(min_length=1)]
 
@@ -450,8 +457,8 @@ class PolyakLojasiewicz(Strict):
     widths: Widths
     lr: Annotated[float, Field(gt=0, lt=1)]  # in units of n / lambda_max(K_0)
     steps: Count
-    readings: list[Count]
-    memory: Count  # MiB
+    readings: list[Count]  # steps at which the kernel is read; 0 and the last are added
+    memory: MiB
 
 
 class Initialization(Strict):
@@ -459,30 +466,30 @@ class Initialization(Strict):
     linear_images: Count
     pool: Count
     linear_steps: Count
-    ridge: Positive
+    ridge: Positive  # in units of the top eigenvalue of X'X / n
     images: Count
     architecture: Architecture
     optimizer: Optimizer
     batch_size: Count
-    target: Positive
-    steps: Count
-    every: Count
+    target: Positive  # loss
+    steps: Count  # at most
+    every: Count  # steps between readings
 
 
 class Distance(Strict):
     seeds: Count
     images: Count
     pool: Count
-    optimizer: Optimizer
+    optimizer: Optimizer  # of the NTK parametrization
     steps: Annotated[int, Field(ge=2)]
     widths: Annotated[list[Count], Field(min_length=2)]
     mean_field_widths: Annotated[list[Count], Field(min_length=2)]
-    mean_field_lr: Positive
+    mean_field_lr: Positive  # over the width
 
 
 class Pretraining(Strict):
     optimizer: Optimizer
-    steps: Count
+    steps: Count  # at most
 
 
 class BadMinima(Strict):
@@ -492,14 +499,14 @@ class BadMinima(Strict):
     architecture: Architecture
     optimizer: Optimizer
     batch_size: Count
-    target: Positive
-    steps: Count
-    every: Count
+    target: Positive  # loss
+    steps: Count  # at most
+    every: Count  # steps between readings
     copies: Count
-    erased: Annotated[float, Field(ge=0, lt=1)]
+    erased: Annotated[float, Field(ge=0, lt=1)]  # fraction of a copy's pixels
     pretraining: Pretraining
     linear_images: Count
-    far: Positive
+    far: Positive  # size of the Gaussian weights that the linear model starts from
 
 
 class Overparameterization(Study):

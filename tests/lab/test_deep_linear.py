@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.deep_linear import COLUMNS, completion, conservation, kernels, simulation, solutions, waypoints
+from benchmarks.studies.deep_linear import completion, conservation, kernels, simulation, solutions, waypoints
+from benchmarks.studies.table import COLUMNS
 from benchmarks.theory.modes import Modes
 
 SEEDS = [1, 2, 3]
@@ -35,8 +36,7 @@ def test_aligned_factors_are_balanced_and_hold_u0_on_each_mode(depth):
 
 def test_a_single_layer_follows_its_exponential():
     goal = simulation.target(0, (3.0, 1.0), 4)
-    inputs = simulation.identity_design(4)
-    problem = simulation.problem(inputs, inputs @ torch.from_numpy(goal).T, [])
+    problem = simulation.problem(goal, [])
     path = simulation.simulate(problem, torch.zeros(1, 16, dtype=torch.float64), sgd(lr=0.1), steps=20)
     np.testing.assert_allclose(path.maps_RxTxCxD[0], (1 - 0.9 ** path.steps_T[:, None, None]) * goal, atol=1e-12)
 

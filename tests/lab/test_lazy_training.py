@@ -105,7 +105,7 @@ def test_one_example_moves_the_kernel_as_the_conserved_quantity_says():
         module = network(ntk_mlp.build, one, 11, hidden=[width], activation="identity")
         first, kernel = float(module(one).detach()), float(tangent_kernel(module, one))
         wanted = (kernel**2 + 4 * (widths.TARGET**2 - first**2) / width) ** 0.5 / kernel - 1
-        assert widths._one_example(width, 11, WIDTHS).kernel_change == pytest.approx(wanted, rel=0.05)
+        assert widths._one_example(width, 11, WIDTHS).quantities["kernel_change"] == pytest.approx(wanted, rel=0.05)
 
 
 def test_exponents_of_runs_that_did_not_train_are_no_numbers():

@@ -12,7 +12,6 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.measurements.eigensolvers import dense_matrix
 from benchmarks.lab.problem import Problem, flatten_parameters, stack_parameters
 from benchmarks.studies.overparameterization import (
-    COLUMNS,
     bad_minima,
     distance,
     initialization,
@@ -21,6 +20,7 @@ from benchmarks.studies.overparameterization import (
     random_labels,
 )
 from benchmarks.studies.overparameterization.fitting import Fit, fit
+from benchmarks.studies.table import COLUMNS
 from benchmarks.theory.exponents import log_slope
 
 MLP = {"name": "mlp", "hidden": [32], "activation": "relu"}

@@ -2,5 +2,3 @@
 
 Every experiment runs the optimizers that the networks are trained with, in float64.
 """
-
-COLUMNS = ["system", "seed", "quantity", "value"]

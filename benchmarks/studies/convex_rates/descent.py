@@ -34,6 +34,17 @@ def gradient_descent(function: Function, start: Tensor, step: float, steps: int)
     return run(objective(function, start), start, step, [0.0] * steps)
 
 
+def momenta(steps: int) -> list[float]:
+    """Of Nesterov's method on convex functions: i / (i + 3)."""
+    return [i / (i + 3) for i in range(steps)]
+
+
+def constant_momentum(L: float, mu: float) -> float:
+    """Of Nesterov's method on strongly convex functions: (1 - q) / (1 + q) with q = sqrt(mu / L)."""
+    q = (mu / L) ** 0.5
+    return (1 - q) / (1 + q)
+
+
 def run(problem: Problem, start: Tensor, step: float, momenta: Sequence[float]) -> list[float]:
     """The values along Nesterov's method, x_{i+1} = y_i - step g(y_i), y_{i+1} = x_{i+1} + m_i (x_{i+1} - x_i): at the
     start and at each x. Momenta that are all zero are gradient descent.

@@ -1,41 +1,36 @@
 """Logistic regression of two classes of images: the convex problem people know, its constants measured (C1 to C4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
-from benchmarks.studies.convex_rates import COLUMNS
-from benchmarks.studies.convex_rates.descent import objective
+from benchmarks.studies.convex_rates.descent import constant_momentum, momenta, objective
 from benchmarks.studies.convex_rates.descent import run as descend
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import convex_rates, margins
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws the images. Of ``gradient-descent``, ``nesterov`` and, with a ridge,
-    ``strongly-convex`` (Nesterov's with constant momentum): ``largest_ratio``, the largest of f(x_n) - f* over the
-    method's bound, over all n; ``gap-N`` and ``bound-N`` at marks. Of ``problem``: ``L`` (top eigenvalue of X'X / 4n,
-    plus the ridge), ``mu`` (least eigenvalue of the Hessian at the minimizer), ``ridge``, ``distance`` |x_0 - x*| and
-    ``gradient``, its norm at x*.
-
-    Args:
-        settings: ``images``, ``pool``, ``ridge``, ``steps``, ``marks``, ``separable``: what the problem is held to be.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+    """Two classes of images, which a seed draws: ``gradient-descent``, ``nesterov`` and, with a ridge,
+    ``strongly-convex`` (Nesterov's with constant momentum) against the bounds with the constants of this ``problem``,
+    X being its examples.
 
     Raises:
         ValueError: for a problem that is separable and has no ridge, or is not what ``separable`` says.
+
+    Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for seed in seeds:
         inputs, signs = _data(settings, images, seed)
         margins.require(inputs.numpy(), signs.numpy(), settings["separable"])
         if settings["separable"] and not settings["ridge"]:
             raise ValueError("a plane separates the two classes and there is no ridge: logistic loss has no minimizer")
-        rows += [(system, seed, *rest) for system, *rest in _methods(settings, inputs, signs)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield from _methods(settings, inputs, signs, seed)
 
 
 def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
@@ -45,9 +40,8 @@ def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
     return inputs, 2.0 * whole.train_labels[chosen].double() - 1
 
 
-def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
+def _methods(settings: dict, inputs: Tensor, signs: Tensor, seed: int) -> Iterator[Result]:
     facing, ridge, steps = signs[:, None] * inputs, settings["ridge"], settings["steps"]
-
     loss = partial(_loss, facing, ridge)
     n, size = facing.shape
     smooth = float(torch.linalg.eigvalsh(facing.T @ facing / n)[-1]) / 4 + ridge
@@ -56,30 +50,23 @@ def _methods(settings: dict, inputs: Tensor, signs: Tensor) -> list[tuple]:
     mu = float(torch.linalg.eigvalsh(_hessian(facing, ridge, best))[0])
     start = torch.zeros(size, dtype=torch.float64)
     distance = float((start - best).norm())
-    rows: list[tuple] = [
-        ("problem", "L", smooth),
-        ("problem", "mu", mu),
-        ("problem", "ridge", ridge),
-        ("problem", "distance", distance),
-        ("problem", "gradient", float(_gradient(facing, ridge, best).norm())),
-    ]
+    gradient = float(_gradient(facing, ridge, best).norm())
+    yield "problem", seed, {"L": smooth, "mu": mu, "ridge": ridge, "distance": distance, "gradient": gradient}
     first = float(loss(start)) - least
     methods = [
         ("gradient-descent", [0.0] * steps, partial(convex_rates.gradient_descent, smooth, distance, 1 / smooth)),
-        ("nesterov", [i / (i + 3) for i in range(steps)], partial(convex_rates.accelerated, smooth, distance)),
+        ("nesterov", momenta(steps), partial(convex_rates.accelerated, smooth, distance)),
     ]
     if ridge:
-        q = (ridge / smooth) ** 0.5
         bound = partial(convex_rates.strongly_convex_accelerated, smooth, ridge, distance, first)
-        methods.append(("strongly-convex", [(1 - q) / (1 + q)] * steps, bound))
+        methods.append(("strongly-convex", [constant_momentum(smooth, ridge)] * steps, bound))
     problem = objective(loss, start)
-    for system, momenta, bound in methods:
-        gaps = np.array(descend(problem, start, 1 / smooth, momenta)) - least
+    for system, chosen, bound in methods:
+        gaps = np.array(descend(problem, start, 1 / smooth, chosen)) - least
         bounds = np.array([bound(k) for k in range(len(gaps))])
-        rows.append((system, "largest_ratio", float((gaps[1:] / bounds[1:]).max())))
+        yield system, seed, {"largest_ratio": (gaps[1:] / bounds[1:]).max()}
         for k in settings["marks"]:
-            rows += [(system, f"gap-{k}", gaps[k]), (system, f"bound-{k}", bounds[k])]
-    return rows
+            yield system, seed, {f"gap-{k}": gaps[k], f"bound-{k}": bounds[k]}
 
 
 def _loss(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
@@ -97,9 +84,7 @@ def _hessian(facing: Tensor, ridge: float, w: Tensor) -> Tensor:
 
 def _minimizer(facing: Tensor, ridge: float) -> Tensor:
     """By damped Newton steps, until the gradient is rounding."""
-    w = torch.zeros(facing.shape[1], dtype=torch.float64)
-
-    loss = partial(_loss, facing, ridge)
+    loss, w = partial(_loss, facing, ridge), torch.zeros(facing.shape[1], dtype=torch.float64)
     for _ in range(200):
         gradient = _gradient(facing, ridge, w)
         if gradient.norm() < 1e-13:

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from benchmarks.studies.convex_rates.descent import constant_momentum, momenta
 from benchmarks.theory import convex_rates
 
 
@@ -13,11 +14,10 @@ def pepit_ratios(mu: float) -> dict[str, float]:
     """
     if find_spec("PEPit") is None:
         return {}
-    q = mu**0.5
     return {
         "gradient-descent": _worst(0.0, [0.0] * 3) / convex_rates.gradient_descent(1, 1, 1, 3),
-        "nesterov": _worst(0.0, [i / (i + 3) for i in range(3)]) / convex_rates.accelerated(1, 1, 3),
-        "strongly-convex": _worst(mu, [(1 - q) / (1 + q)] * 2, potential=True) / (1 - q) ** 2,
+        "nesterov": _worst(0.0, momenta(3)) / convex_rates.accelerated(1, 1, 3),
+        "strongly-convex": _worst(mu, [constant_momentum(1, mu)] * 2, potential=True) / (1 - mu**0.5) ** 2,
     }
 
 

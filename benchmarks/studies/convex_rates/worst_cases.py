@@ -1,62 +1,61 @@
 """Tight rates: gradient descent and Nesterov's method on the functions on which they are at their worst (C1 to C4)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from benchmarks.studies.convex_rates import COLUMNS, peers
-from benchmarks.studies.convex_rates.descent import Function, gradient_descent, objective
+from benchmarks.studies.convex_rates import peers
+from benchmarks.studies.convex_rates.descent import (
+    Function,
+    constant_momentum,
+    gradient_descent,
+    momenta,
+    objective,
+)
 from benchmarks.studies.convex_rates.descent import run as descend
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import convex_rates
 
 L, R = 1.0, 1.0
+START = torch.tensor([R], dtype=torch.float64)
 DECAY_STEPS = 60
 BEYOND = 1.9
 
 
-def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
-    """Nothing here has a seed: the random problems are one fixed set, over which the largest counts.
+@tidy
+def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+    """Nothing here has a seed: the random problems are one fixed set.
 
-    Quantities. A ``ratio`` is f(x_N) - f* over what the theorem allows.
+    ``huber-N-G`` is gradient descent by N steps of G / L on the Huber function that is worst for these, and ``huber``
+    all of those; ``random`` is on random smooth convex problems, ``quadratic`` on one quadratic, with slopes of ln f in
+    n. ``nesterov-N`` is Nesterov's method on the Huber function that is worst for it, ``strongly-convex`` that with
+    constant momentum on random quadratics, the largest over n; ``pepit-...`` is PEPit's worst case.
 
-        huber-N-G        ratio on the Huber function that is worst for N steps of G / L; ``huber``: largest_deviation,
-                         of all those from one; ``by-hand``: the same without the library
-        random           largest_ratio over random smooth convex problems
-        beyond-N         ratio on a quadratic with a step of 1.9 / L, where no theorem holds
-        quadratic        slope_ratio: slope of ln f in n over 2 ln(1 - mu/L); looseness: that slope over the textbook's;
-                         textbook_ratio: the largest f over the textbook's bound; ``huber-decay``: slope_ratio on a
-                         function without strong convexity
-        nesterov-N       ratio, the largest over Huber widths; gain: gradient descent's worst value over that;
-                         ``nesterov-by-hand``: ratio at the largest N without the library; ``plain-N``: gradient
-                         descent's worst value over Nesterov's rate
-        strongly-convex  largest_ratio over n and random quadratics; ``strongly-convex-by-hand``: the same without the
-                         library; ``strongly-convex-plain``: of gradient descent
-        pepit-...        ratio: PEPit's worst case over the formula, where PEPit is installed
-
-    Args:
-        settings: ``steps`` (N), ``step_sizes`` (G), ``problems`` (random ones), ``widths`` of the Huber grid, ``mu``,
-            ``nesterov_steps``.
+    Controls: ``...by-hand``, the same without the library (of ``nesterov`` at the largest N); ``beyond-N``, on a
+    quadratic with a step of 1.9 / L, where no theorem holds; ``huber-decay``, without strong convexity; ``plain-N`` and
+    ``strongly-convex-plain``, gradient descent against the rates of Nesterov's method. Quantities: see the data card.
     """
-    rows: list[tuple[str, str, float]] = []
     sizes = [(n, size) for n in settings["steps"] for size in settings["step_sizes"]]
-    ratios = {pair: _huber_ratio(*pair) for pair in sizes}
-    rows += [(f"huber-{n}-{size:g}", "ratio", ratio) for (n, size), ratio in ratios.items()]
-    rows.append(("huber", "largest_deviation", max(abs(ratio - 1) for ratio in ratios.values())))
-    rows.append(("by-hand", "largest_deviation", max(abs(_by_hand(*pair) - 1) for pair in sizes)))
-    rows += [(f"beyond-{n}", "ratio", _beyond_ratio(n)) for n in settings["steps"]]
+    ratios = [_worst_value(n, size / L) / convex_rates.gradient_descent(L, R, size / L, n) for n, size in sizes]
+    for (n, size), ratio in zip(sizes, ratios):
+        yield f"huber-{n}-{size:g}", None, {"ratio": ratio}
+    yield "huber", None, {"largest_deviation": max(abs(ratio - 1) for ratio in ratios)}
+    yield "by-hand", None, {"largest_deviation": max(abs(_huber_ratio_by_hand(*pair) - 1) for pair in sizes)}
+    for n in settings["steps"]:
+        yield f"beyond-{n}", None, {"ratio": _beyond_ratio(n)}
     problems = np.random.default_rng(0).spawn(settings["problems"])
-    rows.append(("random", "largest_ratio", max(_random_ratio(rng, settings) for rng in problems)))
-    rows += _decay(settings["mu"])
-    rows += _nesterov(settings)
-    rows += _strongly_convex(settings)
-    rows += [(f"pepit-{name}", "ratio", value) for name, value in peers.pepit_ratios(settings["mu"]).items()]
-    return pd.DataFrame([(system, None, *rest) for system, *rest in rows], columns=COLUMNS)
+    yield "random", None, {"largest_ratio": max(_random_ratio(rng, settings) for rng in problems)}
+    yield from _decay(settings["mu"])
+    yield from _nesterov(settings)
+    yield from _strongly_convex(settings)
+    for name, ratio in peers.pepit_ratios(settings["mu"]).items():
+        yield f"pepit-{name}", None, {"ratio": ratio}
 
 
-def _huber(width: float) -> Function:
+def _huber(width: float | Tensor) -> Function:
     def function(x: Tensor) -> Tensor:
         inside = L * x**2 / 2
         outside = L * width * x.abs() - L * width**2 / 2
@@ -65,48 +64,47 @@ def _huber(width: float) -> Function:
     return function
 
 
-def _start() -> Tensor:
-    return torch.tensor([R], dtype=torch.float64)
-
-
 def _worst_value(n: int, step: float) -> float:
     """f(x_n) - f* of gradient descent on the Huber function that is worst for so many steps."""
-    return gradient_descent(_huber(convex_rates.huber_width(L, R, step, n)), _start(), step, n)[-1]
+    return gradient_descent(_huber(convex_rates.huber_width(L, R, step, n)), START, step, n)[-1]
 
 
-def _huber_ratio(n: int, size: float) -> float:
-    return _worst_value(n, size / L) / convex_rates.gradient_descent(L, R, size / L, n)
-
-
-def _by_hand(n: int, size: float) -> float:
-    """The same by the recursion x <- x - step f'(x), f' clipped at L times the width."""
-    step, x = size / L, R
+def _huber_ratio_by_hand(n: int, size: float) -> float:
+    step = size / L
     width = convex_rates.huber_width(L, R, step, n)
-    for _ in range(n):
-        x -= step * L * np.clip(x, -width, width)
-    return float(convex_rates.huber(np.array(x), L, width)) / convex_rates.gradient_descent(L, R, step, n)
+    return _huber_by_hand(width, step, [0.0] * n) / convex_rates.gradient_descent(L, R, step, n)
+
+
+def _huber_by_hand(width: float, step: float, momenta: Sequence[float]) -> float:
+    """f(x_n) on a Huber function, whose slope is clipped at L times the width."""
+    last = _by_hand(lambda x: L * np.clip(x, -width, width), R, step, momenta)[-1]
+    return float(convex_rates.huber(np.array(last), L, width))
+
+
+def _by_hand(slope: Callable, start: float | np.ndarray, step: float, momenta: Sequence[float]) -> list:
+    """x_0 to x_n by the two sequences as papers write them, without the library."""
+    x = y = start
+    points = [x]
+    for momentum in momenta:
+        ahead = y - step * slope(y)
+        x, y = ahead, ahead + momentum * (ahead - x)
+        points.append(x)
+    return points
 
 
 def _beyond_ratio(n: int) -> float:
-    values = gradient_descent(lambda x: (L * x**2 / 2).sum(), _start(), BEYOND / L, n)
+    values = gradient_descent(lambda x: (L * x**2 / 2).sum(), START, BEYOND / L, n)
     return values[-1] / convex_rates.gradient_descent(L, R, BEYOND / L, n)
 
 
 def _random_ratio(rng: np.random.Generator, settings: dict) -> float:
-    """On a sum of Huber functions of random directions, which is smooth, convex and least at zero."""
+    """On a sum of Huber functions in random directions, which is smooth, convex and least at zero."""
     size, terms = int(rng.integers(1, 6)), int(rng.integers(1, 6))
     directions = torch.from_numpy(rng.standard_normal((terms, size)))
     directions = directions / torch.linalg.matrix_norm(directions, 2)  # so that the sum is L-smooth
-    widths = torch.from_numpy(rng.uniform(0.01, 1.0, terms))
-
-    def function(x: Tensor) -> Tensor:
-        along = directions @ x
-        inside = along**2 / 2
-        outside = widths * along.abs() - widths**2 / 2
-        return L * torch.where(along.abs() <= widths, inside, outside).sum()
-
+    huber = _huber(torch.from_numpy(rng.uniform(0.01, 1.0, terms)))
     n, step = int(rng.choice(settings["steps"])), float(rng.choice(settings["step_sizes"])) / L
-    values = gradient_descent(function, _direction(rng, size), step, n)
+    values = gradient_descent(lambda x: huber(directions @ x), _direction(rng, size), step, n)
     return values[-1] / convex_rates.gradient_descent(L, R, step, n)
 
 
@@ -115,66 +113,47 @@ def _direction(rng: np.random.Generator, size: int) -> Tensor:
     return R * start / start.norm()
 
 
-def _decay(mu: float) -> list[tuple[str, str, float]]:
+def _decay(mu: float) -> Iterator[Result]:
     """Gradient descent with steps 1/L on the eigenvalues mu and L, of which the first is left after a step."""
     spectrum = torch.tensor([mu, L], dtype=torch.float64)
     start = torch.full((2,), R / 2**0.5, dtype=torch.float64)
     n = np.arange(DECAY_STEPS + 1)
     values = np.array(gradient_descent(lambda x: (spectrum * x**2).sum() / 2, start, 1 / L, DECAY_STEPS))
-    flat = np.array(gradient_descent(_huber(1e-3), _start(), 1 / L, DECAY_STEPS))
+    flat = np.array(gradient_descent(_huber(1e-3), START, 1 / L, DECAY_STEPS))
     exact, textbook = convex_rates.quadratic_decay(L, mu), convex_rates.textbook_decay(L, mu)
     slope = np.polyfit(n[1:], np.log(values[1:]), 1)[0]
-    return [
-        ("quadratic", "slope_ratio", slope / exact),
-        ("quadratic", "looseness", slope / textbook),
-        ("quadratic", "textbook_ratio", float((values / (values[0] * np.exp(textbook * n))).max())),
-        ("quadratic-by-hand", "slope_ratio", np.log((1 - mu / L) ** 2) / exact),
-        ("huber-decay", "slope_ratio", np.polyfit(n[1:], np.log(flat[1:]), 1)[0] / exact),
-    ]
+    above = (values / (values[0] * np.exp(textbook * n))).max()
+    yield "quadratic", None, {"slope_ratio": slope / exact, "looseness": slope / textbook, "textbook_ratio": above}
+    yield "quadratic-by-hand", None, {"slope_ratio": np.log((1 - mu / L) ** 2) / exact}
+    yield "huber-decay", None, {"slope_ratio": np.polyfit(n[1:], np.log(flat[1:]), 1)[0] / exact}
 
 
-def _nesterov(settings: dict) -> list[tuple[str, str, float]]:
-    rows = []
+def _nesterov(settings: dict) -> Iterator[Result]:
     for n in settings["nesterov_steps"]:
         width, worst = _nesterov_worst(n, settings["widths"])
         bound, plain = convex_rates.accelerated(L, R, n), _worst_value(n, 1 / L)
-        rows += [(f"nesterov-{n}", "ratio", worst / bound), (f"nesterov-{n}", "gain", plain / worst)]
-        rows.append((f"plain-{n}", "ratio", plain / bound))
-    rows.append(("nesterov-by-hand", "ratio", _nesterov_by_hand(n, width) / bound))
-    return rows
+        yield f"nesterov-{n}", None, {"ratio": worst / bound, "gain": plain / worst}
+        yield f"plain-{n}", None, {"ratio": plain / bound}
+    yield "nesterov-by-hand", None, {"ratio": _huber_by_hand(width, 1 / L, momenta(n)) / bound}
 
 
 def _nesterov_worst(n: int, widths: int) -> tuple[float, float]:
-    """The width of the Huber function on which f(x_n) is largest, on a grid and then by golden section, and that."""
-    momenta = [i / (i + 3) for i in range(n)]
+    """The width of the Huber function on which f(x_n) is largest, on a grid and then between its points, and that."""
 
-    def last(width: float) -> float:
-        return descend(objective(_huber(width), _start()), _start(), 1 / L, momenta)[-1]
+    def minus_last(width: float) -> float:
+        return -descend(objective(_huber(width), START), START, 1 / L, momenta(n))[-1]
 
     grid = np.geomspace(1e-3, 1.0, widths)
-    best = int(np.argmax([last(width) for width in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, widths - 1)]
-    golden = (5**0.5 - 1) / 2
-    for _ in range(60):
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if last(a) > last(b) else (a, high)
-    return (low + high) / 2, last((low + high) / 2)
+    best = int(np.argmin([minus_last(width) for width in grid]))
+    around = grid[max(best - 1, 0)], grid[min(best + 1, widths - 1)]
+    found = minimize_scalar(minus_last, bounds=around, method="bounded", options={"xatol": 1e-14})
+    return found.x, -found.fun
 
 
-def _nesterov_by_hand(n: int, width: float) -> float:
-    """f(x_n) by the two sequences as papers write them."""
-    x = y = R
-    for i in range(n):
-        ahead = y - np.clip(y, -width, width)
-        x, y = ahead, ahead + i / (i + 3) * (ahead - x)
-    return float(convex_rates.huber(np.array(x), L, width))
-
-
-def _strongly_convex(settings: dict) -> list[tuple[str, str, float]]:
+def _strongly_convex(settings: dict) -> Iterator[Result]:
     """On random quadratics with eigenvalues from mu to L: the largest of f over its bound along the runs."""
     mu = settings["mu"]
-    q = (mu / L) ** 0.5
-    momentum = (1 - q) / (1 + q)
+    accelerated = [constant_momentum(L, mu)] * DECAY_STEPS
     found: dict[str, list[float]] = {"": [], "-by-hand": [], "-plain": []}
     for rng in np.random.default_rng(1).spawn(settings["problems"]):
         size = int(rng.integers(2, 8))
@@ -184,23 +163,14 @@ def _strongly_convex(settings: dict) -> list[tuple[str, str, float]]:
         def function(x: Tensor, eigenvalues: Tensor = eigenvalues) -> Tensor:
             return (eigenvalues * x**2).sum() / 2
 
-        problem = objective(function, start)
+        points = _by_hand(lambda x, spectrum=spectrum: spectrum * x, start.numpy(), 1 / L, accelerated)
         runs = {
-            "": descend(problem, start, 1 / L, [momentum] * DECAY_STEPS),
-            "-by-hand": _quadratic_by_hand(spectrum, start.numpy(), momentum),
-            "-plain": descend(problem, start, 1 / L, [0.0] * DECAY_STEPS),
+            "": descend(objective(function, start), start, 1 / L, accelerated),
+            "-by-hand": [float(spectrum @ x**2) / 2 for x in points],
+            "-plain": gradient_descent(function, start, 1 / L, DECAY_STEPS),
         }
         for name, values in runs.items():
             bounds = [convex_rates.strongly_convex_accelerated(L, mu, R, values[0], n) for n in range(len(values))]
             found[name].append(float(np.max(np.array(values) / bounds)))
-    return [(f"strongly-convex{name}", "largest_ratio", max(ratios)) for name, ratios in found.items()]
-
-
-def _quadratic_by_hand(spectrum: np.ndarray, start: np.ndarray, momentum: float) -> list[float]:
-    x = y = start
-    values = [float(spectrum @ x**2) / 2]
-    for _ in range(DECAY_STEPS):
-        ahead = y - spectrum * y / L
-        x, y = ahead, ahead + momentum * (ahead - x)
-        values.append(float(spectrum @ x**2) / 2)
-    return values
+    for name, ratios in found.items():
+        yield f"strongly-convex{name}", None, {"largest_ratio": max(ratios)}

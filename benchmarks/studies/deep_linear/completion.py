@@ -1,30 +1,28 @@
 """Matrix completion: depth against the nuclear norm (D7). Protocol of Arora et al. 2019, their sizes, synthetic
 matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
+from scipy.stats import entropy
 from torch import Tensor
 
 from benchmarks.lab.architectures import deep_linear
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import gaussian_factors, simulate, stacked
+from benchmarks.studies.table import Result, tidy
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities: ``error`` (|W - M|_F / |M|_F), ``effective_rank`` (exp of the entropy of the singular values'
-    shares) and ``misfit`` (the same norm on the observed entries) of ``nuclear``, ``depth-1``, ``depth-2`` and
-    ``depth-3``; ``log_error_ratio`` and ``log_rank_ratio`` of ``depth-2/depth-3`` and ``nuclear/depth-2``.
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    """A matrix M of low rank is completed from some of its entries: by descent on a product of factors, ``depth-1`` to
+    ``depth-3``, and by the least nuclear norm, ``nuclear``.
 
-    Args:
-        settings: ``size`` and ``rank`` of the square matrix, ``observed`` entries, ``init`` (the factors have singular
-            values near init^(1 / depth)), ``lr`` by depth and ``steps``.
+    ``depth-2/depth-3`` and ``nuclear/depth-2`` compare two of them. Controls: ``depth-1/depth-2``, and ``noise``, depth
+    2 over depth 3 on a matrix of full rank. Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
         size, rank = settings["size"], settings["rank"]
@@ -34,21 +32,17 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
         completed = {"nuclear": nuclear_norm_minimizer(whole, seen)}
         for depth in (1, 2, 3):
             completed[f"depth-{depth}"] = descended(whole, seen, depth, seed, settings)
+        errors = {system: np.linalg.norm(matrix - whole) for system, matrix in completed.items()}
+        ranks = {system: effective_rank(matrix) for system, matrix in completed.items()}
         for system, matrix in completed.items():
-            rows += [
-                (system, seed, "error", np.linalg.norm(matrix - whole) / np.linalg.norm(whole)),
-                (system, seed, "effective_rank", effective_rank(matrix)),
-                (system, seed, "misfit", np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])),
-            ]
+            error = errors[system] / np.linalg.norm(whole)
+            misfit = np.linalg.norm((matrix - whole)[seen]) / np.linalg.norm(whole[seen])
+            yield system, seed, {"error": error, "effective_rank": ranks[system], "misfit": misfit}
         for worse, better in (("depth-2", "depth-3"), ("nuclear", "depth-2"), ("depth-1", "depth-2")):
-            errors = [np.linalg.norm(completed[name] - whole) for name in (worse, better)]
-            ranks = [effective_rank(completed[name]) for name in (worse, better)]
-            pair = f"{worse}/{better}"
-            rows.append((pair, seed, "log_error_ratio", np.log(errors[0] / errors[1])))
-            rows.append((pair, seed, "log_rank_ratio", np.log(ranks[0] / ranks[1])))
-        errors = [np.linalg.norm(descended(noise, seen, depth, seed, settings) - noise) for depth in (2, 3)]
-        rows.append(("noise", seed, "log_error_ratio", np.log(errors[0] / errors[1])))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            error_ratio, rank_ratio = (np.log(values[worse] / values[better]) for values in (errors, ranks))
+            yield f"{worse}/{better}", seed, {"log_error_ratio": error_ratio, "log_rank_ratio": rank_ratio}
+        two, three = (np.linalg.norm(descended(noise, seen, depth, seed, settings) - noise) for depth in (2, 3))
+        yield "noise", seed, {"log_error_ratio": np.log(two / three)}
 
 
 def masked(outputs_NxC: Tensor, targets_Nx2C: Tensor) -> Tensor:
@@ -62,28 +56,23 @@ def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settin
     size = len(whole)
     inputs = torch.eye(size, dtype=torch.float64)
     targets = torch.from_numpy(np.concatenate([whole.T, seen.T], axis=1))
-    module = deep_linear.build((size,), size, hidden=[size] * (depth - 1)).double()
-    start = gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))
-    path = simulate(
-        Problem(module, inputs, targets, masked),
-        stacked([start]),
-        sgd(lr=settings["lr"][depth - 1]),
-        steps=settings["steps"],
-        every=settings["steps"],
-    )
+    problem = Problem(deep_linear.build((size,), size, hidden=[size] * (depth - 1)).double(), inputs, targets, masked)
+    start = stacked([gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))])
+    steps, optimizer = settings["steps"], sgd(lr=settings["lr"][depth - 1])
+    path = simulate(problem, start, optimizer, steps=steps, every=steps)
     if path.diverged:
         return np.full((size, size), np.nan)
     return size * path.maps_RxTxCxD[0, -1]
 
 
-def nuclear_norm_minimizer(whole: np.ndarray, seen: np.ndarray, iterations: int = 3000) -> np.ndarray:
+def nuclear_norm_minimizer(whole: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The matrix of least nuclear norm with the observed entries of ``whole``, by the alternating direction method.
 
     Its threshold is the mean singular value of what is observed, which sets the speed and not the limit.
     """
     threshold = np.linalg.svd(np.where(seen, whole, 0), compute_uv=False).mean()
     feasible, dual = np.where(seen, whole, 0.0), np.zeros_like(whole)
-    for _ in range(iterations):
+    for _ in range(3000):
         left, s, right = np.linalg.svd(feasible - dual, full_matrices=False)
         low_rank = (left * np.maximum(s - threshold, 0)) @ right
         before, feasible = feasible, np.where(seen, whole, low_rank + dual)
@@ -97,6 +86,4 @@ def effective_rank(matrix: np.ndarray) -> float:
     """exp(-sum p ln p) of the singular values' shares p (Roy and Vetterli 2007)."""
     if not np.isfinite(matrix).all():
         return np.nan
-    shares = np.linalg.svd(matrix, compute_uv=False)
-    shares = shares / shares.sum()
-    return float(np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum()))
+    return float(np.exp(entropy(np.linalg.svd(matrix, compute_uv=False))))

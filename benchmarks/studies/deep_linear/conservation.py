@@ -1,16 +1,13 @@
 """What gradient flow conserves, and where it moves: balancedness (D5) and the invariant subspace (D10)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
     gaussian_factors,
-    identity_design,
     orthogonal,
     problem,
     simulate,
@@ -18,61 +15,55 @@ from benchmarks.studies.deep_linear.simulation import (
     target,
     whitened_design,
 )
+from benchmarks.studies.table import Result, tidy
 
 SIZE, SPECTRUM = 10, (3.0, 2.0, 1.0)
 PARSIMONY_SIZE, DEPTH = 30, 3
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities a system:
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    """The drift of balancedness, W_2' W_2 - W_1 W_1', from the start to a fixed time, by learning rate: ``linear``, a
+    network with two square layers. Controls: ``relu``, and ``relu-diagonal``, the drift of its diagonal alone.
 
-        drift_exponent   slope of ln |(W_2' W_2 - W_1 W_1') at a fixed time - at the start| on ln lr; of its diagonal
-                         alone in "relu-diagonal"
-        moved            singular values of a layer that differ from its bulk (the median) by more than 1e-6 of it; the
-                         largest over the layers
-
-    Args:
-        settings: ``lrs`` and ``time`` of the drift; ``scale`` of its Gaussian initialization; ``parsimony_lr``,
-            ``parsimony_steps``.
+    The singular values of three square layers after training: ``orthogonal`` and ``orthogonal-small``, from orthogonal
+    layers of two sizes. Controls: ``gaussian``, from Gaussian layers, and ``constructed``, an orthogonal matrix plus
+    one of the target's rank. The bulk is the median, and of the layers the one with most outside it counts.
+    Quantities: see the data card.
     """
-    rows: list[tuple] = []
-    goal = torch.from_numpy(target(0, SPECTRUM, SIZE))
-    inputs = whitened_design(0, 64, SIZE)
+    goal, inputs = target(0, SPECTRUM, SIZE), whitened_design(0, 64, SIZE)
     starts = stacked(gaussian_factors(s, [SIZE, SIZE, SIZE], settings["scale"]) for s in seeds)
     for system, activation, inside in (
         ("linear", None, torch.ones(SIZE, SIZE)),
         ("relu", "relu", 1 - torch.eye(SIZE)),
         ("relu-diagonal", "relu", torch.eye(SIZE)),
     ):
-        drifts = []
+        whole, drifts = problem(goal, [SIZE], activation, inputs), []
         for lr in settings["lrs"]:
             steps = round(settings["time"] / lr)
-            whole = problem(inputs, inputs @ goal.T, [SIZE], activation)
             path = simulate(whole, starts, sgd(lr=lr), steps=steps, every=steps)
             change = imbalance(path.params_RxP) - imbalance(starts)
             drifts.append((change * inside).flatten(1).norm(dim=1).numpy())
         slopes = np.polyfit(np.log(settings["lrs"]), np.log(drifts), 1)[0]
-        rows += [(system, seed, "drift_exponent", slope) for seed, slope in zip(seeds, slopes)]
+        for seed, slope in zip(seeds, slopes):
+            yield system, seed, {"drift_exponent": slope}
 
     size = PARSIMONY_SIZE
-    inputs = identity_design(size)
-    whole = problem(inputs, inputs @ torch.from_numpy(target(0, SPECTRUM, size)).T, [size] * (DEPTH - 1))
+    whole = problem(target(0, SPECTRUM, size), [size] * (DEPTH - 1))
     for system, factors in (
-        ("orthogonal", lambda s: _orthogonal_factors(s, size, 1.0)),
-        ("orthogonal-small", lambda s: _orthogonal_factors(s, size, 0.1)),
+        ("orthogonal", lambda s: _orthogonal_factors(s, 1.0)),
+        ("orthogonal-small", lambda s: _orthogonal_factors(s, 0.1)),
         ("gaussian", lambda s: gaussian_factors(s, [size] * (DEPTH + 1), 1.0)),
     ):
         starts, steps = stacked(factors(seed) for seed in seeds), settings["parsimony_steps"]
         path = simulate(whole, starts, sgd(lr=settings["parsimony_lr"]), steps=steps, every=steps)
         for seed, params_P in zip(seeds, path.params_RxP):
             layers = params_P.reshape(DEPTH, size, size)
-            rows.append((system, seed, "moved", max(moved(layer.numpy()) for layer in layers)))
+            yield system, seed, {"moved": max(moved(layer.numpy()) for layer in layers)}
     # An orthogonal matrix plus one of this rank: twice as many of its singular values move.
-    rows += [
-        ("constructed", s, "moved", moved(_orthogonal_factors(s, size, 1.0)[0] + target(s, SPECTRUM, size)))
-        for s in seeds
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    for seed in seeds:
+        constructed = _orthogonal_factors(seed, 1.0)[0] + target(seed, SPECTRUM, size)
+        yield "constructed", seed, {"moved": moved(constructed)}
 
 
 def imbalance(params_RxP: torch.Tensor) -> torch.Tensor:
@@ -88,6 +79,6 @@ def moved(layer: np.ndarray) -> int:
     return int((np.abs(values - bulk) > 1e-6 * bulk).sum())
 
 
-def _orthogonal_factors(seed: int, size: int, scale: float) -> list[np.ndarray]:
+def _orthogonal_factors(seed: int, scale: float) -> list[np.ndarray]:
     generator = np.random.default_rng(seed)
-    return [scale * orthogonal(generator, size, size) for _ in range(DEPTH)]
+    return [scale * orthogonal(generator, PARSIMONY_SIZE, PARSIMONY_SIZE) for _ in range(DEPTH)]

@@ -1,26 +1,17 @@
 """Unaligned exact solutions and the tangent kernel of two-layer linear networks: the Riccati equation (D9), silent
 alignment (D8)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.integrate import solve_ivp
 
 from benchmarks.lab.loop import descend
 from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.deep_linear import COLUMNS
-from benchmarks.studies.deep_linear.simulation import (
-    gaussian_factors,
-    identity_design,
-    orthogonal,
-    problem,
-    simulate,
-    stacked,
-    target,
-)
+from benchmarks.studies.deep_linear.simulation import gaussian_factors, orthogonal, problem, simulate, stacked, target
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import deep_linear
 
 SIZE, SPECTRUM = 5, (3.0, 2.0, 1.0)
@@ -29,58 +20,51 @@ EXAMPLES, INPUTS, WIDTH = 20, 30, 50
 EARLY = 0.9
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities:
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    """D9: ``imbalance+1`` and so on, gradient descent from balanced factors of that imbalance beside the Riccati
+    solution, which ``wrong_error`` takes for imbalance 0. The control is ``integrated``, the flow by an integrator that
+    knows nothing of the formula.
 
-        riccati_error     sup over time of |W_2 W_1 - formula| / |T|, by imbalance
-        wrong_error       the same with the formula for imbalance 0
-        kernel_movement   |K(end) - K(0)| / |K(0)|, by imbalance, and ``log_movement_ratio``: ln of the one without
-                          imbalance over it
-        early_cosine      of the tangent kernels when the loss is 90 % of the first, and at the end
-        kernel_error      |f - kernel regression with the last kernel| / |f| on test points
-
-    Args:
-        settings: ``lr``, ``time`` and ``product`` (the singular value of W_2 W_1 at the start) of the balanced runs;
-            ``alignment_lr``, ``alignment_steps``, ``scale`` and ``large_scale`` of the scalar ones, ``colour`` the
-            exponent of their power law.
+    D8: ``small``, a scalar output learned from small weights on white inputs, and ``coloured``, on inputs whose
+    covariance falls as a power law. Controls: ``large``, from large weights; ``several``, four outputs of different
+    strengths; ``aligned``, from weights on the one direction that there is to learn. Quantities: see the data card.
     """
-    return pd.DataFrame([*_balanced(settings, seeds), *_silent(settings, seeds)], columns=COLUMNS)
+    yield from _balanced(settings, seeds)
+    yield from _silent(settings, seeds)
 
 
-def _balanced(settings: dict, seeds: Sequence[int]) -> list[tuple]:
+def _balanced(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     goal = target(0, SPECTRUM, SIZE)
-    inputs = identity_design(SIZE)
-    whole = problem(inputs, inputs @ torch.from_numpy(goal).T, [SIZE])
+    whole = problem(goal, [SIZE])
+    ((inputs, _),) = whole.chunks()
     lr, product = settings["lr"], settings["product"]
-    rows: list[tuple] = []
     movement: dict[float, np.ndarray] = {}
     for imbalance in IMBALANCES:
-        starts = [balanced_factors(seed, imbalance, product) for seed in seeds]
-        params_RxP = stacked(starts)
-        path = simulate(whole, params_RxP, sgd(lr=lr), steps=round(settings["time"] / lr), every=20)
+        starts_RxP = stacked(balanced_factors(seed, imbalance, product) for seed in seeds)
+        path = simulate(whole, starts_RxP, sgd(lr=lr), steps=round(settings["time"] / lr), every=20)
         system, moves = f"imbalance{imbalance:+g}", []
-        for r, (seed, factors, maps) in enumerate(zip(seeds, starts, path.maps_RxTxCxD)):
+        for seed, start_P, maps, end_P in zip(seeds, starts_RxP, path.maps_RxTxCxD, path.params_RxP):
             for quantity, shape in (("riccati_error", imbalance), ("wrong_error", 0.0)):
-                start = factors if shape == imbalance else balanced_factors(seed, shape, product)
-                formula = deep_linear.balanced_product(*start, goal, shape, path.steps_T * lr)
+                factors = balanced_factors(seed, shape, product)
+                formula = deep_linear.balanced_product(*factors, goal, shape, path.steps_T * lr)
                 errors = np.sqrt(np.square(maps - formula).sum((1, 2))) / np.linalg.norm(goal)
-                rows.append((system, seed, quantity, errors.max()))
-            ends = (params_RxP[r], path.params_RxP[r])
-            first, last = (tangent_kernel(whole.module, inputs, params_P=params_P) for params_P in ends)
+                yield system, seed, {quantity: errors.max()}
+            first, last = (tangent_kernel(whole.module, inputs, params_P=params_P) for params_P in (start_P, end_P))
             moves.append(float((last - first).norm() / first.norm()))
         movement[imbalance] = np.array(moves)
-        rows += [(system, seed, "kernel_movement", moved) for seed, moved in zip(seeds, moves)]
+        for seed, moved in zip(seeds, moves):
+            yield system, seed, {"kernel_movement": moved}
     for imbalance, moves in movement.items():
-        ratios = np.log(movement[0.0] / moves)
-        rows += [(f"imbalance{imbalance:+g}", s, "log_movement_ratio", ratio) for s, ratio in zip(seeds, ratios)]
+        for seed, ratio in zip(seeds, np.log(movement[0.0] / moves)):
+            yield f"imbalance{imbalance:+g}", seed, {"log_movement_ratio": ratio}
     # The two matrix equations themselves, by an integrator that knows nothing of the formula.
     times = np.linspace(0, settings["time"], 50)
     for seed in seeds:
         factors = balanced_factors(seed, IMBALANCES[-1], product)
         formula = deep_linear.balanced_product(*factors, goal, IMBALANCES[-1], times)
         errors = np.linalg.norm(integrated(factors, goal, times) - formula, axis=(1, 2)) / np.linalg.norm(goal)
-        rows.append(("integrated", seed, "riccati_error", errors.max()))
-    return rows
+        yield "integrated", seed, {"riccati_error": errors.max()}
 
 
 def integrated(factors: Sequence[np.ndarray], goal: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -107,11 +91,11 @@ def balanced_factors(seed: int, imbalance: float, product: float) -> list[np.nda
     return [a * orthogonal(generator, SIZE, SIZE), product / a * orthogonal(generator, SIZE, SIZE)]
 
 
-def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
-    rows: list[tuple] = []
+def _silent(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     for seed in seeds:
         generator = np.random.default_rng(seed)
         left, right = orthogonal(generator, EXAMPLES, EXAMPLES), orthogonal(generator, EXAMPLES, INPUTS)
+        # A scalar output has one mode to learn; "several" has four of different strengths.
         teacher = generator.standard_normal((INPUTS, 1)) / INPUTS**0.5
         teachers = (right.T[:, :4] * np.array([5.0, 3.0, 2.0, 1.0])) / 5.0
         tests = torch.from_numpy(generator.standard_normal((200, INPUTS)))
@@ -125,27 +109,26 @@ def _silent(settings: dict, seeds: Sequence[int]) -> list[tuple]:
             ("several", "white", settings["scale"]),
             ("aligned", "white", settings["scale"]),
         ):
-            design = (left * np.sqrt(EXAMPLES * spectra[colour])) @ right
-            # A scalar output has one mode to learn; "several" has four of different strengths.
-            targets = design @ (teachers if system == "several" else teacher)
-            inputs = torch.from_numpy(design)
-            whole = problem(inputs, torch.from_numpy(targets), [WIDTH])
-            factors = gaussian_factors(seed, [INPUTS, WIDTH, targets.shape[1]], scale)
+            inputs = torch.from_numpy((left * np.sqrt(EXAMPLES * spectra[colour])) @ right)
+            goal = (teachers if system == "several" else teacher).T
+            whole = problem(goal, [WIDTH], inputs_NxD=inputs)
+            factors = gaussian_factors(seed, [INPUTS, WIDTH, len(goal)], scale)
             if system == "aligned":  # from the start on the one direction that there is to learn
-                direction = design.T @ targets / np.linalg.norm(design.T @ targets)
+                correlation = inputs.numpy().T @ (inputs.numpy() @ goal.T)
+                direction = correlation / np.linalg.norm(correlation)
                 factors = [scale * np.eye(WIDTH, 1) @ direction.T, scale * np.eye(1, WIDTH)]
             early_1xP = start_1xP = stacked([factors])
             for step in descend(whole, start_1xP, sgd(lr=settings["alignment_lr"]), steps=settings["alignment_steps"]):
                 if early_1xP is start_1xP and step.losses_R <= EARLY * step.first_loss_R:
                     early_1xP = step.params_RxP.clone()
             end_P = step.params_RxP[0]
-            early, end = (tangent_kernel(whole.module, inputs, params_P=params_P) for params_P in (early_1xP[0], end_P))
+            before, after = (tangent_kernel(whole.module, inputs, params_P=at_P) for at_P in (early_1xP[0], end_P))
             # Its own outputs stand for the targets, so that what is left of the loss is no error of the kernel.
             fitted, actual = (whole.outputs(end_P[None], x).flatten() for x in (inputs, tests))
-            regression = tangent_kernel(whole.module, tests, inputs, params_P=end_P) @ torch.linalg.solve(end, fitted)
-            rows += [
-                (system, seed, "early_cosine", float((early * end).sum() / (early.norm() * end.norm()))),
-                (system, seed, "kernel_error", float((actual - regression).norm() / actual.norm())),
-                (system, seed, "loss_left", float(step.losses_R / step.first_loss_R)),
-            ]
-    return rows
+            regression = tangent_kernel(whole.module, tests, inputs, params_P=end_P) @ torch.linalg.solve(after, fitted)
+            scores = {
+                "early_cosine": float((before * after).sum() / (before.norm() * after.norm())),
+                "kernel_error": float((actual - regression).norm() / actual.norm()),
+                "loss_left": float(step.losses_R / step.first_loss_R),
+            }
+            yield system, seed, scores

@@ -88,9 +88,17 @@ def stacked(runs: Iterable[Sequence[np.ndarray]]) -> Tensor:
     return torch.from_numpy(np.stack([np.concatenate([factor.ravel() for factor in run]) for run in runs]))
 
 
-def problem(inputs_NxD: Tensor, targets_NxC: Tensor, hidden: Sequence[int], activation: str | None = None) -> Problem:
-    """The squared error of a bias-free network; a linear one without an ``activation``."""
-    sizes = (inputs_NxD.shape[1:], targets_NxC.shape[1])
+def problem(
+    target_CxD: np.ndarray, hidden: Sequence[int], activation: str | None = None, inputs_NxD: Tensor | None = None
+) -> Problem:
+    """The squared error of a bias-free network that learns a linear map; a linear one without an ``activation``.
+
+    Args:
+        inputs_NxD: `identity_design` if not given.
+    """
+    inputs_NxD = identity_design(target_CxD.shape[1]) if inputs_NxD is None else inputs_NxD
+    targets_NxC = torch.from_numpy(inputs_NxD.numpy() @ target_CxD.T)
+    sizes = (inputs_NxD.shape[1:], len(target_CxD))
     if activation is None:
         module = deep_linear.build(*sizes, hidden=hidden)
     else:

@@ -4,25 +4,23 @@ All on one target; a seed draws a random initialization. An aligned one has noth
 factors, on which nothing depends: its quantities are computations, without a seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
     Path,
     aligned_factors,
     gaussian_factors,
-    identity_design,
     problem,
     simulate,
     stacked,
     target,
 )
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import deep_linear
 from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.modes import Modes, growth_exponents, half_times, timing_slope
@@ -33,71 +31,55 @@ SIZE = 10
 ALIGNED = 0.01
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities a system:
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    """Gradient descent from small weights beside the closed forms.
 
-        sigmoid_error    sup over time and modes of |a_k - sigmoid| / s_k, from the initialization ("aligned") or from
-                         the reading at which the mode first holds 1 % of s_k (the others)
-        half_time_ratio  median over modes of the half time over the closed form's, u0 read at the same reading
-        half_time_slope  the slope of ln t_k on ln s_k
-        growth_exponent  median over modes of `growth_exponents`
-        escape_slope     depth 2: slope of 2 s t on ln(1 / u0); deeper: slope of ln t on ln u0
+    Systems: ``random``, two layers from Gaussian weights, and ``random-large``, the same at their default size.
+    Controls: ``aligned``, two layers from an aligned start, and ``one-layer``. ``depth-N`` are aligned networks of N
+    layers; one layer is a control, and so is ``quadrature-3``, the escape of three layers by quadrature.
 
-    Args:
-        settings: ``lr`` and ``time`` (of the flow) of the two-layer runs, ``u0`` of the aligned ones, ``scale`` of the
-            random ones, ``growth_lr``; ``escape_u0``, ``escape_lr``.
+    The sigmoid, and the closed form's half time, starts at the initialization ("aligned") or at the reading at which
+    the mode first holds 1 % of s (the others). The growth exponent is the median over modes of `growth_exponents`. The
+    escape slope is of 2 s t on ln(1 / u0) at depth 2, and of ln t on ln u0 beyond. Quantities: see the data card.
     """
-    rows: list[tuple] = []
     goal = target(0, SPECTRUM, SIZE)
     modes = Modes.of(goal, len(SPECTRUM))
-    inputs = identity_design(SIZE)
-    targets = inputs @ torch.from_numpy(goal).T
     lr, steps = settings["lr"], round(settings["time"] / settings["lr"])
     scale = settings["scale"]
 
-    def compare(system: str, path: Path, drawn: Sequence[int | None]) -> None:
+    def compare(system: str, path: Path, drawn: Sequence[int | None]) -> Iterator[Result]:
         for seed, maps in zip(drawn, path.maps_RxTxCxD):
             times, amplitudes = path.steps_T * lr, modes.amplitudes(maps)
             error, ratio = against_sigmoid(times, amplitudes, modes.s_K, from_start=seed is None)
-            halves = half_times(times, amplitudes, modes.s_K)
-            rows.extend(
-                [
-                    (system, seed, "sigmoid_error", error),
-                    (system, seed, "half_time_ratio", ratio),
-                    (system, seed, "half_time_slope", timing_slope(halves, modes.s_K)),
-                ]
-            )
+            slope = timing_slope(half_times(times, amplitudes, modes.s_K), modes.s_K)
+            yield system, seed, {"sigmoid_error": error, "half_time_ratio": ratio, "half_time_slope": slope}
 
     def aligned(depth: int, u0: float) -> torch.Tensor:
         return stacked([aligned_factors(0, goal, len(SPECTRUM), u0, depth)])
 
     flow = partial(simulate, optimizer=sgd(lr=lr), steps=steps, every=5)
-    compare("aligned", flow(problem(inputs, targets, [SIZE]), aligned(2, settings["u0"])), [None])
-    wide = problem(inputs, targets, [40])
+    yield from compare("aligned", flow(problem(goal, [SIZE]), aligned(2, settings["u0"])), [None])
+    wide = problem(goal, [40])
     starts = stacked(gaussian_factors(s, [SIZE, 40, SIZE], scale) for s in seeds)
-    compare("random", flow(wide, starts), seeds)
-    compare("random-large", flow(wide, starts / scale), seeds)
+    yield from compare("random", flow(wide, starts), seeds)
+    yield from compare("random-large", flow(wide, starts / scale), seeds)
     starts = stacked(gaussian_factors(s, [SIZE, SIZE], scale) for s in seeds)
-    compare("one-layer", flow(problem(inputs, targets, []), starts), seeds)
+    yield from compare("one-layer", flow(problem(goal, []), starts), seeds)
 
     for depth in (1, 2, 3, 4):
         growth_lr, u0 = settings["growth_lr"], settings["u0"]
         # Until the weakest mode passes half.
         longest = deep_linear.growth_time(depth, SPECTRUM[-1], u0, 0.5 * SPECTRUM[-1])
-        path = simulate(
-            problem(inputs, targets, [SIZE] * (depth - 1)),
-            aligned(depth, u0),
-            sgd(lr=growth_lr),
-            steps=round(longest / growth_lr),
-            every=5,
-        )
+        whole, steps = problem(goal, [SIZE] * (depth - 1)), round(longest / growth_lr)
+        path = simulate(whole, aligned(depth, u0), sgd(lr=growth_lr), steps=steps, every=5)
         powers = growth_exponents(path.steps_T * growth_lr, modes.amplitudes(path.maps_RxTxCxD[0]), modes.s_K)
-        rows.append((f"depth-{depth}", None, "growth_exponent", np.median(powers)))
-    rows += [(f"depth-{depth}", None, "escape_slope", escape_slope(depth, settings)) for depth in (2, 3, 4)]
+        yield f"depth-{depth}", None, {"growth_exponent": np.median(powers)}
+    for depth in (2, 3, 4):
+        yield f"depth-{depth}", None, {"escape_slope": escape_slope(depth, settings)}
     u0s = settings["escape_u0"]
     exact = [deep_linear.growth_time(3, 1.0, u0, 0.5) for u0 in u0s]
-    rows.append(("quadrature-3", None, "escape_slope", log_slope(u0s, exact)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    yield "quadrature-3", None, {"escape_slope": log_slope(u0s, exact)}
 
 
 def against_sigmoid(
@@ -127,13 +109,9 @@ def escape_slope(depth: int, settings: dict) -> float:
     """How the half time of a single mode s = 1 depends on its initial amplitude."""
     size, lr, u0s = 5, settings["escape_lr"], settings["escape_u0"]
     goal = target(0, (1.0,), size)
-    inputs = identity_design(size)
-    path = simulate(
-        problem(inputs, inputs @ torch.from_numpy(goal).T, [size] * (depth - 1)),
-        stacked(aligned_factors(0, goal, 1, u0, depth) for u0 in u0s),
-        sgd(lr=lr),
-        steps=round(deep_linear.growth_time(depth, 1.0, min(u0s), 0.9) / lr),
-    )
+    starts = stacked(aligned_factors(0, goal, 1, u0, depth) for u0 in u0s)
+    steps = round(deep_linear.growth_time(depth, 1.0, min(u0s), 0.9) / lr)
+    path = simulate(problem(goal, [size] * (depth - 1)), starts, sgd(lr=lr), steps=steps)
     modes = Modes.of(goal, 1)
     times = []
     for maps in path.maps_RxTxCxD:

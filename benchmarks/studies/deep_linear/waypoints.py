@@ -5,25 +5,22 @@ The setting is a linear teacher with singular values 5, 3, 2, 1 on whitened inpu
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
-import torch
 
 from benchmarks.lab import optimizers
 from benchmarks.lab.optimizers.muon import muon
-from benchmarks.studies.deep_linear import COLUMNS
 from benchmarks.studies.deep_linear.simulation import (
     Path,
     gaussian_factors,
-    identity_design,
     problem,
     simulate,
     stacked,
     target,
     whitened_design,
 )
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import deep_linear
 from benchmarks.theory.modes import Modes, concurrency, half_times, sequentiality, timing_slope, waypoint_score
 
@@ -32,22 +29,18 @@ SIZE, EXAMPLES, WIDTH = 10, 256, 40
 CONVERGENT = {"newton_schulz": [1.875, -1.25, 0.375], "newton_schulz_steps": 15}
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities a system: ``waypoint_score``, ``timing_slope``, ``concurrency``, ``sequentiality``, and the
-    ``scale`` of the initialization; ``timing_slope`` alone of networks of depth 2 to 4 under Muon, with
-    orthogonalization that converges (``muon-depth-2`` ...) and as the library has it (``muon-default-2`` ...);
-    ``waypoint_gain``, how much a score exceeds that of the system before it, for ``rising`` systems.
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    """Students of the teacher, by the systems of the settings: ``one-layer`` is their control, and the scores' own are
+    ``linear-growth``, amplitudes t^2, and ``sigmoid``, the closed form of an aligned network. A system of ``rising``
+    has a gain over the one before it.
 
-    Args:
-        settings: ``systems``, a mapping from name to ``activation`` (null: linear; "none": a single layer), ``scale``,
-            ``optimizer`` and ``steps``; ``rising``: names of systems in the order in which theory has their scores
-            rise; ``muon``: ``lr``, ``scale`` and ``steps`` of the square networks of depth 2 to 4.
+    Square networks of depth 2 to 4 under Muon, with orthogonalization that converges (``muon-depth-2`` ...) and as the
+    library has it (``muon-default-2`` ...), have a timing slope alone. Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for seed in seeds:
         goal = target(seed, SPECTRUM, SIZE)
         inputs = whitened_design(seed, EXAMPLES, SIZE)
-        targets = inputs @ torch.from_numpy(goal).T
         modes = Modes.of(goal, len(SPECTRUM))
         by_system: dict[str, dict[str, float]] = {}
         for system, options in settings["systems"].items():
@@ -55,35 +48,28 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
             activation = options["activation"] if hidden else None
             start = stacked([gaussian_factors(seed, [SIZE, *hidden, SIZE], options["scale"])])
             optimizer = optimizers.named(**options["optimizer"])
-            path = simulate(problem(inputs, targets, hidden, activation), start, optimizer, steps=options["steps"])
+            path = simulate(problem(goal, hidden, activation, inputs), start, optimizer, steps=options["steps"])
             by_system[system] = scores(path, modes)
-            rows += [(system, seed, name, value) for name, value in by_system[system].items()]
-            rows.append((system, seed, "scale", options["scale"]))
+            yield system, seed, by_system[system] | {"scale": options["scale"]}
         for before, after in itertools.pairwise(settings["rising"]):
             gain = by_system[after]["waypoint_score"] - by_system[before]["waypoint_score"]
-            rows.append((after, seed, "waypoint_gain", gain))
+            yield after, seed, {"waypoint_gain": gain}
         square = settings["muon"]
-        design = identity_design(SIZE)
         for kind, options in (("depth", CONVERGENT), ("default", {})):
             for depth in (2, 3, 4):
-                path = simulate(
-                    problem(design, design @ torch.from_numpy(goal).T, [SIZE] * (depth - 1)),
-                    stacked([gaussian_factors(seed, [SIZE] * (depth + 1), square["scale"])]),
-                    muon(lr=square["lr"], momentum=0.0, **options),
-                    steps=square["steps"],
-                )
-                rows.append((f"muon-{kind}-{depth}", seed, "timing_slope", scores(path, modes)["timing_slope"]))
+                start = stacked([gaussian_factors(seed, [SIZE] * (depth + 1), square["scale"])])
+                optimizer = muon(lr=square["lr"], momentum=0.0, **options)
+                path = simulate(problem(goal, [SIZE] * (depth - 1)), start, optimizer, steps=square["steps"])
+                yield f"muon-{kind}-{depth}", seed, {"timing_slope": scores(path, modes)["timing_slope"]}
     # Two factors whose singular values grow at one rate: amplitudes t^2.
-    halves = half_times(
-        steps := np.arange(0.0, 3.0, 1e-3), np.minimum(steps[:, None] ** 2, SPECTRUM), np.array(SPECTRUM)
-    )
-    rows.append(("linear-growth", None, "timing_slope", timing_slope(halves, np.array(SPECTRUM))))
+    times, s_K = np.arange(0.0, 3.0, 1e-3), np.array(SPECTRUM)
+    halves = half_times(times, np.minimum(times[:, None] ** 2, s_K), s_K)
+    yield "linear-growth", None, {"timing_slope": timing_slope(halves, s_K)}
     # The closed form of an aligned network, from an amplitude of 1e-7.
     times = np.arange(0, 20, 1e-3)
     modes = Modes.of(np.diag(SPECTRUM), len(SPECTRUM))
     maps = np.stack([np.diag([deep_linear.sigmoid(t, s, 1e-7) for s in SPECTRUM]) for t in times])
-    rows.append(("sigmoid", None, "waypoint_score", waypoint_score(maps, modes)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    yield "sigmoid", None, {"waypoint_score": waypoint_score(maps, modes)}
 
 
 def scores(path: Path, modes: Modes) -> dict[str, float]:

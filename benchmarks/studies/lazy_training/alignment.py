@@ -1,10 +1,9 @@
 """The tangent kernel turns towards the targets as a network learns features, and early (N6)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
@@ -13,8 +12,8 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, learning_rate, marks, network, two_classes
+from benchmarks.studies.table import Result, tidy
 
 EARLY = 0.1  # of log-time, or of time
 FALLEN = 0.1
@@ -25,47 +24,37 @@ SMALL = {"examples": 64, "lr": 0.1, "steps": 400, "shrink": 1e-2}
 AT_ONCE = {"examples": 16, "lr": 0.5 * 16, "steps": 500, "shrink": 1.0}
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Gradient descent on half squared errors of two classes, the tangent kernel K_t of the training examples taken at
-    marks that are even in log-time.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+    """Gradient descent on half squared errors of two classes; the tangent kernel of the training examples is taken at
+    marks that are even in log-time, with time in steps.
 
-    Systems: ``standard``, a network in PyTorch's default parametrization; ``lazy``, the same from the same start with
-    outputs centred and multiplied by ``scale`` (the loss over its square); and linear networks with a hidden layer on
-    N orthogonal examples: ``small``, from small weights, whose kernel grows late and ends at an alignment of
-    2 / sqrt(N + 3), and ``at-once``, so wide and at such a learning rate that a step or two do all.
+    Systems: ``standard``, a network in PyTorch's default parametrization, and ``lazy``, the same from the same start
+    with outputs centred and multiplied by ``scale`` (the loss over its square). Controls are linear networks with a
+    hidden layer on N orthogonal examples: ``small``, from small weights, whose kernel grows late and ends at an
+    alignment of 2 / sqrt(N + 3), and ``at-once``, so wide and at such a learning rate that a step or two do all.
 
-    Quantities by seed, of A(K) = <K, yy'> / |K| |yy'|:
-
-        alignment        A(K_T)
-        rise             A(K_T) / A(K_0); ``centred_rise``: the same of kernels whose rows and columns are centred
-        early_log_share  fraction of the kernel's path, the sum of |K - K'| over marks, in the first tenth of log-time:
-                         from step 0 to T^0.1, with time in steps
-        early_share      the same in the first tenth of the steps
-        kernel_change    |K_T - K_0| / |K_0|
-        loss_left        the last loss over the first; the quantities above are nan if it is over a tenth
-        alignment-T, movement-T   A(K_t), and the path so far over the whole, by step
-
-    Args:
-        settings: ``images``, ``pool``, ``hidden``, ``activation``, ``rate`` (learning rate in units of N / largest
-            eigenvalue of the first kernel), ``steps``, ``marks``, ``scale``, ``memory`` (MiB, of a kernel).
+    The kernel's path is the sum of |K - K'| over marks; the first tenth of log-time ends at step T^0.1. A centred
+    kernel has centred rows and columns. If the last loss is over a tenth of the first, what is said of the whole run
+    is nan.
 
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained.
+
+    Quantities: see the data card.
     """
     data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
     options = {"hidden": settings["hidden"], "activation": settings["activation"]}
-    rows: list[tuple] = []
     for seed in seeds:
         for name, scale in (("standard", None), ("lazy", settings["scale"])):
             module = network(mlp.build, data.inputs_NxD, seed, **options)
             first = kernel(module, settings["memory"], data.inputs_NxD)
-            lr = settings["rate"] * len(first) / float(np.linalg.eigvalsh(first)[-1])
-            rows += [(name, seed, *rest) for rest in _follow(module, data, lr, scale, settings)]
+            lr = learning_rate(settings["rate"], first)
+            yield name, seed, _follow(module, data, lr, scale, settings)
         small = partial(deep_linear.build, hidden=[WIDTH])
-        rows += [("small", seed, *rest) for rest in _orthogonal(small, seed, settings, **SMALL)]
+        yield "small", seed, _orthogonal(small, seed, settings, **SMALL)
         at_once = partial(ntk_mlp.build, hidden=[WIDTH], activation="identity")
-        rows += [("at-once", seed, *rest) for rest in _orthogonal(at_once, seed, settings, **AT_ONCE)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "at-once", seed, _orthogonal(at_once, seed, settings, **AT_ONCE)
 
 
 def aligned(kernel_NxN: np.ndarray, targets_N: np.ndarray) -> float:
@@ -73,9 +62,7 @@ def aligned(kernel_NxN: np.ndarray, targets_N: np.ndarray) -> float:
     return float(targets_N @ kernel_NxN @ targets_N / (np.linalg.norm(kernel_NxN) * (targets_N @ targets_N)))
 
 
-def _follow(
-    module: nn.Module, data: TwoClasses, lr: float, scale: float | None, settings: dict
-) -> list[tuple[str, float]]:
+def _follow(module: nn.Module, data: TwoClasses, lr: float, scale: float | None, settings: dict) -> dict[str, float]:
     steps, targets = settings["steps"], data.targets_Nx1
     if scale is not None:
         with torch.no_grad():
@@ -94,7 +81,7 @@ def _follow(
     y = data.targets_Nx1[:, 0].double().cpu().numpy()
     ends = [aligned(end, y) for end in (stack[0], stack[-1])]
     centred = [aligned(_centred(end), y - y.mean()) for end in (stack[0], stack[-1])]
-    of_trained = {
+    trained = {
         "alignment": ends[1],
         "rise": ends[1] / ends[0],
         "centred_rise": centred[1] / centred[0],
@@ -103,12 +90,12 @@ def _follow(
         "kernel_change": np.linalg.norm(stack[-1] - stack[0]) / np.linalg.norm(stack[0]),
     }
     loss_left = float(step.losses_R) / float(step.first_loss_R)
-    return [
-        *((name, float(value) if loss_left < FALLEN else float("nan")) for name, value in of_trained.items()),
-        ("loss_left", loss_left),
-        *((f"alignment-{step}", aligned(now, y)) for step, now in kernels.items()),
-        *((f"movement-{step}", float(part)) for step, part in zip(times, path)),
-    ]
+    return {
+        **(trained if loss_left < FALLEN else dict.fromkeys(trained, np.nan)),
+        "loss_left": loss_left,
+        **{f"alignment-{step}": aligned(now, y) for step, now in kernels.items()},
+        **{f"movement-{step}": part for step, part in zip(times, path)},
+    }
 
 
 def _centred(kernel_NxN: np.ndarray) -> np.ndarray:
@@ -117,24 +104,13 @@ def _centred(kernel_NxN: np.ndarray) -> np.ndarray:
 
 
 def _orthogonal(
-    build: Callable[..., nn.Module],
-    seed: int,
-    settings: dict,
-    *,
-    examples: int,
-    lr: float,
-    steps: int,
-    shrink: float,
-) -> list[tuple[str, float]]:
+    build: Callable[..., nn.Module], seed: int, settings: dict, *, examples: int, lr: float, steps: int, shrink: float
+) -> dict[str, float]:
     """A linear network on orthogonal examples of norm sqrt(N), with random targets of -1 and 1."""
     generator = np.random.default_rng(seed)
     orthogonal = np.linalg.qr(generator.standard_normal((examples, examples)))[0]
     inputs = torch.from_numpy(examples**0.5 * orthogonal)
     targets = torch.from_numpy(generator.choice([-1.0, 1.0], (examples, 1)))
-    module = network(build, inputs, seed)
-    with torch.no_grad():
-        for weights in module.parameters():
-            weights.mul_(shrink)
-    data = TwoClasses(inputs, targets, inputs[:1])
-    rows = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
-    return [row for row in rows if row[0] in ("rise", "alignment", "early_log_share", "early_share", "loss_left")]
+    module, data = network(build, inputs, seed, shrink), TwoClasses(inputs, targets, inputs[:1])
+    followed = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
+    return {name: followed[name] for name in ("alignment", "rise", "early_log_share", "early_share", "loss_left")}

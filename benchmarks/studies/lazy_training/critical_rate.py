@@ -1,9 +1,8 @@
 """The largest learning rate at which a wide network trains as its linearization does (N4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 from torch import nn
 
 from benchmarks.lab.architectures import deep_linear, ntk_mlp
@@ -11,8 +10,8 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.lazy_training import COLUMNS
 from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, network, two_classes
+from benchmarks.studies.table import Result, tidy
 
 # In units of N / (largest eigenvalue of the first kernel): 2 is where the linearized network turns unstable.
 LOW, HIGH = 1 / 16, 16.0
@@ -20,40 +19,36 @@ LOW, HIGH = 1 / 16, 16.0
 RISE = 1e-4
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Bisection of the learning rate of gradient descent on half squared errors of two classes. A rate is too large if
     the loss rises at any step of the run: where one mode of the linearized network grows, it soon outweighs what the
     others lose, whether the network then diverges or is catapulted (Lewkowycz et al. 2020, arXiv:2003.02218).
 
     Systems: ``ntk-W`` and ``mean-field-W`` for a width W, tanh networks with one hidden layer; ``linear``, regression
-    on the pixels. Quantities by seed: ``threshold_ratio``, the critical rate over 2 N / lambda_max(K_0), and
-    ``lambda_max``, of K_0 / N.
-
-    Args:
-        settings: ``images``, ``pool``, ``widths``, ``mean_field_widths``, ``steps``, ``resolution`` (relative, of the
-            rate), ``memory`` (MiB, of a kernel).
+    on the pixels.
 
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained; or if the critical rate is not
             between 1/32 and 8 times the predicted one.
+
+    Quantities: see the data card.
     """
     data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
     systems = [(width, "ntk") for width in settings["widths"]]
     systems += [(width, "mean-field") for width in settings["mean_field_widths"]]
     seeds = list(seeds)
-    rows: list[tuple] = []
     for width, readout in sorted(systems, reverse=True):  # the widest first: its kernel fits or nothing is done
         options = {"hidden": [width], "activation": "tanh", "readout": readout}
         for seed in seeds:
             module = network(ntk_mlp.build, data.inputs_NxD, seed, **options)
-            rows += [(f"{readout}-{width}", seed, *rest) for rest in _threshold(module, data, settings)]
+            yield f"{readout}-{width}", seed, _threshold(module, data, settings)
     for seed in seeds:
         module = network(deep_linear.build, data.inputs_NxD, seed)
-        rows += [("linear", seed, *rest) for rest in _threshold(module, data, settings)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "linear", seed, _threshold(module, data, settings)
 
 
-def _threshold(module: nn.Module, data: TwoClasses, settings: dict) -> list[tuple[str, float]]:
+def _threshold(module: nn.Module, data: TwoClasses, settings: dict) -> dict[str, float]:
     first = kernel(module, settings["memory"], data.inputs_NxD)
     top = float(np.linalg.eigvalsh(first)[-1]) / len(first)
     problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
@@ -75,4 +70,4 @@ def _threshold(module: nn.Module, data: TwoClasses, settings: dict) -> list[tupl
     while high / low > 1 + settings["resolution"]:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if rises(middle) else (middle, high)
-    return [("threshold_ratio", (low * high) ** 0.5 / 2), ("lambda_max", top)]
+    return {"threshold_ratio": (low * high) ** 0.5 / 2, "lambda_max": top}

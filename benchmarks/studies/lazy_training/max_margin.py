@@ -1,13 +1,12 @@
 """Logistic regression on separable data grows without end, towards the widest margin (N8)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 
 from benchmarks.lab.datasets import Images
-from benchmarks.studies.lazy_training import COLUMNS
 from benchmarks.studies.lazy_training.setup import drawn
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import logistic_flow, margins
 from benchmarks.theory.exponents import log_slope
 
@@ -18,32 +17,24 @@ STRETCH = 10.0
 DECADE = 10
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Gradient flow from zero on the logistic loss of separable examples without offset, integrated in ln t.
 
     Systems: ``gaussian``, Gaussian examples pushed apart along a random direction; ``images``, two classes of them,
-    drawn by seed; ``two-points``, orthogonal examples with a known solution; ``least-squares``, the Gaussian examples
-    under squared loss, in closed form.
+    drawn by seed; and, both in closed form, ``two-points``, orthogonal examples, and as a control ``least-squares``,
+    the Gaussian examples under squared loss.
 
-    Quantities:
-
-        slope_ratio      d|w| / d ln t times the margin, over the last 10 of ln t up to ``log_time``;
-                         ``far_slope_ratio``: up to ``far``
-        direction_exponent   slope of ln |w / |w| - w*| on ln ln t over the last decade of ln t up to ``far``, with w*
-                         of unit length the direction of the widest margin
-        direction_error  at ``log_time``; ``far_direction_error``: at ``far``
-        margin           the widest
-        norm-U, error-U  |w| times the margin, and the direction's error, at ln t = U
-
-    Args:
-        settings: ``points``, ``inputs``, ``gap`` (least distance of a Gaussian example from the plane); ``images``,
-            ``pool``; ``log_time`` and ``far``.
+    Slopes of |w| are over the last 10 of ln t before a horizon, ``log_time`` or ``far``; that of the direction's error
+    is over the last decade of ln t before ``far``.
 
     Raises:
         ValueError: for examples that no plane separates, before any flow.
+
+    Quantities: see the data card.
     """
     times = _times(settings)
-    rows: list[tuple] = [("two-points", None, *rest) for rest in _two_points(times, settings)]
+    yield "two-points", None, _two_points(times, settings)
     problems: list[tuple[str, int, np.ndarray]] = []
     for seed in seeds:
         pixels, signs = drawn(images, settings["images"], settings["pool"], seed)
@@ -53,10 +44,9 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     for _, _, facing in problems:
         margins.require(facing, np.ones(len(facing)), separable=True)
     for system, seed, facing in problems:
-        rows += [(system, seed, *rest) for rest in _flow(facing, times, settings)]
+        yield system, seed, _flow(facing, times, settings)
         if system == "gaussian":
-            rows += [("least-squares", seed, *rest) for rest in _least_squares(facing, times, settings)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            yield "least-squares", seed, _least_squares(facing, times, settings)
 
 
 def _times(settings: dict) -> np.ndarray:
@@ -72,20 +62,20 @@ def _gaussian(settings: dict, seed: int) -> np.ndarray:
     return facing
 
 
-def _flow(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) -> list[tuple[str, float]]:
+def _flow(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) -> dict[str, float]:
     direction, margin = margins.widest(facing_NxD, np.ones(len(facing_NxD)))
     weights_TxD = logistic_flow.coefficients(facing_NxD @ facing_NxD.T, times_T) @ facing_NxD
     return _quantities(weights_TxD, direction, margin, times_T, settings)
 
 
-def _two_points(times_T: np.ndarray, settings: dict) -> list[tuple[str, float]]:
+def _two_points(times_T: np.ndarray, settings: dict) -> dict[str, float]:
     lengths = np.array(LENGTHS)
     margin = float(1 / np.linalg.norm(1 / lengths))
     weights_TxD = np.stack([logistic_flow.along_an_axis(a, len(lengths), times_T) for a in lengths], axis=1)
     return _quantities(weights_TxD, margin / lengths, margin, times_T, settings)
 
 
-def _least_squares(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) -> list[tuple[str, float]]:
+def _least_squares(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) -> dict[str, float]:
     """w(t) = sum over singular triplets of (1 - exp(-t s^2 / N)) (u.1) v / s."""
     direction, margin = margins.widest(facing_NxD, np.ones(len(facing_NxD)))
     left, values, right = np.linalg.svd(facing_NxD, full_matrices=False)
@@ -96,7 +86,7 @@ def _least_squares(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) 
 
 def _quantities(
     weights_TxD: np.ndarray, direction_D: np.ndarray, margin: float, times_T: np.ndarray, settings: dict
-) -> list[tuple[str, float]]:
+) -> dict[str, float]:
     norms = np.linalg.norm(weights_TxD, axis=1)
     errors = np.linalg.norm(weights_TxD / norms[:, None] - direction_D, axis=1)
     end, far = settings["log_time"], settings["far"]
@@ -108,13 +98,13 @@ def _quantities(
         return margin * (at(u, norms) - at(u - STRETCH, norms)) / STRETCH
 
     late = times_T >= far / DECADE - 1e-6
-    return [
-        ("slope_ratio", rise(end)),
-        ("far_slope_ratio", rise(far)),
-        ("direction_exponent", log_slope(times_T[late], errors[late])),
-        ("direction_error", at(end, errors)),
-        ("far_direction_error", at(far, errors)),
-        ("margin", margin),
-        *((f"norm-{u:g}", margin * norm) for u, norm in zip(times_T, norms)),
-        *((f"error-{u:g}", float(error)) for u, error in zip(times_T, errors)),
-    ]
+    return {
+        "slope_ratio": rise(end),
+        "far_slope_ratio": rise(far),
+        "direction_exponent": log_slope(times_T[late], errors[late]),
+        "direction_error": at(end, errors),
+        "far_direction_error": at(far, errors),
+        "margin": margin,
+        **{f"norm-{u:g}": margin * norm for u, norm in zip(times_T, norms)},
+        **{f"error-{u:g}": error for u, error in zip(times_T, errors)},
+    }

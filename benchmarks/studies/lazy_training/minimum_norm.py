@@ -1,10 +1,9 @@
 """Which of many minimizers of least squares gradient descent finds: the nearest one, and only in linear models (N7)."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +13,8 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.ntk import call, jacobian, layers
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.studies.lazy_training import COLUMNS
 from benchmarks.studies.lazy_training.setup import drawn, network
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.linearized import Descent
 
 SMALL = 1e-3
@@ -24,8 +23,9 @@ NEWTON, DESCENTS, FLAT = 20, 300, 1e-6
 FITTED = 1e-12
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Gradient descent on half squared errors with more parameters than examples, in float64, and the interpolating
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+    """Gradient descent on half squared errors with more parameters than examples, in float64, and w*, the interpolating
     parameters nearest to where it started; for a linear model that starts at zero these are X^+ y.
 
     Systems: ``gaussian`` and ``images``, linear models from zero; ``closed-form``, the first of them by its spectrum;
@@ -34,17 +34,13 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     X^+ y, and ``deep-linear-small-map``, the same from weights a thousandth as large. All but ``images`` learn Gaussian
     inputs and outputs.
 
-    Quantities by seed: ``error``, |w - w*| / |w* - w_0|, with w* the nearest, or |w - X^+ y| / |X^+ y|;
-    ``distance_ratio``, |w - w_0| / |w* - w_0|, of the networks; ``loss_left``, the last loss over the first. For
-    networks w* is a local minimum of the distance, reached from w: the nearest can only be nearer. One that does not
-    interpolate has neither.
-
-    Args:
-        settings: ``examples``, ``inputs``, ``hidden``, ``steps``, ``rate`` (of networks, in units of N / largest
-            eigenvalue of XX'); ``images``, ``pool``, ``image_steps``.
+    For networks w* is a local minimum of the distance, reached from w: the nearest can only be nearer. A network that
+    does not interpolate has no w*, and neither ``error`` nor ``distance_ratio``.
 
     Raises:
         ValueError: for as many examples as inputs or more: nothing is left to choose.
+
+    Quantities: see the data card.
     """
     seeds = list(seeds)
     pixels = {seed: drawn(images, settings["images"], settings["pool"], seed) for seed in seeds}
@@ -53,37 +49,30 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
             raise ValueError(
                 f"{settings[name]} {name} of {size} inputs leave no choice of minimizers: fewer are needed"
             )
-    rows: list[tuple] = []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         inputs = torch.randn(settings["examples"], settings["inputs"], dtype=torch.float64, generator=generator)
         targets = torch.randn(settings["examples"], 1, dtype=torch.float64, generator=generator)
-        rows += [(system, seed, *rest) for system, *rest in _linear(inputs, targets, seed, settings["steps"])]
-        rows += [(system, seed, *rest) for system, *rest in _deep(inputs, targets, seed, settings)]
+        yield from _linear(inputs, targets, seed, settings["steps"])
+        yield from _deep(inputs, targets, seed, settings)
         inputs, signs = (torch.from_numpy(array) for array in pixels[seed])
-        rows += [("images", seed, *rest) for rest in _from_zero(inputs, signs[:, None], settings["image_steps"])]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "images", seed, _from_zero(inputs, signs[:, None], settings["image_steps"])
 
 
-def _linear(inputs: Tensor, targets: Tensor, seed: int, steps: int) -> list[tuple[str, str, float]]:
+def _linear(inputs: Tensor, targets: Tensor, seed: int, steps: int) -> Iterator[Result]:
     away, left = _train(network(deep_linear.build, inputs, seed), inputs, targets, 1 / _top(inputs), steps)
     nearest = _pseudo_inverse(inputs, targets)
     spectral = Descent((inputs @ inputs.T).numpy(), -targets[:, 0].numpy(), 1 / _top(inputs))
     closed = -inputs.T @ torch.from_numpy(spectral.gathered(steps))
-    return [
-        *(("gaussian", *rest) for rest in _from_zero(inputs, targets, steps)),
-        ("away", "error", _error(away, nearest)),
-        ("away", "loss_left", left),
-        ("closed-form", "error", _error(closed, nearest)),
-    ]
+    yield "gaussian", seed, _from_zero(inputs, targets, steps)
+    yield "away", seed, {"error": _error(away, nearest), "loss_left": left}
+    yield "closed-form", seed, {"error": _error(closed, nearest)}
 
 
-def _from_zero(inputs: Tensor, targets: Tensor, steps: int) -> list[tuple[str, float]]:
-    module = network(deep_linear.build, inputs, seed=0)
-    for weights in module.parameters():
-        nn.init.zeros_(weights)
+def _from_zero(inputs: Tensor, targets: Tensor, steps: int) -> dict[str, float]:
+    module = network(deep_linear.build, inputs, seed=0, shrink=0.0)
     end, left = _train(module, inputs, targets, 1 / _top(inputs), steps)
-    return [("error", _error(end, _pseudo_inverse(inputs, targets))), ("loss_left", left)]
+    return {"error": _error(end, _pseudo_inverse(inputs, targets)), "loss_left": left}
 
 
 def _top(inputs: Tensor) -> float:
@@ -95,8 +84,7 @@ def _pseudo_inverse(inputs: Tensor, targets: Tensor) -> Tensor:
     return torch.linalg.pinv(inputs) @ targets[:, 0]
 
 
-def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> list[tuple[str, str, float]]:
-    rows: list[tuple[str, str, float]] = []
+def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> Iterator[Result]:
     linear = partial(deep_linear.build, hidden=[settings["hidden"]])
     relu = partial(bias_free_mlp.build, hidden=[settings["hidden"]], activation="relu")
     for system, build, shrink in (
@@ -104,25 +92,18 @@ def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> list[tu
         ("relu", relu, 1.0),
         ("deep-linear-small", linear, SMALL),
     ):
-        module = network(build, inputs, seed)
-        with torch.no_grad():
-            for weights in module.parameters():
-                weights.mul_(shrink)
+        module = network(build, inputs, seed, shrink)
         start = flatten_parameters(module)
         end, left = _train(module, inputs, targets, settings["rate"] / _top(inputs), settings["steps"])
-        rows.append((system, "loss_left", left))
+        yield system, seed, {"loss_left": left}
         if build is linear:
             first, second = layers(module, end).values()
-            error = _error((second @ first)[0], _pseudo_inverse(inputs, targets))
-            rows.append((f"{system}-map", "error", error))
+            yield f"{system}-map", seed, {"error": _error((second @ first)[0], _pseudo_inverse(inputs, targets))}
         if shrink == 1.0 and left < FITTED:
             closest = nearest_interpolation(module, end, start, inputs, targets)
             distance = float((closest - start).norm())
-            rows += [
-                (system, "error", float((end - closest).norm()) / distance),
-                (system, "distance_ratio", float((end - start).norm()) / distance),
-            ]
-    return rows
+            error, ratio = (float((end - origin).norm()) / distance for origin in (closest, start))
+            yield system, seed, {"error": error, "distance_ratio": ratio}
 
 
 def _train(module: nn.Module, inputs: Tensor, targets: Tensor, lr: float, steps: int) -> tuple[Tensor, float]:

@@ -1,9 +1,8 @@
 """Lazy training by output scale: a centred network times alpha, its loss over alpha squared (N3)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +12,8 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.ntk import jacobian
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.setup import TwoClasses, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, learning_rate, marks, network, two_classes
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.linearized import Descent
 
@@ -24,59 +23,50 @@ ROUNDING = 1e-9
 QUANTITIES = ("distance", "weight_discrepancy", "output_discrepancy")
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Gradient descent on |alpha (f_w - f_w0) - y|^2 / 2 alpha^2, the mean over two classes of images, beside that on
     the network linearized at w_0, in float64 (Chizat, Oyallon and Bach 2019, arXiv:1812.07956, section 2).
 
     This is the plain loss of f_w with the targets f_w0 + y / alpha, which is how it is trained; the learning rate does
     not depend on alpha.
 
-    Systems: ``tanh``, a network in NTK parametrization with one hidden layer, and ``linear``, regression on the pixels.
-    Quantities, by alpha as ``distance-A`` and so on, each the largest over the run:
+    Systems: ``tanh``, a network in NTK parametrization with one hidden layer, and as a control ``linear``, regression
+    on the pixels, where slopes of discrepancies are nan.
 
-        distance             |w_t - w_0|
-        weight_discrepancy   |w_t - w_t^lin|
-        output_discrepancy   root mean square of alpha (f_t - f_t^lin) over test images
-
-    ``lazy_...`` and ``rich_...`` are the slopes of their logarithms on ln alpha over the last five ``scales`` (four
-    octaves) and over ``rich_scales``, nan where a model is linear; ``relative_discrepancy`` is the output's over the
-    root mean square of alpha (f_T^lin - f_0) at the largest alpha; ``loss_left`` the largest last loss over the first,
-    over alpha.
-
-    Args:
-        settings: ``images``, ``tests``, ``pool``, ``width``, ``scales`` (alpha, rising, at least five),
-            ``rich_scales``, ``rate`` (learning rate in units of N / largest eigenvalue of the first kernel), ``steps``.
+    ``lazy_...`` are slopes over the last five ``scales`` (four octaves), ``rich_...`` over ``rich_scales``. Outputs are
+    those of test images. ``relative_discrepancy`` is at the largest alpha, ``loss_left`` the largest over alpha.
 
     Raises:
         ValueError: for fewer than five scales.
+
+    Quantities: see the data card.
     """
     if len(settings["scales"]) < 5:
         raise ValueError(f"slopes over four octaves need five scales, got {len(settings['scales'])}")
     data = two_classes(images, settings["images"], settings["tests"], settings["pool"], torch.float64)
     options = {"hidden": [settings["width"]], "activation": "tanh"}
-    rows: list[tuple] = []
     for seed in seeds:
         tanh = network(ntk_mlp.build, data.inputs_NxD, seed, **options)
-        rows += [("tanh", seed, *rest) for rest in _ladder(tanh, data, settings)]
+        yield "tanh", seed, _ladder(tanh, data, settings)
         linear = network(deep_linear.build, data.inputs_NxD, seed)
-        rows += [("linear", seed, *rest) for rest in _ladder(linear, data, settings)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "linear", seed, _ladder(linear, data, settings)
 
 
-def _ladder(module: nn.Module, data: TwoClasses, settings: dict) -> list[tuple[str, float]]:
+def _ladder(module: nn.Module, data: TwoClasses, settings: dict) -> dict[str, float]:
     everything = torch.cat([data.inputs_NxD, data.tests_MxD])
     jacobian_xP = jacobian(module, everything, flatten_parameters(module))[:, 0]
-    rows, by_scale, left = [], {}, []
+    quantities, by_scale, left = {}, {}, []
     scales = sorted({*settings["rich_scales"], *settings["scales"]})
     for scale in scales:
         by_scale[scale], loss_left = compare(module, data, jacobian_xP, scale, settings)
         left.append(loss_left)
-        rows += [(f"{name}-{scale:g}", value) for name, value in zip(QUANTITIES, by_scale[scale])]
+        quantities |= {f"{name}-{scale:g}": value for name, value in zip(QUANTITIES, by_scale[scale])}
     for kind, chosen in (("lazy", settings["scales"][-5:]), ("rich", settings["rich_scales"])):
         for name, values in zip(QUANTITIES, zip(*(by_scale[scale] for scale in chosen))):
-            rows.append((f"{kind}_{name}", log_slope(chosen, values) if max(values) > ROUNDING else float("nan")))
+            quantities[f"{kind}_{name}"] = log_slope(chosen, values) if max(values) > ROUNDING else float("nan")
     last = by_scale[scales[-1]]
-    return [*rows, ("relative_discrepancy", last[2] / last[3]), ("loss_left", max(left))]
+    return quantities | {"relative_discrepancy": last[2] / last[3], "loss_left": max(left)}
 
 
 def compare(
@@ -94,7 +84,7 @@ def compare(
     with torch.no_grad():
         first, tests = module(data.inputs_NxD), module(data.tests_MxD)[:, 0]
     kernel = (jacobian_xP[:n] @ jacobian_xP[:n].T).numpy()
-    lr = settings["rate"] * n / float(np.linalg.eigvalsh(kernel)[-1])
+    lr = learning_rate(settings["rate"], kernel)
     linear = Descent(kernel, -data.targets_Nx1[:, 0].numpy() / scale, lr)
     problem = Problem(module, data.inputs_NxD, first + data.targets_Nx1 / scale, "mse")
     at = set(marks(settings["steps"], MARKS))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.lab import architectures
 from benchmarks.lab.datasets import Images, subset
+from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.ntk import tangent_kernel
 
 
@@ -34,7 +35,7 @@ def two_classes(
         raise ValueError(f"{tests} test images of two classes asked for, {len(chosen.test_labels)} prepared")
     return TwoClasses(
         chosen.train_inputs.flatten(1).to(device, dtype),
-        2 * chosen.train_labels.to(device, dtype)[:, None] - 1,
+        encode_targets(chosen.train_labels, "mse", 2, dtype).to(device),
         chosen.test_inputs[:tests].flatten(1).to(device, dtype),
     )
 
@@ -52,22 +53,29 @@ def drawn(images: Images, count: int, pool: int, seed: int) -> tuple[np.ndarray,
     return whole.train_inputs[chosen].flatten(1).double().numpy(), 2.0 * whole.train_labels[chosen].numpy() - 1
 
 
-def network(build: Callable[..., nn.Module], inputs_NxD: Tensor, seed: int, **options) -> nn.Module:
-    """A network with one output, initialized from its seed, in the inputs' dtype and where they are."""
+def network(
+    build: Callable[..., nn.Module], inputs_NxD: Tensor, seed: int, shrink: float = 1.0, **options
+) -> nn.Module:
+    """A network with one output, in the inputs' dtype and where they are; its weights are those that the seed draws,
+    times ``shrink``."""
     (module,) = architectures.build_stack(build, inputs_NxD.shape[1:], 1, [seed], **options)
-    return module.to(inputs_NxD)
+    with torch.no_grad():
+        for weights in module.to(inputs_NxD).parameters():
+            weights.mul_(shrink)
+    return module
 
 
 def kernel(
-    module: nn.Module,
-    memory: int,
-    inputs_NxD: Tensor,
-    others_MxD: Tensor | None = None,
-    params_P: Tensor | None = None,
+    module: nn.Module, memory: int, inputs_NxD: Tensor, others_MxD: Tensor | None = None, params_P: Tensor | None = None
 ) -> np.ndarray:
     """The tangent kernel in float64, in ``memory`` MiB; see `tangent_kernel`."""
     found = tangent_kernel(module, inputs_NxD, others_MxD, params_P=params_P, memory=memory * 2**20)
     return found.double().cpu().numpy()
+
+
+def learning_rate(rate: float, kernel_NxN: np.ndarray) -> float:
+    """What ``rate`` is in units of N / (largest eigenvalue of the kernel)."""
+    return rate * len(kernel_NxN) / float(np.linalg.eigvalsh(kernel_NxN)[-1])
 
 
 def marks(steps: int, count: int) -> np.ndarray:

@@ -1,11 +1,10 @@
 """Networks of growing width beside their linearization: how far the tangent kernel moves, how far outputs stray, and
 how fast each of its eigenvectors is learned (N1, N2, N5)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +13,8 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.lazy_training import COLUMNS
-from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, marks, network, two_classes
+from benchmarks.studies.lazy_training.setup import TwoClasses, kernel, learning_rate, marks, network, two_classes
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.exponents import log_slope
 from benchmarks.theory.linearized import Descent
 
@@ -30,7 +29,8 @@ TARGET = 10.0
 CONTROL_WIDTHS = (256, 512, 1024, 2048, 4096)
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Gradient descent on half squared errors of two classes, at a fixed rate in units of N / (largest eigenvalue of
     the first kernel), beside the exact descent of the linearized network.
 
@@ -39,38 +39,21 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     network with a hidden layer and one example of target y = 10, on whose gradient flow K^2 - 4 f^2 / width stays, so
     that the kernel's change is in proportion to 1 / width.
 
-    Quantities by width:
-
-        kernel_change   |K_T - K_0| / |K_0|, Frobenius, over training examples
-        discrepancy     largest root mean square of f_t - f_t^lin over test images, at 40 t, evenly in ln t
-        relative_error  that over the root mean square of f_T^lin
-        loss_left       the last loss over the first
-        rate_slope      measured over predicted rate of a mode, mean over modes: the slope through the origin, each mode
-                        weighing the same
-        rate_r2         1 - sum (m - p)^2 / sum (m - mean m)^2 of the logarithms of these rates; 0 where one is negative
-        modes           how many
-
-    over widths, nan if a loss has not fallen below a tenth:
-
-        kernel_exponent, discrepancy_exponent   slopes of their logarithms on that of the width
-        wide_...                                the same from an eighth of the largest width on
-
-    and by mode, of the first seed and the largest and smallest width: ``rate-I`` and ``predicted_rate-I``.
+    Kernels are of training examples; the discrepancy is the largest at 40 t, evenly in ln t. Exponents are nan if a
+    loss has not fallen below a tenth of the first.
 
     A mode is an eigenvector of K_0. Its rate is ln |r_i(0) / r_i(t)| / t at the first t at which its prediction,
     -ln |1 - lr lambda_i / N|, has brought it to 1/e; modes that this takes longer than the run, or that have hardly any
-    residual at the start, are left out.
-
-    Args:
-        settings: ``images``, ``tests``, ``pool``, ``rate``, ``steps``, ``memory`` (MiB, of a kernel), ``systems``: by
-            name ``activation``, ``readout`` and ``widths``.
+    residual at the start, are left out. ``rate_slope`` is the slope through the origin with all modes weighing the
+    same. The rates themselves are kept for the first seed and each system's largest and smallest width.
 
     Raises:
         ValueError: for a kernel that does not fit in memory, before anything is trained.
+
+    Quantities: see the data card.
     """
     data = two_classes(images, settings["images"], settings["tests"], settings["pool"], device=device)
     seeds = list(seeds)
-    rows: list[tuple] = []
     # The widest first: a kernel that does not fit is found before any work.
     todo = sorted(
         ((width, name) for name, system in settings["systems"].items() for width in system["widths"]), reverse=True
@@ -82,42 +65,30 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         for seed in seeds:
             outcome = _train(network(ntk_mlp.build, data.inputs_NxD, seed, **options), data, settings)
             by_width.setdefault((name, seed), {})[width] = outcome
-            rows += [(f"{name}-{width}", seed, *rest) for rest in outcome.rows()]
+            yield f"{name}-{width}", seed, outcome.quantities | outcome.of_rates()
     for seed in seeds:
         linear = _train(network(deep_linear.build, data.inputs_NxD, seed), data, settings)
-        rows += [("linear", seed, *rest) for rest in linear.rows()]
+        yield "linear", seed, linear.quantities | linear.of_rates()
         by_width["one-example", seed] = {width: _one_example(width, seed, settings) for width in CONTROL_WIDTHS}
     for (name, seed), outcomes in by_width.items():
-        rows += [(name, seed, *rest) for rest in _across(outcomes)]
+        yield name, seed, _across(outcomes)
     for name in settings["systems"]:
         outcomes = by_width[name, seeds[0]]
         for width in sorted({min(outcomes), max(outcomes)}):
-            for i, pair in enumerate(outcomes[width].rates_Kx2, 1):
-                rows += [(f"{name}-{width}", seeds[0], f"{q}-{i}", v) for q, v in zip(("rate", "predicted_rate"), pair)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            for i, (measured, predicted) in enumerate(outcomes[width].rates_Kx2, 1):
+                yield f"{name}-{width}", seeds[0], {f"rate-{i}": measured, f"predicted_rate-{i}": predicted}
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run shows. rates_Kx2: measured and predicted, fastest first."""
 
-    kernel_change: float
-    discrepancy: float
-    relative_error: float
-    loss_left: float
+    quantities: dict[str, float]
     rates_Kx2: np.ndarray
 
-    def rows(self) -> list[tuple[str, float]]:
+    def of_rates(self) -> dict[str, float]:
         measured, predicted = self.rates_Kx2.T
-        return [
-            ("kernel_change", self.kernel_change),
-            ("discrepancy", self.discrepancy),
-            ("relative_error", self.relative_error),
-            ("loss_left", self.loss_left),
-            ("rate_slope", float((measured / predicted).mean())),
-            ("rate_r2", r2(measured, predicted)),
-            ("modes", len(measured)),
-        ]
+        slope = float((measured / predicted).mean())
+        return {"rate_slope": slope, "rate_r2": r2(measured, predicted), "modes": len(measured)}
 
 
 def r2(measured: np.ndarray, predicted: np.ndarray) -> float:
@@ -135,7 +106,7 @@ def _train(module: nn.Module, data: TwoClasses, settings: dict) -> Outcome:
     with torch.no_grad():
         first = module(everything)[:, 0].double().cpu().numpy()
     residuals = first[:n] - data.targets_Nx1[:, 0].double().cpu().numpy()
-    lr = float(settings["rate"] * n / np.linalg.eigvalsh(start[:n])[-1])
+    lr = learning_rate(settings["rate"], start[:n])
     linear = Descent(start[:n], residuals, lr)
 
     problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
@@ -148,13 +119,13 @@ def _train(module: nn.Module, data: TwoClasses, settings: dict) -> Outcome:
             expected = first[n:] - start[n:] @ linear.gathered(step.number)
             discrepancy = max(discrepancy, _rms(tests - expected))
     end = kernel(module, settings["memory"], data.inputs_NxD, params_P=step.params_RxP[0])
-    return Outcome(
-        float(np.linalg.norm(end - start[:n]) / np.linalg.norm(start[:n])),
-        discrepancy,
-        discrepancy / _rms(expected),
-        float(step.losses_R) / float(step.first_loss_R),
-        rates(linear, torch.stack(path).double().cpu().numpy()),
-    )
+    quantities = {
+        "kernel_change": float(np.linalg.norm(end - start[:n]) / np.linalg.norm(start[:n])),
+        "discrepancy": discrepancy,
+        "relative_error": discrepancy / _rms(expected),
+        "loss_left": float(step.losses_R) / float(step.first_loss_R),
+    }
+    return Outcome(quantities, rates(linear, torch.stack(path).double().cpu().numpy()))
 
 
 def rates(linear: Descent, residuals_TxN: np.ndarray) -> np.ndarray:
@@ -174,17 +145,15 @@ def _one_example(width: int, seed: int, settings: dict) -> Outcome:
     return _train(module, TwoClasses(one, TARGET * one, one), {**settings, "rate": 0.1, "steps": 200})
 
 
-def _across(outcomes: dict[int, Outcome]) -> list[tuple[str, float]]:
-    fallen = all(outcome.loss_left < FALLEN for outcome in outcomes.values())
-    rows = []
+def _across(outcomes: dict[int, Outcome]) -> dict[str, float]:
+    fallen = all(outcome.quantities["loss_left"] < FALLEN for outcome in outcomes.values())
+    slopes = {}
     for prefix, least in (("", 0), ("wide_", max(outcomes) / 8)):
-        chosen = {width: outcome for width, outcome in outcomes.items() if width >= least}
-        for name, values in (
-            ("kernel_exponent", [outcome.kernel_change for outcome in chosen.values()]),
-            ("discrepancy_exponent", [outcome.discrepancy for outcome in chosen.values()]),
-        ):
-            rows.append((prefix + name, log_slope(list(chosen), values) if fallen else float("nan")))
-    return rows
+        widths = [width for width in outcomes if width >= least]
+        for exponent, quantity in (("kernel_exponent", "kernel_change"), ("discrepancy_exponent", "discrepancy")):
+            slope = log_slope(widths, [outcomes[width].quantities[quantity] for width in widths])
+            slopes[prefix + exponent] = slope if fallen else float("nan")
+    return slopes
 
 
 def _rms(values: np.ndarray | Tensor) -> float:

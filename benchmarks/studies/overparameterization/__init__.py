@@ -2,5 +2,3 @@
 
 Experiments on linear models stand beside those on networks: there the same statements are theorems.
 """
-
-COLUMNS = ["system", "seed", "quantity", "value"]

@@ -1,9 +1,8 @@
 """How far weights travel, by width and layer (O5: Lee et al. 2019, arXiv:1902.06720, figure 1)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -15,31 +14,27 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.overparameterization import COLUMNS
 from benchmarks.studies.overparameterization.fitting import networks
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.exponents import log_slope
 
 LAYERS = 3
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws the initialization; the images are fixed.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+    """Three hidden ReLU layers in NTK parametrization, ``ntk``, trained on all of the data. Controls: ``mean-field``,
+    the same with the readout divided by the width, at a learning rate in proportion to the width, and
+    ``repeated-features`` (`_repeated`), a linear model. A seed draws the initialization; the images are fixed.
 
-    Of ``ntk`` (three hidden ReLU layers in NTK parametrization), ``mean-field`` (the same with the readout divided by
-    the width, at a learning rate in proportion to the width) and ``repeated-features`` (`_repeated`, a linear model),
-    all on the whole data: ``distance-LAYER-WIDTH``, |W_T - W_0| / |W_0| in Frobenius norms, for ``input``, ``hidden``
-    (the two between hidden layers as one vector) and ``output``; ``plateau-LAYER-WIDTH``, the distance at half the
-    steps over that at the end; ``exponent-LAYER``, the slope of its ln on that of the width, and ``wide-LAYER``, the
-    same over the widths above the geometric mean of the least and the largest; ``loss-WIDTH``, the last loss over the
-    first.
-
-    Args:
-        settings: ``images``, ``pool``, ``optimizer`` of ``ntk``, ``steps``, ``widths``; ``mean_field_widths`` and
-            ``mean_field_lr`` (over the width).
+    Layers are ``input``, ``hidden`` (the two between hidden layers as one vector) and ``output``. The wider half is
+    the widths above the geometric mean of the least and the largest.
 
     Raises:
         ValueError: for widths of a system of which fewer than two lie above that mean, or that are not multiples of an
             even least one: then there is no slope, or nothing to repeat. Nothing has run then.
+
+    Quantities: see the data card.
     """
     for name in ("widths", "mean_field_widths"):
         if len(set(_wide(settings[name]))) < 2:
@@ -49,7 +44,6 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         raise ValueError(f"widths {settings['widths']}: repeated features need multiples of an even least width")
     data = subset(images, settings["images"], pool=settings["pool"]).to(device)
     targets = encode_targets(data.train_labels, "mse", data.classes, data.train_inputs.dtype)
-    rows: list[tuple] = []
     for seed in seeds:
         for system in ("ntk", "mean-field", "repeated-features"):
             widths = settings["mean_field_widths" if system == "mean-field" else "widths"]
@@ -58,18 +52,16 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
                 module, inputs, optimizer = _system(system, settings, data, width, seed)
                 problem = Problem(module.to(device), inputs, targets, "mse")
                 half, end, loss_left = _travel(problem, optimizers.named(**optimizer), settings["steps"])
-                rows.append((system, seed, f"loss-{width}", loss_left))
+                scores = {f"loss-{width}": loss_left}
                 for layer, distance in end.items():
                     distances.setdefault(layer, {})[width] = distance
-                    rows += [
-                        (system, seed, f"distance-{layer}-{width}", distance),
-                        (system, seed, f"plateau-{layer}-{width}", half[layer] / distance),
-                    ]
+                    scores[f"distance-{layer}-{width}"] = distance
+                    scores[f"plateau-{layer}-{width}"] = half[layer] / distance
+                yield system, seed, scores
             for layer, by_width in distances.items():
                 for quantity, chosen in (("exponent", widths), ("wide", _wide(widths))):
                     exponent = log_slope(chosen, [by_width[width] for width in chosen])
-                    rows.append((system, seed, f"{quantity}-{layer}", exponent))
-    return pd.DataFrame(rows, columns=COLUMNS)
+                    yield system, seed, {f"{quantity}-{layer}": exponent}
 
 
 def _wide(widths: Sequence[int]) -> list[int]:
@@ -78,18 +70,14 @@ def _wide(widths: Sequence[int]) -> list[int]:
 
 def _system(system: str, settings: dict, data: Images, width: int, seed: int) -> tuple[nn.Module, Tensor, dict]:
     """What is trained, on which inputs, by which optimizer."""
+    hidden = [min(settings["widths"]) if system == "repeated-features" else width] * LAYERS
+    readout = "mean-field" if system == "mean-field" else "ntk"
+    (module,) = networks(data, [seed], ntk_mlp.build, hidden=hidden, activation="relu", readout=readout)
+    if system == "repeated-features":
+        return *_repeated(module, data.train_inputs, width), settings["optimizer"]
     if system == "mean-field":
-        scaled = settings["optimizer"] | {"lr": settings["mean_field_lr"] * width}
-        return _network(data, width, "mean-field", seed), data.train_inputs, scaled
-    if system == "ntk":
-        return _network(data, width, "ntk", seed), data.train_inputs, settings["optimizer"]
-    base = _network(data, min(settings["widths"]), "ntk", seed)
-    return *_repeated(base, data.train_inputs, width), settings["optimizer"]
-
-
-def _network(data: Images, width: int, readout: str, seed: int) -> nn.Module:
-    (module,) = networks(data, [seed], ntk_mlp.build, hidden=[width] * LAYERS, activation="relu", readout=readout)
-    return module
+        return module, data.train_inputs, settings["optimizer"] | {"lr": settings["mean_field_lr"] * width}
+    return module, data.train_inputs, settings["optimizer"]
 
 
 def _repeated(base: nn.Sequential, inputs: Tensor, width: int) -> tuple[nn.Module, Tensor]:

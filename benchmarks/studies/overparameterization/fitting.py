@@ -20,8 +20,7 @@ class Fit:
     Attributes:
         params_1xP: where it ended.
         reached: whether it was done before its steps were.
-        steps, losses, accuracies: at the readings: full-data loss, and fraction of examples whose largest output is
-            their label.
+        steps, losses, accuracies: at the readings, of all the data.
     """
 
     params_1xP: Tensor
@@ -35,10 +34,8 @@ class Fit:
         above = np.flatnonzero(np.array(self.accuracies) >= accuracy)
         if not len(above):
             return float("nan")
-        i = above[0]
-        if i == 0:
-            return float(self.steps[0])
-        return float(np.interp(accuracy, self.accuracies[i - 1 : i + 1], self.steps[i - 1 : i + 1]))
+        around = slice(max(above[0] - 1, 0), above[0] + 1)
+        return float(np.interp(accuracy, self.accuracies[around], self.steps[around]))
 
 
 def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: Callable[[float, float], bool]) -> Fit:
@@ -67,7 +64,7 @@ def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: 
         outputs_NxC = problem.outputs(step.params_RxP, inputs)[0]
         run.steps.append(step.number)
         run.losses.append(float(problem.loss(outputs_NxC, labels_N).mean()))
-        run.accuracies.append(fraction_true(outputs_NxC.argmax(-1) == labels_N))
+        run.accuracies.append(fraction_right(outputs_NxC, labels_N))
         if done(run.losses[-1], run.accuracies[-1]):
             run.reached = True
             break
@@ -75,7 +72,12 @@ def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: 
 
 
 def accuracy_on_tests(problem: Problem, trained: Fit, data: Images) -> float:
-    return fraction_true(problem.outputs(trained.params_1xP, data.test_inputs)[0].argmax(-1) == data.test_labels)
+    return fraction_right(problem.outputs(trained.params_1xP, data.test_inputs)[0], data.test_labels)
+
+
+def fraction_right(outputs_NxC: Tensor, labels_N: Tensor) -> float:
+    """The fraction of examples whose largest output is their label."""
+    return fraction_true(outputs_NxC.argmax(-1) == labels_N)
 
 
 def fraction_true(flags: Tensor) -> float:
@@ -87,6 +89,11 @@ def networks(data: Images, seeds: Sequence[int], name: str | Callable[..., nn.Mo
     """One network a seed from images to their classes, where the images are; see `architectures.build_stack`."""
     shape, device = tuple(data.train_inputs.shape[1:]), data.train_inputs.device
     return [net.to(device) for net in architectures.build_stack(name, shape, data.classes, seeds, **options)]
+
+
+def two_networks(data: Images, seed: int, **options) -> list[nn.Module]:
+    """Two that differ in their initialization alone."""
+    return networks(data, np.random.SeedSequence(seed).generate_state(2).tolist(), **options)
 
 
 def interpolable(images: Images, settings: dict) -> Images:

@@ -1,10 +1,9 @@
 """Where training ends depends on where it starts (O4)."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,42 +13,34 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import fit, fraction_true, interpolable, networks
+from benchmarks.studies.overparameterization.fitting import fit, fraction_true, interpolable, two_networks
+from benchmarks.studies.table import Result, tidy
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws initializations and minibatches; the images are fixed.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+    """Linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights: where they end,
+    against the Euclidean projection of the start on the solutions. Controls: ``one-step``, on orthonormal inputs, and
+    ``minimum-norm``, gradient descent's end against the projection of zero, over the same distance as the others.
 
-    Of linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights, and in one step
-    on orthonormal inputs (``one-step``): ``projection_error``, the distance of the end from the Euclidean projection of
-    the start on the solutions, over the distance of the start from it; ``residual``, the largest error left on a
-    training output. Of ``minimum-norm``, the same distance of gradient descent's end from the projection of zero.
-
-    Of ``network``, ``linear`` (least squares from two Gaussian starts) and ``ridge`` (the same with a ridge), two runs
-    that differ in their initialization alone: ``disagreement``, the fraction of test images on which their guesses
-    differ; ``error``, the fraction that they get wrong, mean of the two; ``ratio`` of the former to the latter;
-    ``train_loss``, the larger of the two. Where the network does not come down to ``target``, its values are nan.
-
-    Args:
-        settings: ``linear_images``, ``pool``, ``linear_steps``, ``ridge`` (over the top eigenvalue of X'X / n);
-            for the network ``images``, ``architecture``, ``optimizer``, ``batch_size``, ``target``,
-            ``steps`` (at most), ``every`` (steps between readings).
+    Pairs of runs that differ in their initialization alone: ``network``, trained to a loss of ``target``, whose values
+    are nan where it does not get there. Controls: ``linear``, least squares from two Gaussian starts, and ``ridge``,
+    the same with a ridge. A seed draws initializations and minibatches; the images are fixed.
 
     Raises:
         ValueError: if there are more linear images than inputs: least squares has one solution then, whatever the
             start. Nothing has run then.
+
+    Quantities: see the data card.
     """
     few = interpolable(images, settings)
     data = subset(images, settings["images"], pool=settings["pool"]).to(device)
-    rows: list[tuple] = []
     for seed in seeds:
-        rows += [(system, seed, *rest) for system, *rest in _linear(settings, few, seed)]
-        rows += [("network", seed, *rest) for rest in _networks(settings, data, seed)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield from _linear(settings, few, seed)
+        yield "network", seed, _networks(settings, data, seed)
 
 
-def _linear(settings: dict, data: Images, seed: int) -> list[tuple]:
+def _linear(settings: dict, data: Images, seed: int) -> Iterator[Result]:
     inputs, tests = (x.flatten(1).double() for x in (data.train_inputs, data.test_inputs))
     targets = torch.nn.functional.one_hot(data.train_labels, data.classes).double()
     top = float(torch.linalg.eigvalsh(inputs @ inputs.T / len(inputs))[-1])
@@ -62,19 +53,18 @@ def _linear(settings: dict, data: Images, seed: int) -> list[tuple]:
         "momentum": (inputs, sgd(lr=1 / top, momentum=0.9), -(-steps // 4)),
         "one-step": (orthonormal, sgd(lr=float(len(inputs))), 1),
     }
-    rows: list[tuple] = []
     for system, (design, optimizer, length) in methods.items():
         ends_RxP = _train(design, targets, starts_RxP, optimizer, length)
         start, end = (w[0].view(data.classes, -1) for w in (starts_RxP, ends_RxP))
         projection = project(start, design, targets)
-        rows += [
-            (system, "projection_error", float((end - projection).norm() / (start - projection).norm())),
-            (system, "residual", float((end @ design.T - targets.T).abs().max())),
-        ]
+        distance = (start - projection).norm()
+        error = float((end - projection).norm() / distance)
+        residual = float((end @ design.T - targets.T).abs().max())
+        yield system, seed, {"projection_error": error, "residual": residual}
         if system == "gradient-descent":
             least = project(torch.zeros_like(start), design, targets)
-            rows.append(("minimum-norm", "projection_error", float((end - least).norm() / (start - projection).norm())))
-            rows += _compare("linear", ends_RxP, inputs, targets, tests, data.test_labels)
+            yield "minimum-norm", seed, {"projection_error": float((end - least).norm() / distance)}
+            yield "linear", seed, _compare(ends_RxP, inputs, targets, tests, data.test_labels)
     # A ridge of c |w|^2 / 2 is least squares with sqrt(n c) of each unit vector for further examples of target 0.
     ridge = settings["ridge"] * top
     size = inputs.shape[1]
@@ -82,7 +72,7 @@ def _linear(settings: dict, data: Images, seed: int) -> list[tuple]:
     zeros = torch.zeros(size, data.classes, dtype=targets.dtype)
     scaled = sgd(lr=len(padded) / len(inputs) / (top + ridge))
     ends_RxP = _train(padded, torch.cat([targets, zeros]), starts_RxP, scaled, -(-steps // 2))
-    return [*rows, *_compare("ridge", ends_RxP, inputs, targets, tests, data.test_labels)]
+    yield "ridge", seed, _compare(ends_RxP, inputs, targets, tests, data.test_labels)
 
 
 def project(start_CxD: Tensor, inputs_NxD: Tensor, targets_NxC: Tensor) -> Tensor:
@@ -97,36 +87,29 @@ def _train(inputs: Tensor, targets: Tensor, starts_RxP: Tensor, optimizer: Optim
     return last.params_RxP
 
 
-def _compare(
-    system: str, ends_RxP: Tensor, inputs: Tensor, targets: Tensor, tests: Tensor, labels: Tensor
-) -> list[tuple]:
+def _compare(ends_RxP: Tensor, inputs: Tensor, targets: Tensor, tests: Tensor, labels: Tensor) -> dict[str, float]:
     weights_RxCxD = ends_RxP.view(len(ends_RxP), targets.shape[1], -1)
     losses_R = [float((inputs @ w.T - targets).square().sum(1).mean() / 2) for w in weights_RxCxD]
     guesses_R = [(tests @ w.T).argmax(1) for w in weights_RxCxD]
-    return [(system, *rest) for rest in _pair(guesses_R, labels, max(losses_R))]
+    return _pair(guesses_R, labels, max(losses_R))
 
 
-def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> list[tuple]:
+def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> dict[str, float]:
     first, second = guesses_R
     disagreement = fraction_true(first != second)
     error = (fraction_true(first != labels) + fraction_true(second != labels)) / 2
-    return [
-        ("disagreement", disagreement),
-        ("error", error),
-        ("ratio", disagreement / error),
-        ("train_loss", train_loss),
-    ]
+    ratio = disagreement / error
+    return {"disagreement": disagreement, "error": error, "ratio": ratio, "train_loss": train_loss}
 
 
-def _networks(settings: dict, data: Images, seed: int) -> list[tuple]:
-    drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
-    modules = networks(data, drawn, **settings["architecture"])
+def _networks(settings: dict, data: Images, seed: int) -> dict[str, float]:
+    modules = two_networks(data, seed, **settings["architecture"])
     problem = Problem(modules[0], data.train_inputs, data.train_labels, "cross_entropy")
     runs = [
         fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, _: loss < settings["target"])
         for module in modules
     ]
     if not all(run.reached for run in runs):
-        return [(quantity, np.nan) for quantity in ("disagreement", "error", "ratio", "train_loss")]
+        return dict.fromkeys(("disagreement", "error", "ratio", "train_loss"), np.nan)
     guesses = [problem.outputs(run.params_1xP, data.test_inputs)[0].argmax(-1) for run in runs]
     return _pair(guesses, data.test_labels, max(run.losses[-1] for run in runs))

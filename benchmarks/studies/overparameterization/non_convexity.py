@@ -1,9 +1,8 @@
 """Negative curvature, and the barrier between two solutions (O2: Sagun et al. 2017, arXiv:1706.04454)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,75 +12,62 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.measurements.eigensolvers import dense_matrix, lanczos
 from benchmarks.lab.problem import Point, Problem, stack_parameters
-from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import networks
+from benchmarks.studies.overparameterization.fitting import two_networks
+from benchmarks.studies.table import Result, tidy
 
 MIDDLE = 0.5
 TOLERANCE = 1e-3
 CHORD = 51
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws the initializations of two runs; the images are fixed. Everything is in float64.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+    """Two runs of each system from initializations that a seed draws, in float64; the images are fixed. The control is
+    the linear system, whose loss is convex.
 
-    Of each system, at ``start``, ``middle`` (where the training loss first is half of the first) and ``end`` of the
-    first run: ``negativity-WHEN``, lambda_min / lambda_max of the Hessian; ``error-WHEN``, its estimated error;
-    ``loss-WHEN``. ``step-middle`` is that step, and ``log_fall`` the ln of |negativity| at the start over that at the
-    end. Of the straight chord between the ends of both runs: ``barrier``, by how much the loss at most exceeds the
-    straight line between its ends (zero at these), in the loss's unit; ``log_barrier``, ln(1 + barrier / mean loss of
-    the ends); ``chord-PERCENT``, the loss along it.
-
-    Args:
-        settings: ``images``, ``pool``, ``max_products`` of a solve, ``dense`` (up to so many parameters the Hessian is
-            formed, and all its eigenvalues found), and ``systems``, each with ``architecture``,
-            ``loss``, ``optimizer``, ``steps``.
+    ``start``, ``middle`` (where the training loss first is half of the first) and ``end`` are points of the first run.
+    The chord is straight between the ends of both runs, and the barrier zero at these.
 
     Raises:
         ValueError: for an activation without a second derivative. Nothing has run then.
+
+    Quantities: see the data card.
     """
     for name, system in settings["systems"].items():
         if system["architecture"].get("activation") == "relu":
             raise ValueError(f"system {name!r}: ReLU has a kink and no Hessian there: use a smooth activation")
     data = subset(images, settings["images"], pool=settings["pool"])
-    rows: list[tuple] = []
     for seed in seeds:
         for name, system in settings["systems"].items():
-            rows += [(name, seed, *rest) for rest in _system(system, data, seed, settings)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            yield name, seed, _system(system, data, seed, settings)
 
 
-def _system(system: dict, data: Images, seed: int, settings: dict) -> list[tuple]:
-    drawn = np.random.SeedSequence(seed).generate_state(2).tolist()
-    modules = [module.double() for module in networks(data, drawn, **system["architecture"])]
+def _system(system: dict, data: Images, seed: int, settings: dict) -> dict[str, float]:
+    modules = [module.double() for module in two_networks(data, seed, **system["architecture"])]
     targets = encode_targets(data.train_labels, system["loss"], data.classes, torch.float64)
     problem = Problem(modules[0], data.train_inputs.double(), targets, system["loss"])
     starts_RxP = stack_parameters(modules)
     middle_step, middle_1xP, ends_RxP = _train(problem, starts_RxP, system)
-    rows: list[tuple] = [("step-middle", middle_step)]
-    negativity = {}
+    scores = {"step-middle": middle_step}
     for when, params_1xP in (("start", starts_RxP[:1]), ("middle", middle_1xP), ("end", ends_RxP[:1])):
         if params_1xP is None:
-            rows += [(f"{quantity}-{when}", np.nan) for quantity in ("loss", "negativity", "error")]
+            scores |= {f"{quantity}-{when}": np.nan for quantity in ("loss", "negativity", "error")}
             continue
         point = problem.at(params_1xP, curvature=True)
-        negativity[when], error = extremes(point, seed, settings)
-        rows += [
-            (f"loss-{when}", float(point.losses_R[0])),
-            (f"negativity-{when}", negativity[when]),
-            (f"error-{when}", error),
-        ]
-    fall = abs(negativity["start"]) / max(abs(negativity["end"]), np.finfo(float).tiny)
+        negativity, error = extremes(point, seed, settings)
+        scores |= {f"loss-{when}": float(point.losses_R[0]), f"negativity-{when}": negativity, f"error-{when}": error}
+    fall = abs(scores["negativity-start"]) / max(abs(scores["negativity-end"]), np.finfo(float).tiny)
     weights_K = torch.linspace(0, 1, CHORD, dtype=torch.float64)
     chord_K = np.array([float(problem.losses(torch.lerp(*ends_RxP, t)[None])[0]) for t in weights_K])
     line_K = chord_K[0] + weights_K.numpy() * (chord_K[-1] - chord_K[0])
     barrier = float((chord_K - line_K).max())
-    return [
-        *rows,
-        ("log_fall", float(np.log(fall))),
-        ("barrier", barrier),
-        ("log_barrier", float(np.log1p(max(barrier, 0.0) / line_K.mean()))),
-        *((f"chord-{round(100 * float(t)):d}", loss) for t, loss in zip(weights_K[::5], chord_K[::5])),
-    ]
+    return {
+        **scores,
+        "log_fall": float(np.log(fall)),
+        "barrier": barrier,
+        "log_barrier": float(np.log1p(max(barrier, 0.0) / line_K.mean())),
+        **{f"chord-{round(100 * float(t)):d}": loss for t, loss in zip(weights_K[::5], chord_K[::5])},
+    }
 
 
 def _train(problem: Problem, starts_RxP: Tensor, system: dict) -> tuple[float, Tensor | None, Tensor]:

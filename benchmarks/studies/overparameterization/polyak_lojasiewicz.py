@@ -1,9 +1,8 @@
 """The PL* condition of wide networks (O3: Liu, Zhu and Belkin 2020, arXiv:2003.00307)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -15,30 +14,25 @@ from benchmarks.lab.losses import encode_targets
 from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.overparameterization import COLUMNS
+from benchmarks.studies.table import Result, tidy
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws the initialization; two classes of images are fixed. Everything is in float64.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+    """Full-batch gradient descent in float64 on two classes of images, which are fixed. The tangent kernel is read at
+    ``readings``, over which the least of lambda_min and of the PL* ratio are taken; the excess is the largest over all
+    steps t >= 1.
 
-    Of ``width-N``, a network with one hidden layer in NTK parametrization and one output, by full-batch gradient
-    descent at ``lr`` over lambda_max(K_0) / n: ``lambda_min-STEP``, the least eigenvalue of the tangent kernel at the
-    readings; ``log_retained``, ln of the least of these over the first; ``log_pl``, the ln of the least of |grad L|^2
-    over 2 (lambda_min(K_t) / n) L at the readings; ``excess``, the largest of ln(L_t / L_0) - t ln(1 - lr mu) over all
-    steps t >= 1, with n mu the least of the readings; ``mean_excess``, the same with n mu the mean eigenvalue of K_0;
-    ``loss_fall``, ln(L_T / L_0).
-
-    Of ``fixed-features``, the widest network with all layers but the readout frozen, whose kernel cannot move, and of
-    ``vanishing``, f = a b at a = b = 1 with target 0, whose kernel a^2 + b^2 goes to zero with f: the same, of the
-    latter without a seed.
-
-    Args:
-        settings: ``images``, ``pool``, ``activation``, ``widths``, ``lr``, ``steps``, ``readings`` (steps at which the
-            kernel is read; 0 and the last are added), ``memory`` (MiB that a kernel may take).
+    Systems: ``width-N``, a network with one hidden layer in NTK parametrization and one output, whose initialization
+    the seed draws. Controls: ``fixed-features``, the widest of these with all layers but the readout frozen, whose
+    kernel cannot move; and, without a seed, ``vanishing``, f = a b at a = b = 1 with target 0, whose kernel a^2 + b^2
+    goes to zero with f.
 
     Raises:
         ValueError: if a kernel does not fit into the memory, or the widest network has fewer units than there are
             images, for then ``fixed-features`` has no positive least eigenvalue. Nothing has run then.
+
+    Quantities: see the data card.
     """
     data = subset(images, settings["images"], classes=2, pool=settings["pool"])
     inputs = data.train_inputs.flatten(1).double()
@@ -46,20 +40,18 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> pd.DataFrame:
     widest = max(settings["widths"])
     if widest < len(inputs):
         raise ValueError(f"{widest} units at most for {len(inputs)} images: the fixed features need one an image")
-    rows: list[tuple] = []
     for seed in seeds:
         for width in sorted(settings["widths"], reverse=True):  # the widest needs most memory: it fails first
             module = _network(inputs.shape[1], width, settings["activation"], seed)
-            rows += [(f"width-{width}", seed, *rest) for rest in _scores(module, inputs, targets, settings)]
+            yield f"width-{width}", seed, _scores(module, inputs, targets, settings)
         widest_module = _network(inputs.shape[1], widest, settings["activation"], seed)
         with torch.no_grad():
             features = widest_module[:-1](inputs)
-        rows += [("fixed-features", seed, *rest) for rest in _scores(widest_module[-1], features, targets, settings)]
-    rows += [("vanishing", None, *rest) for rest in _vanishing(settings)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "fixed-features", seed, _scores(widest_module[-1], features, targets, settings)
+    yield "vanishing", None, _vanishing(settings)
 
 
-def _vanishing(settings: dict) -> list[tuple]:
+def _vanishing(settings: dict) -> dict[str, float]:
     module = _network(1, 1, "identity", seed=0)
     for weight in module.parameters():
         nn.init.ones_(weight)
@@ -72,8 +64,7 @@ def _network(inputs: int, width: int, activation: str, seed: int) -> nn.Sequenti
     return module.double()
 
 
-def _scores(module: nn.Module, inputs: Tensor, targets: Tensor, settings: dict) -> list[tuple]:
-    """Train, and give quantities and values."""
+def _scores(module: nn.Module, inputs: Tensor, targets: Tensor, settings: dict) -> dict[str, float]:
     n, steps = len(inputs), settings["steps"]
     problem = Problem(module, inputs, targets, "mse")
     start_1xP = problem.initial_RxP()
@@ -97,12 +88,12 @@ def _scores(module: nn.Module, inputs: Tensor, targets: Tensor, settings: dict) 
     def excess(eigenvalue: float) -> float:
         return float((logs - t * np.log1p(-lr * eigenvalue / n)).max())
 
-    return [
-        *((f"lambda_min-{step}", float(value)) for step, value in least.items()),
-        ("lambda_max", float(first[-1])),
-        ("log_retained", float(np.log(min(least.values()) / least[0]))),
-        ("log_pl", float(np.log(min(ratios)))),
-        ("excess", excess(min(least.values()))),
-        ("mean_excess", excess(float(first.mean()))),
-        ("loss_fall", float(logs[-1])),
-    ]
+    return {
+        **{f"lambda_min-{step}": value for step, value in least.items()},
+        "lambda_max": first[-1],
+        "log_retained": np.log(min(least.values()) / least[0]),
+        "log_pl": np.log(min(ratios)),
+        "excess": excess(min(least.values())),
+        "mean_excess": excess(first.mean()),
+        "loss_fall": logs[-1],
+    }

@@ -1,49 +1,44 @@
 """Networks fit random labels about as easily as true ones (O1: Zhang et al. 2017, arXiv:1611.03530)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem, flatten_parameters
-from benchmarks.studies.overparameterization import COLUMNS
-from benchmarks.studies.overparameterization.fitting import accuracy_on_tests, fit, interpolable, networks
+from benchmarks.studies.overparameterization.fitting import (
+    accuracy_on_tests,
+    fit,
+    fraction_right,
+    interpolable,
+    networks,
+)
+from benchmarks.studies.table import Result, tidy
 
 FITTED = 0.99
 AGAIN = 10_000  # to another seed
-RATIOS = {
-    "random-labels": "true-labels",
-    "random-labels-few": "true-labels-few",
-    "half-rate": "true-labels-few",
-    "again": "true-labels-few",
-}
 
 
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities by seed, which draws labels, initialization and minibatches; the images are fixed.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+    """One network on true labels, ``true-labels``, and on labels drawn uniformly, ``random-labels``, until all training
+    examples are right or the steps are up; ``true-labels-few`` and ``random-labels-few``, the same on fewer images.
+    Controls: ``half-rate``, true-labels-few at half the learning rate, and ``again``, true-labels-few from another
+    initialization. Steps are compared with those of true-labels, or of true-labels-few. Accuracies are kept at readings
+    that double their distance, and at the last.
 
-    Of ``true-labels`` and ``random-labels``, one network on true labels and on labels drawn uniformly:
-    ``train_accuracy`` and ``test_accuracy`` (on true labels) where all training examples are right or the steps are
-    up, ``steps-99`` to 99 % training accuracy, ``accuracy-STEP`` at readings that double their distance, and
-    at the last. The same of ``true-labels-few`` and ``random-labels-few``, on fewer images; of ``half-rate``,
-    true-labels-few at half the learning rate; and of ``again``, true-labels-few from another initialization.
-    ``log_steps_ratio`` is the ln of ``steps-99`` over those of true-labels, or of true-labels-few.
-
-    Of ``least-squares``, a linear model with at least as many inputs as examples, and of ``components``, softmax
-    regression on principal components of all images, both on random labels: ``train_accuracy``; of the latter
-    ``gradient``, the largest entry at its minimum.
-
-    Args:
-        settings: ``images``, ``few``, ``pool``, ``architecture``, ``optimizer``, ``batch_size``, ``steps`` (at most),
-            ``every`` (steps between readings), ``linear_images``, ``components``.
+    Controls on random labels: ``least-squares``, a linear model with at least as many inputs as examples, and
+    ``components``, softmax regression on principal components of all images. A seed draws labels, initialization and
+    minibatches; the images are fixed.
 
     Raises:
         ValueError: if the least-squares model has more images than inputs, or softmax regression fewer than 20 images
             a component: then neither is the control it is held to be. Nothing has run then.
+
+    Quantities: see the data card.
     """
     few = _flat(interpolable(images, settings))
     data = subset(images, settings["images"], pool=settings["pool"])
@@ -55,12 +50,11 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
             "a linear model may fit random labels"
         )
     data, small = data.to(device), small.to(device)
-    rows: list[tuple] = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
         random, random_few = (_draw(generator, len(d.train_labels), d.classes) for d in (data, small))
         slow = settings["optimizer"] | {"lr": settings["optimizer"]["lr"] / 2}
-        first: dict[str, float] = {}
+        steps: dict[str, float] = {}
         for system, images_, labels_N, drawn, optimizer in (
             ("true-labels", data, data.train_labels, seed, settings["optimizer"]),
             ("random-labels", data, random, seed, settings["optimizer"]),
@@ -69,17 +63,17 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
             ("half-rate", small, small.train_labels, seed, slow),
             ("again", small, small.train_labels, seed + AGAIN, settings["optimizer"]),
         ):
-            scores, first[system] = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
-            rows += [(system, seed, *rest) for rest in scores]
-        for system, base in RATIOS.items():
-            rows.append((system, seed, "log_steps_ratio", float(np.log(first[system] / first[base]))))
+            scores = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
+            steps[system] = scores["steps-99"]
+            yield system, seed, scores
+        for system in ("random-labels", "random-labels-few", "half-rate", "again"):
+            base = "true-labels" if system == "random-labels" else "true-labels-few"
+            yield system, seed, {"log_steps_ratio": float(np.log(steps[system] / steps[base]))}
         drawn = _draw(generator, len(few), data.classes)
-        rows.append(("least-squares", seed, "train_accuracy", _least_squares(few, drawn, data.classes)))
-        accuracy, gradient = _softmax(
-            _components(many, settings["components"]), _draw(generator, len(many), data.classes), data.classes
-        )
-        rows += [("components", seed, "train_accuracy", accuracy), ("components", seed, "gradient", gradient)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield "least-squares", seed, {"train_accuracy": _least_squares(few, drawn, data.classes)}
+        drawn = _draw(generator, len(many), data.classes)
+        right, gradient = _softmax(_components(many, settings["components"]), drawn, data.classes)
+        yield "components", seed, {"train_accuracy": right, "gradient": gradient}
 
 
 def _draw(generator: np.random.Generator, count: int, classes: int) -> Tensor:
@@ -90,19 +84,16 @@ def _flat(data: Images) -> np.ndarray:
     return data.train_inputs.flatten(1).double().numpy()
 
 
-def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> tuple[list[tuple], float]:
-    """Quantities and values, and the step at which the training accuracy came up to `FITTED`."""
+def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> dict[str, float]:
     (module,) = networks(data, [seed], **settings["architecture"])
     problem = Problem(module, data.train_inputs, labels_N.to(data.train_inputs.device), "cross_entropy")
-    trained = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
-    first = trained.first(FITTED)
-    rows = [
-        ("train_accuracy", trained.accuracies[-1]),
-        ("test_accuracy", accuracy_on_tests(problem, trained, data)),
-        ("steps-99", first),
-        *((f"accuracy-{trained.steps[i]}", trained.accuracies[i]) for i in _doubling(len(trained.steps))),
-    ]
-    return rows, first
+    run = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
+    return {
+        "train_accuracy": run.accuracies[-1],
+        "test_accuracy": accuracy_on_tests(problem, run, data),
+        "steps-99": run.first(FITTED),
+        **{f"accuracy-{run.steps[i]}": run.accuracies[i] for i in _doubling(len(run.steps))},
+    }
 
 
 def _doubling(count: int) -> list[int]:
@@ -113,7 +104,7 @@ def _doubling(count: int) -> list[int]:
 def _least_squares(inputs_NxD: np.ndarray, labels_N: Tensor, classes: int) -> float:
     targets_NxC = np.eye(classes)[labels_N.numpy()]
     weights_DxC = np.linalg.lstsq(inputs_NxD, targets_NxC)[0]
-    return float(((inputs_NxD @ weights_DxC).argmax(1) == labels_N.numpy()).mean())
+    return fraction_right(torch.from_numpy(inputs_NxD @ weights_DxC), labels_N)
 
 
 def _components(inputs_NxD: np.ndarray, count: int) -> np.ndarray:
@@ -137,5 +128,5 @@ def _softmax(inputs_NxD: np.ndarray, labels_N: Tensor, classes: int) -> tuple[fl
     best = minimize(
         objective, np.zeros(features * classes), jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 0.0}
     )
-    guesses = (inputs_NxD @ best.x.reshape(features, classes)).argmax(1)
-    return float((guesses == labels_N.numpy()).mean()), float(np.abs(best.jac).max())
+    outputs_NxC = torch.from_numpy(inputs_NxD @ best.x.reshape(features, classes))
+    return fraction_right(outputs_NxC, labels_N), float(np.abs(best.jac).max())
