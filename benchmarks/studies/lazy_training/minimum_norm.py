@@ -1,6 +1,5 @@
 """Which of many minimizers of least squares gradient descent finds: the nearest one, and only in linear models (N7)."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.lab.architectures import bias_free_mlp, deep_linear
 from benchmarks.lab.datasets import Images
-from benchmarks.lab.loop import descend
+from benchmarks.lab.loop import descend, last
 from benchmarks.lab.ntk import call, jacobian, layers
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
@@ -109,8 +108,8 @@ def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> Iterato
 def _train(module: nn.Module, inputs: Tensor, targets: Tensor, lr: float, steps: int) -> tuple[Tensor, float]:
     """The parameters at which gradient descent from the module's ends, and the last loss over the first."""
     problem = Problem(module, inputs, targets, "mse")
-    (last,) = deque(descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps), maxlen=1)
-    return last.params_RxP[0], float(last.losses_R) / float(last.first_loss_R)
+    end = last(descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps))
+    return end.params_RxP[0], float(end.losses_R) / float(end.first_loss_R)
 
 
 def nearest_interpolation(module: nn.Module, end: Tensor, start: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ The network is f = (g(x; w) - g(x; w_0)) / scale. A small scale is the lazy regi
 change a great deal before the outputs do (Atanasov et al. 2025).
 """
 
-from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.lab import architectures
 from benchmarks.lab.architectures import bias_free_mlp
 from benchmarks.lab.datasets import Images, subset
-from benchmarks.lab.loop import descend
+from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.low_rank_progression import COLUMNS
@@ -78,8 +77,8 @@ def largest_lr(problem: Problem, scale: float, steps: int, resolution: float) ->
 
     def stable(lr: float) -> bool:
         path = descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps, divergence=DIVERGENCE)
-        (last,) = deque(path, maxlen=1)
-        return not last.diverged and bool(last.losses_R < last.first_loss_R)
+        end = last(path)
+        return not end.diverged and bool(end.losses_R < end.first_loss_R)
 
     low = high = min(scale**2, scale)
     while stable(high):

@@ -1,6 +1,5 @@
 """Where training ends depends on where it starts (O4)."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.lab.architectures import deep_linear
 from benchmarks.lab.datasets import Images, subset
-from benchmarks.lab.loop import descend
+from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
@@ -83,8 +82,7 @@ def project(start_CxD: Tensor, inputs_NxD: Tensor, targets_NxC: Tensor) -> Tenso
 
 def _train(inputs: Tensor, targets: Tensor, starts_RxP: Tensor, optimizer: Optimizer, steps: int) -> Tensor:
     module = deep_linear.build(inputs.shape[1:], targets.shape[1]).double()
-    (last,) = deque(descend(Problem(module, inputs, targets, "mse"), starts_RxP, optimizer, steps=steps), maxlen=1)
-    return last.params_RxP
+    return last(descend(Problem(module, inputs, targets, "mse"), starts_RxP, optimizer, steps=steps)).params_RxP
 
 
 def _compare(ends_RxP: Tensor, inputs: Tensor, targets: Tensor, tests: Tensor, labels: Tensor) -> dict[str, float]:
