@@ -57,6 +57,7 @@ EXPECTED = (
     manifest.ManifestError,
     release.ReleaseError,
     revisions.RevisionError,
+    store.StoreError,
     verify.VerifyError,
 )
 
@@ -334,8 +335,11 @@ def carry_over(parsed: argparse.Namespace) -> int:
 
 
 def push(parsed: argparse.Namespace) -> int:
-    dropped, megabytes = store.push()
-    print(f"{store.STORE}: {megabytes:.1f} MB; {dropped} superseded entries dropped. Commit it with the results.")
+    pushed = store.push()
+    dropped = f"{pushed.dropped} superseded entries dropped"
+    if pushed.unfinished:
+        dropped = f"nothing dropped while stages have no result ({len(pushed.unfinished)}: {pushed.unfinished[0]}, ...)"
+    print(f"{store.STORE}: {pushed.megabytes:.1f} MB; {dropped}. Commit it with the results.")
     return 0
 
 

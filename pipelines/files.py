@@ -14,7 +14,7 @@ import pandas as pd
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; renamed to ``path`` on success, removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".writing.{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -5,14 +5,17 @@ a release writes: no tag is needed.
 """
 
 import datetime
+import fcntl
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipelines import diff, manifest, parameters, rebuild, revisions
+from pipelines import diff, manifest, parameters, rebuild, revisions, state
 from pipelines.files import write_text
 
 CHANGES = Path("results/CHANGELOG.md")
@@ -22,6 +25,7 @@ LOG = Path("CHANGELOG.md")
 WRITTEN = ("pyproject.toml", "CITATION.cff", "results", "dvc.lock")
 # The root stages that hold the version.
 STAGES = ("export", "report", "manifest")
+PUSH = "push with: git push --follow-tags"
 HEAD = (
     "# Releases of the results\n\nResults under the same MAJOR.MINOR are comparable: no number moved beyond the "
     "tolerance of its column, no verdict moved. Written by `bench release`.\n"
@@ -92,6 +96,8 @@ def check(version: str | None = None) -> list[str]:
 def release(text: str, since: str | None) -> list[str]:
     """Check, write, commit and tag a release; returns what was done, in lines.
 
+    One that was stopped goes on: what was half written is put aside first, and missing tags are added.
+
     Args:
         since: the revision that the first release is compared with; later ones know their predecessor.
 
@@ -99,18 +105,47 @@ def release(text: str, since: str | None) -> list[str]:
         ReleaseError, ManifestError, RevisionError, RebuildError: with nothing changed.
     """
     version = Version.of(text)
-    artifacts = registered()
-    tags = [f"v{version}", *(f"{name}@v{version}" for name in artifacts)]
-    _require_ready(version, tags)
-    lines = check(text)
-    base = revisions.last_change_of(str(CHANGES)) or since
+    with _alone() as held:
+        _put_aside()
+        last = revisions.last_change_of(str(CHANGES))
+        if last and (missing := _missing_tags(last, version)):
+            _tag(last, version, missing)
+            return [f"{version} was committed before ({last[:12]}): {len(missing)} tags added", PUSH]
+        tags = _tags(version, Path("dvc.yaml").read_text(encoding="utf-8"))
+        _require_ready(version, tags)
+        lines = check(text)
+        _commit(version, last or since, held)
+        _tag("HEAD", version, tags)
+        done = f"committed and tagged v{version}, and {len(tags) - 1} tables as NAME@v{version}"
+        return [*lines, done, PUSH]
+
+
+@contextmanager
+def _alone() -> Iterator[int]:
+    """Wait for a release that runs, and for the stage of one that was killed: it inherits the descriptor."""
+    state.RELEASE.parent.mkdir(exist_ok=True)
+    with state.RELEASE.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield held.fileno()
+
+
+def _put_aside() -> None:
+    """Put aside what a release that was killed had written: its section of results/CHANGELOG.md comes first, and only a
+    release writes one."""
+    sections = CHANGES.read_text(encoding="utf-8").count("\n## ") if CHANGES.is_file() else 0
+    if sections > _git("show", f"HEAD:{CHANGES}").stdout.count("\n## "):
+        _git("stash", "push", "-q", "-u", "-m", "half of a release", "--", *WRITTEN)
+        print("put aside what a release that was stopped had written: `git stash drop` forgets it", flush=True)
+
+
+def _commit(version: Version, base: str | None, held: int) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
         _write(version, today, diff.markdown(diff.diff(base, None)) if base else "- The first release.")
         for stage in STAGES:
-            if rebuild.dvc("repro", "-q", "--single-item", stage).returncode != 0:
+            if rebuild.dvc("repro", "-q", "--single-item", stage, pass_fds=(held,)).returncode != 0:
                 raise ReleaseError(f"stage {stage} failed; what it said is above")
-        if rebuild.dvc("repro", "-q", "fingerprint").returncode != 0:
+        if rebuild.dvc("repro", "-q", "fingerprint", pass_fds=(held,)).returncode != 0:
             raise ReleaseError("stage fingerprint failed; what it said is above")
         _git("add", "--", *WRITTEN)
         _git("commit", "-q", "-m", f"Release {version}")
@@ -120,19 +155,27 @@ def release(text: str, since: str | None) -> list[str]:
         if not revisions.last_change_of(str(CHANGES)):
             CHANGES.unlink(missing_ok=True)
         raise
+
+
+def _tags(version: Version, pipeline: str) -> list[str]:
+    """Of the repository, and of the tables that a dvc.yaml registers as artifacts."""
+    whole = YAML(typ="safe", pure=True).load(pipeline)
+    return [f"v{version}", *(f"{name}@v{version}" for name in whole.get("artifacts") or {})]
+
+
+def _missing_tags(commit: str, version: Version) -> list[str]:
+    """The tags that the last release does not have, if it is this version and nothing else has one of its tags."""
+    if manifest.load(revisions.read(commit, str(manifest.MANIFEST)))["version"] != str(version):
+        return []
+    tags = _tags(version, revisions.read(commit, "dvc.yaml"))
+    there = set(_git("tag", "--points-at", commit).stdout.split())
+    missing = [tag for tag in tags if tag not in there]
+    return [] if set(missing) & set(_git("tag", "--list").stdout.split()) else missing
+
+
+def _tag(commit: str, version: Version, tags: list[str]) -> None:
     for tag in tags:
-        _git("tag", "-a", tag, "-m", f"Release {version}")
-    return [
-        *lines,
-        f"committed and tagged v{version}, and {len(artifacts)} tables as NAME@v{version}",
-        "push with: git push --follow-tags",
-    ]
-
-
-def registered() -> dict[str, str]:
-    """The tables that dvc.yaml registers as artifacts: path by name."""
-    whole = YAML(typ="safe", pure=True).load(Path("dvc.yaml").read_text(encoding="utf-8"))
-    return {name: entry["path"] for name, entry in (whole.get("artifacts") or {}).items()}
+        _git("tag", "-a", tag, "-m", f"Release {version}", commit)
 
 
 def _require_ready(version: Version, tags: list[str]) -> None:
@@ -152,11 +195,11 @@ def _require_ready(version: Version, tags: list[str]) -> None:
 
 
 def _write(version: Version, today: str, changes: str) -> None:
+    earlier = CHANGES.read_text(encoding="utf-8").removeprefix(HEAD) if CHANGES.is_file() else ""
+    write_text(CHANGES, f"{HEAD}\n## {version} ({today})\n\n{changes}\n{earlier}")
     _substitute(PROJECT, r'^version = ".*"$', f'version = "{version}"')
     _substitute(manifest.CITATION, r"^version: .*$", f"version: {version}")
     _substitute(manifest.CITATION, r"^date-released: .*$", f"date-released: {today}")
-    earlier = CHANGES.read_text(encoding="utf-8").removeprefix(HEAD) if CHANGES.is_file() else ""
-    write_text(CHANGES, f"{HEAD}\n## {version} ({today})\n\n{changes}\n{earlier}")
 
 
 def _substitute(path: Path, pattern: str, line: str) -> None:
@@ -168,6 +211,6 @@ def _substitute(path: Path, pattern: str, line: str) -> None:
 
 def _git(*arguments: str) -> subprocess.CompletedProcess:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0 and arguments[0] in ("add", "commit", "tag"):
+    if done.returncode != 0 and arguments[0] in ("add", "commit", "stash", "tag"):
         raise ReleaseError(f"git {' '.join(arguments)} failed: {done.stderr.strip()}")
     return done

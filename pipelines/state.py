@@ -1,9 +1,11 @@
-"""Where a rebuild keeps what is neither result nor cache: progress, checkpoints, logs, and word of a dead server."""
+"""Where a rebuild keeps what is neither result nor cache: progress, checkpoints, logs, word of a dead server, and
+a lock."""
 
 from pathlib import Path
 
 ROOT = Path(".bench")
 WANDB_UNREACHABLE = ROOT / "wandb-unreachable"
+RELEASE = ROOT / "release.lock"
 
 
 def progress(study: str, configuration: str, stack: str) -> Path:

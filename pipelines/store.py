@@ -1,38 +1,67 @@
-"""The embedded store: what a clone restores runs from, kept to what the present configurations produce."""
+"""The embedded store: what a clone restores runs from, kept to what the present configurations produce.
 
+It has the layout of DVC's cache: ``files/md5`` holds a file under the hash of its content (a directory is a list of
+such hashes), ``runs`` the run cache.
+"""
+
+import hashlib
+import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from pipelines.rebuild import RebuildError, dvc
+from pipelines.files import replacing
 
 STORE = Path("results/store")
-RUN_CACHE = Path(".dvc/cache/runs")
+RUNS = Path("runs")
+SHOWN = 3
 
 
-def push() -> tuple[int, float]:
+class StoreError(RuntimeError):
+    """Why the store could not be made complete; nothing that the lock files name was removed from it."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """``dropped``: superseded run-cache entries. ``unfinished``: stages without a result, for whose sake nothing was
+    dropped."""
+
+    dropped: int
+    megabytes: float
+    unfinished: list[str]
+
+
+@dataclass(frozen=True)
+class _Pipelines:
+    """What DVC says of the stages that there are. ``outs``: their cached outputs, path by hash."""
+
+    cache: Path
+    outs: dict[str, str]
+    unfinished: list[str]
+
+
+def push() -> Pushed:
     """Make the store hold the present runs and their run-cache entries, and nothing else.
 
-    Returns:
-        run-cache entries dropped, megabytes in the store.
+    First what is missing is added, then all of it is looked at, and only then is anything removed: stopped at any
+    moment, the store has at least what it had. Not by ``dvc push``: that takes a directory whose list of files is in
+    the store for complete, and does not mind when the cache lacks a file.
 
     Raises:
-        RebuildError: with what DVC said, if it cannot push; the old store is then still in place.
+        StoreError: if an output is whole neither in the store nor in the cache.
     """
-    dropped = _drop_superseded_entries()
-    old = STORE.with_name(STORE.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if STORE.is_dir():
-        STORE.rename(old)
-    done = dvc("push", "-q", "--run-cache", capture_output=True, text=True)
-    if done.returncode != 0:
-        shutil.rmtree(STORE, ignore_errors=True)
-        if old.is_dir():
-            old.rename(STORE)
-        raise RebuildError(f"dvc push failed: {done.stderr.strip()}")
-    shutil.rmtree(old, ignore_errors=True)
-    return dropped, megabytes()
+    present = _present()
+    named = _named_by_locks() | present.outs
+    try:
+        kept = _bring_outputs(named, present) | _bring_runs(set(named), present.cache)
+        dropped = 0 if present.unfinished else _drop_all_but(kept)
+    except OSError as error:
+        raise StoreError(f"{error.strerror}: {error.filename}; nothing that the lock files name was removed") from error
+    return Pushed(dropped, megabytes(), present.unfinished)
 
 
 def megabytes() -> float:
@@ -40,23 +69,117 @@ def megabytes() -> float:
     return sum(p.stat().st_size for p in STORE.rglob("*") if p.is_file()) / 1e6
 
 
-def _drop_superseded_entries() -> int:
-    """Remove the run-cache entries whose outputs no lock file names."""
-    present = {
-        out["md5"]
+def _present() -> _Pipelines:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            outs = [out for out in repo.index.outs if out.use_cache and out.can_push]
+            return _Pipelines(
+                Path(repo.cache.legacy.path),
+                {out.hash_info.value: str(out) for out in outs if out.hash_info},
+                sorted({out.stage.addressing for out in outs if not out.hash_info}),
+            )
+    except DvcException as error:
+        raise StoreError(f"DVC cannot read the pipelines here: {error}") from error
+
+
+def _named_by_locks() -> dict[str, str]:
+    """Path by hash of every output in the lock files."""
+    return {
+        out["md5"]: out["path"]
         for lock in [Path("dvc.lock"), *Path("pipelines").glob("*/dvc.lock")]
         if lock.is_file()
-        for stage in _yaml(lock)["stages"].values()
+        for stage in (_yaml(lock) or {}).get("stages", {}).values()
         for out in stage.get("outs", [])
         if "md5" in out
     }
-    superseded = [
-        path for path in RUN_CACHE.glob("*/*/*") if not {out["md5"] for out in _yaml(path).get("outs", [])} <= present
-    ]
-    for path in superseded:
-        path.unlink()
-    return len(superseded)
 
 
-def _yaml(path: Path) -> dict:
-    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+def _bring_outputs(named: dict[str, str], present: _Pipelines) -> set[Path]:
+    """Add to the store what it lacks of the present outputs; the places of all that the lock files name.
+
+    Raises:
+        StoreError: naming the files that are not to be had.
+    """
+    places, wrong, total = set(), [], 0
+    for md5, out in named.items():
+        for path, label in _files(md5, out):
+            places.add(path)
+            # What no stage produces any more, and what is not cached, may stay, and is not asked for.
+            if md5 in present.outs:
+                total += 1
+                if not _bring(path, present.cache):
+                    wrong.append(f"{'damaged' if (STORE / path).exists() else 'missing'} {STORE / path} ({label})")
+    if wrong:
+        listed = "\n".join(f"  {line}" for line in wrong[:SHOWN]) + ("\n  ..." if len(wrong) > SHOWN else "")
+        raise StoreError(
+            f"{len(wrong)} of the {total} files that the lock files name are whole neither in {STORE} nor in the cache "
+            f"here; nothing was removed:\n{listed}\n`git restore {STORE}`, then `dvc pull`, bring back what is "
+            "committed; `bench repro` makes the rest again"
+        )
+    return places
+
+
+def _files(md5: str, out: str) -> Iterator[tuple[Path, str]]:
+    """The place in the store of an output, and those of its files if it is a directory that the store has by then."""
+    path = _place(md5)
+    yield path, out
+    if md5.endswith(".dir") and _whole(STORE / path):
+        for entry in json.loads((STORE / path).read_bytes()):
+            yield _place(entry["md5"]), f"{out}/{entry['relpath']}"
+
+
+def _place(md5: str) -> Path:
+    return Path("files/md5", md5[:2], md5[2:])
+
+
+def _bring(path: Path, cache: Path) -> bool:
+    """Whether the store has that file whole, from the cache if need be."""
+    if not _whole(STORE / path):
+        if not _whole(cache / path):
+            return False
+        _copy(path, cache)
+    return True
+
+
+def _whole(path: Path) -> bool:
+    """Whether there is such a file, and its content is what its name says."""
+    if not path.is_file():
+        return False
+    name = path.parent.name + path.name.removesuffix(".dir")
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == name
+
+
+def _bring_runs(named: set[str], cache: Path) -> set[Path]:
+    """Add to the store the run-cache entries all of whose outputs are named; the places of those that it then has."""
+    kept = set()
+    for folder in (STORE, cache):
+        for entry in sorted((folder / RUNS).glob("*/*/[!.]*")):
+            path = entry.relative_to(folder)
+            if path not in kept and {out["md5"] for out in (_yaml(entry) or {}).get("outs", [])} <= named:
+                kept.add(path)
+                if folder == cache:
+                    _copy(path, cache)
+    return kept
+
+
+def _copy(path: Path, cache: Path) -> None:
+    with replacing(STORE / path) as temporary:
+        shutil.copyfile(cache / path, temporary)
+
+
+def _drop_all_but(kept: set[Path]) -> int:
+    """Remove the other files of the store; how many run-cache entries were among them."""
+    others = [path for path in STORE.rglob("*") if path.is_file() and path.relative_to(STORE) not in kept]
+    for path in others:
+        path.unlink(missing_ok=True)
+    return sum(STORE / RUNS in path.parents for path in others)
+
+
+def _yaml(path: Path) -> dict | None:
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise StoreError(f"{path} is damaged: {error}") from error

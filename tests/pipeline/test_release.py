@@ -1,6 +1,7 @@
 """`bench diff`, `bench check`, `bench release`: what moved, whether it may, and tables at a tag."""
 
 import json
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -118,6 +119,62 @@ def test_a_release_that_cannot_be_changes_nothing(released, tmp_path, how):
     assert "Traceback" not in done.stderr
     after = [space.git(*command).stdout for command in (("status", "--porcelain"), ("rev-parse", "HEAD"), ("tag",))]
     assert after == before
+
+
+@pytest.fixture(scope="module")
+def announced(released, tmp_path_factory):
+    space = released.copy(tmp_path_factory.mktemp("announced") / "work")
+    announce(space, "7.2.0")
+    space.commit("announced")
+    return space
+
+
+def is_released(space):
+    assert space.git("status", "--porcelain").stdout == ""
+    assert space.git("log", "-2", "--format=%s").stdout.splitlines() == ["Release 7.2.0", "announced"]
+    assert len(space.git("tag", "--points-at", "HEAD").stdout.split()) == len(CARDS) + 1
+    changes = (space.path / "results/CHANGELOG.md").read_text()
+    return changes.count("## 7.2.0 (") == changes.count("## 7.1.0 (") == 1
+
+
+def test_a_release_killed_while_writing_starts_again_when_its_stage_has_ended(announced, tmp_path):
+    space = announced.copy(tmp_path / "work")
+    process = space.start("python", "-m", "pipelines.cli", "release", "7.2.0")
+    changes = space.path / "results/CHANGELOG.md"
+    deadline = time.time() + 300
+    while "## 7.2.0" not in changes.read_text() and time.time() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # the first stage runs, and goes on without its release
+    process.kill()
+    process.wait()
+    assert "put aside what a release that was stopped had written" in space.bench("release", "7.2.0").stdout
+    assert is_released(space)
+
+
+# Stops itself before the n-th tag, as `kill -9` would.
+KILLED = """
+import os, signal, sys
+from pipelines import cli, release
+left, git = int(sys.argv[1]), release._git
+def counted(*arguments):
+    global left
+    left -= arguments[:2] == ("tag", "-a")
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return git(*arguments)
+release._git = counted
+sys.exit(cli.main(["release", "7.2.0"]))
+"""
+
+
+def test_a_release_killed_between_tags_adds_the_missing_ones(announced, tmp_path):
+    space = announced.copy(tmp_path / "work")
+    assert space.run("python", "-c", KILLED, "18", check=False).returncode == -9
+    assert len(space.git("tag", "--points-at", "HEAD").stdout.split()) == 17
+    said = space.bench("release", "7.2.0").stdout
+    assert "7.2.0 was committed before" in said and f"{len(CARDS) + 1 - 17} tags added" in said
+    assert is_released(space)
+    assert "tag v7.2.0 exists" in space.bench("release", "7.2.0", check=False).stderr
 
 
 def test_a_number_moved_beyond_its_tolerance_needs_another_minor_version(released, tmp_path):
