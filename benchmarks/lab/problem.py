@@ -308,9 +308,7 @@ class Point:
         keep = curvature and (rows_RxB is not None or problem.chunk_size == problem.examples)
         losses, grads, outputs = [], [], []
         for losses_R, outputs_RxNxC in self._chunks():
-            (grads_RxP,) = torch.autograd.grad(
-                losses_R, self._params, torch.ones_like(losses_R), create_graph=keep
-            )
+            (grads_RxP,) = torch.autograd.grad(losses_R, self._params, torch.ones_like(losses_R), create_graph=keep)
             if keep:
                 self._graph = grads_RxP
             losses.append(losses_R.detach())

@@ -41,7 +41,7 @@ def run(
         for name, contender in contenders.items():
             middle = contest.setting(contender["space"], [0.5] * len(contender["space"]))
             optimizer = optimizers.named(**contender["optimizer"], **middle)
-            works = {"loop": partial(_loop, task, settings, optimizer), "bare": partial(_bare, task, settings, optimizer)}
+            works = {how: partial(work, task, settings, optimizer) for how, work in (("loop", _loop), ("bare", _bare))}
             loop, bare = medians(works, repeats).values()
             first = first or loop
             rows.append((workload, name, torch.get_num_threads(), loop, bare, loop / bare - 1, loop / first, repeats))

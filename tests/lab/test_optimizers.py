@@ -1,7 +1,5 @@
 """Every optimizer entry on a quadratic, and the preconditioners against the steps that the library makes with them."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
@@ -12,7 +10,6 @@ from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.lab.training import train
 from benchmarks.theory import stability
 
-PACKAGE = "benchmarks.lab.optimizers"
 # A learning rate at which each descends; an entry that is missing here fails the test that reads the package.
 ENTRIES = {
     "adagrad": dict(lr=0.1),
@@ -68,12 +65,11 @@ def spied(spec, steps=6, runs=2):
     train(
         Problem(modules[0], inputs, targets[:, :2], "mse"),
         stack_parameters(modules),
-        partial(optimizers.build, **spec),
+        optimizers.named(**spec),
         seeds=list(range(runs)),
         steps=steps,
         divergence=1e6,
         measurements=[spy],
-        preconditioner=partial(optimizers.preconditioner, name=spec["name"]),
     )
     return spy
 
@@ -92,32 +88,31 @@ def test_every_entry_descends_a_quadratic_and_says_what_it_is(name):
         matrix.grad, vector.grad = torch.autograd.grad(value, [matrix, vector])
         return value
 
-    built = optimizers.build([matrix, vector], name=name, **ENTRIES[name])
+    optimizer = optimizers.named(name, **ENTRIES[name])
+    built = optimizer.build([matrix, vector])
     first = loss().item()
     for _ in range(100):
         closure()
-        for optimizer in built:
-            optimizer.step(closure) if optimizers.closures(name) else optimizer.step()
+        for one in built:
+            one.step(closure) if optimizer.closures else one.step()
     assert loss().item() < 0.5 * first
     assert (matrix < 1).all() and (vector < 1).all()
-    assert "." in optimizers.implementation(name)
-    assert registry.load("benchmarks.lab.optimizers", name, "SOURCE")
+    assert "." in optimizer.implementation
+    assert optimizer.source and optimizer.meaning
 
 
 def test_what_the_entries_declare():
-    names = registry.entries("benchmarks.lab.optimizers")
-    assert names == list(ENTRIES)
-    assert [n for n in names if optimizers.has_preconditioner(n)] == ["adam", "rmsprop", "scalar_rmsprop"]
-    assert [n for n in names if optimizers.closures(n)] == ["sam"]
-    flagged = {
-        flag: [n for n in names if registry.defines(PACKAGE, n, flag)] for flag in ("SCHEDULE_FREE", "BLOCK_RATES")
-    }
-    assert flagged == {"SCHEDULE_FREE": ["schedule_free_adamw", "schedule_free_sgd"], "BLOCK_RATES": ["blockwise_sgd"]}
-    thresholds = {n: optimizers.stability_threshold(n, **ENTRIES[n]) for n in names if n != "muon"}
+    assert registry.entries("benchmarks.lab.optimizers") == list(ENTRIES)
+    known = {name: optimizers.named(name, **options) for name, options in ENTRIES.items()}
+    assert [n for n, o in known.items() if o.diagonal is not None] == ["adam", "rmsprop", "scalar_rmsprop"]
+    assert [n for n, o in known.items() if o.closures] == ["sam"]
+    assert [n for n, o in known.items() if o.schedule_free] == ["schedule_free_adamw", "schedule_free_sgd"]
+    assert [n for n, o in known.items() if o.block_rates] == ["blockwise_sgd"]
+    thresholds = {n: o.stability_threshold() for n, o in known.items()}
     assert {n: value for n, value in thresholds.items() if value is not None} == pytest.approx(
         {"adam": 38 / 0.02, "rmsprop": 2 / 0.01, "scalar_rmsprop": 2 / 0.02, "sgd": 2 / 0.2}
     )
-    assert optimizers.stability_threshold("rmsprop", lr=0.01, momentum=0.5) == pytest.approx(3 / 0.01)
+    assert optimizers.named("rmsprop", lr=0.01, momentum=0.5).stability_threshold() == pytest.approx(3 / 0.01)
 
 
 @pytest.mark.parametrize("name", PRECONDITIONED)
@@ -149,15 +144,16 @@ def test_scalar_rmsprop_is_its_recursion():
 
 @pytest.mark.parametrize("name", ["sgd", "sam", "muon", "torch.optim:SGD"])
 def test_an_entry_without_a_preconditioner_says_so(name):
-    assert not optimizers.has_preconditioner(name)
-    with pytest.raises(ValueError, match=f"optimizer {name!r} has no diagonal preconditioner"):
-        optimizers.preconditioner([], name=name)
+    optimizer = optimizers.named(name)
+    assert optimizer.diagonal is None
+    with pytest.raises(ValueError, match=f"optimizer {optimizer.implementation!r} has no diagonal preconditioner"):
+        optimizer.preconditioner([])
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "scalar_rmsprop"])
 def test_before_the_first_step_there_is_no_preconditioner(name):
-    built = optimizers.build([nn.Parameter(torch.ones(3))], name=name, lr=0.1)
-    assert optimizers.preconditioner(built, name=name) is None
+    optimizer = optimizers.named(name, lr=0.1)
+    assert optimizer.preconditioner(optimizer.build([nn.Parameter(torch.ones(3))])) is None
 
 
 @pytest.mark.parametrize("gradient", [0.02, 0.3, 5.0])
@@ -165,7 +161,7 @@ def test_at_its_edge_sharpness_aware_minimization_returns_to_the_other_side(grad
     lr, rho = 0.1, 0.05
     curvature = stability.sam_edge(lr, rho, gradient)
     w = nn.Parameter(torch.tensor([gradient / curvature], dtype=torch.float64))
-    (optimizer,) = optimizers.build([w], name="sam", lr=lr, rho=rho)
+    (optimizer,) = optimizers.named("sam", lr=lr, rho=rho).build([w])
 
     def closure():
         w.grad = curvature * w.detach()
@@ -201,7 +197,7 @@ def test_a_first_step_is_what_the_paper_says(name):
     gradient = torch.tensor([[3.0, -0.2], [0.01, -7.0]], dtype=torch.float64)
     parameter = nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
     parameter.grad = gradient.clone()
-    for optimizer in optimizers.build([parameter], name=name, **options):
+    for optimizer in optimizers.named(name, **options).build([parameter]):
         optimizer.step()
     assert (parameter.detach() - 1).numpy() == pytest.approx(expected(gradient).numpy(), rel=1e-5, abs=1e-9)
 
@@ -219,7 +215,7 @@ def start_matrix():
 def stepped(name, options, steps):
     """Where the gradient was taken at each step, and what is evaluated after it."""
     w = nn.Parameter(start_matrix())
-    (optimizer,) = optimizers.build([w], name=name, **options)
+    (optimizer,) = optimizers.named(name, **options).build([w])
     taken, evaluated = [], []
     for _ in range(steps):
         taken.append(w.detach().clone())
@@ -265,7 +261,7 @@ def test_flattened_muon_orthogonalizes_a_kernel_as_a_matrix(shape):
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
     kernel = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
-    (optimizer,) = optimizers.build([kernel], name="muon_flattened", lr=lr, momentum=momentum)
+    (optimizer,) = optimizers.named("muon_flattened", lr=lr, momentum=momentum).build([kernel])
     rows, columns = shape[0], kernel.numel() // shape[0]
     average = torch.zeros(rows, columns, dtype=torch.float64)
     for gradient in gradients:
@@ -290,7 +286,7 @@ def test_flattened_muon_leaves_vectors_to_adamw():
     gradients = torch.randn(5, 4, dtype=torch.float64, generator=generator)
     mine, theirs = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
     matrix = nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
-    built = optimizers.build([mine, matrix], name="muon_flattened", lr=10.0, vector_lr=0.01)
+    built = optimizers.named("muon_flattened", lr=10.0, vector_lr=0.01).build([mine, matrix])
     reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.999), weight_decay=0.0)
     for gradient in gradients:
         mine.grad, theirs.grad, matrix.grad = gradient.clone(), gradient.clone(), torch.zeros_like(matrix)
@@ -304,7 +300,7 @@ def test_flattened_muon_leaves_vectors_to_adamw():
 @pytest.mark.parametrize("parts", [[(3,)], [(2, 3)]])
 def test_flattened_muon_builds_where_a_network_has_one_kind_of_tensor_only(parts):
     tensors = [nn.Parameter(torch.ones(shape)) for shape in parts]
-    (optimizer,) = optimizers.build(tensors, name="muon_flattened", lr=0.1)
+    (optimizer,) = optimizers.named("muon_flattened", lr=0.1).build(tensors)
     assert [group["use_muon"] for group in optimizer.param_groups] == [len(parts[0]) > 1]
 
 
@@ -312,7 +308,7 @@ def test_blockwise_sgd_has_a_learning_rate_a_tensor():
     rates, lr, momentum = [1.0, 30.0, 0.5], 0.01, 0.8
     starts = [torch.full((k + 1,), 1.0 + k, dtype=torch.float64) for k in range(3)]
     tensors = [nn.Parameter(s.clone()) for s in starts]
-    built = optimizers.build(tensors, name="blockwise_sgd", lr=lr, momentum=momentum, rates=rates)
+    built = optimizers.named("blockwise_sgd", lr=lr, momentum=momentum, rates=rates).build(tensors)
     buffers = [torch.zeros_like(s) for s in starts]
     for _ in range(4):
         for tensor in tensors:
@@ -327,7 +323,7 @@ def test_blockwise_sgd_has_a_learning_rate_a_tensor():
 
 def test_blockwise_sgd_without_rates_has_one_and_refuses_a_wrong_number():
     tensors = [nn.Parameter(torch.ones(2)) for _ in range(3)]
-    (optimizer,) = optimizers.build(tensors, name="blockwise_sgd", lr=0.3)
+    (optimizer,) = optimizers.named("blockwise_sgd", lr=0.3).build(tensors)
     assert [group["lr"] for group in optimizer.param_groups] == [0.3] * 3
     with pytest.raises(ValueError, match="3 tensors but 2 rates"):
-        optimizers.build(tensors, name="blockwise_sgd", lr=0.3, rates=[1.0, 2.0])
+        optimizers.named("blockwise_sgd", lr=0.3, rates=[1.0, 2.0]).build(tensors)

@@ -5,14 +5,10 @@ from collections.abc import Iterable
 import pandas as pd
 
 from benchmarks.lab import datasets
-from benchmarks.studies.optimizer_comparison import blocks, tasks
-
-COLUMNS = ["system", "seed", "quantity", "value"]
+from benchmarks.studies.optimizer_comparison import COLUMNS, blocks, tasks
 
 
-def run(
-    settings: dict, seeds: Iterable[int], images: datasets.Images, compute: dict | None = None
-) -> pd.DataFrame:
+def run(settings: dict, seeds: Iterable[int], images: datasets.Images, compute: dict | None = None) -> pd.DataFrame:
     """A row a workload, seed and quantity: ``js_distance``, and ``blocks``, how many tensors there are.
 
     Args:

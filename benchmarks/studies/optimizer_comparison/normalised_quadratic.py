@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
+from benchmarks.studies.optimizer_comparison import COLUMNS
 from benchmarks.theory.tuning import lr_sensitivity
-
-COLUMNS = ["system", "seed", "quantity", "value"]
 
 
 class _Map(nn.Module):
@@ -54,6 +53,6 @@ def _loss(seed: int, settings: dict, name: str, lr: float) -> tuple[float, float
     true, start = torch.randn(2, settings["features"], dtype=torch.float64, generator=generator).unbind()
     network = _Map(start, float(true.norm()) if name == "normalised" else None)
     problem = Problem(network, inputs, (inputs @ true)[:, None], "mse")
-    for step in descend(problem, start[None], sgd(lr=lr), steps=settings["steps"], divergence=1e6):
-        pass
-    return (float("inf") if step.diverged else float(step.losses_R)), float(step.first_loss_R)
+    steps = descend(problem, start[None], sgd(lr=lr), steps=settings["steps"], divergence=1e6)
+    losses = [float("inf") if step.diverged else float(step.losses_R) for step in steps]
+    return losses[-1], losses[0]
