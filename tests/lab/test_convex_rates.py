@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.lab.datasets import Images
 from benchmarks.studies.convex_rates import logistic_regression, worst_cases
-from benchmarks.studies.convex_rates.descent import gradient_descent, run
+from benchmarks.studies.convex_rates.descent import gradient_descent, objective, run
 from benchmarks.theory import convex_rates, margins
 
 SETTINGS = {
@@ -35,7 +35,8 @@ def test_nesterovs_two_sequences_are_what_the_library_makes_whatever_the_momenta
         x, y = ahead, ahead + momentum * (ahead - x)
         wanted.append(spectrum @ x**2 / 2)
     eigenvalues = torch.from_numpy(spectrum)
-    values = run(lambda w: (eigenvalues * w**2).sum() / 2, torch.from_numpy(start), 0.8, momenta)
+    first = torch.from_numpy(start)
+    values = run(objective(lambda w: (eigenvalues * w**2).sum() / 2, first), first, 0.8, momenta)
     assert values == pytest.approx(wanted, rel=1e-13)
 
 

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from benchmarks.lab import datasets, optimizers
 from benchmarks.lab.minibatches import Minibatches
-from benchmarks.lab.problem import Problem
+from benchmarks.lab.optimizers.signum import signum
+from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.studies import optimizer_steps
 from benchmarks.studies.optimizer_comparison import (
     blocks,
@@ -260,7 +261,7 @@ def test_a_seed_decides_the_initialization_and_not_the_images(images):
 def test_an_evaluation_is_a_mean_over_examples_and_over_those_of_a_group(images, chunk_size):
     task = tasks.build(WORKLOAD, images, 1, {**COMPUTE, "chunk_size": chunk_size})
     params = [p.detach() + 0.3 for p in task.network.parameters()]
-    found = task.evaluate(params, "validation")
+    found = task.evaluate(flat(params)[None], "validation")
     reference = Reference(images, 1)
     assert found["loss"] == pytest.approx(reference.loss(params, "validation").item(), rel=1e-12)
     assert found["accuracy"] == reference.accuracy(params, "validation")
@@ -350,7 +351,7 @@ def test_tokens_are_those_of_their_seed_and_go_through_a_transformer(images):
     architecture = {"name": "transformer", "width": 4, "heads": 2, "layers": 1, "vocabulary": 16}
     task = tasks.build(resolve(WORKLOAD, {"data": TOKENS, "architecture": architecture}), images, 1, COMPUTE)
     assert torch.equal(task.splits["train"][0], first[0]) and torch.equal(task.splits["train"][1], first[1])
-    found = task.evaluate([p.detach() for p in task.network.parameters()], "train")
+    found = task.evaluate(stack_parameters([task.network]), "train")
     assert found["loss"] == pytest.approx(log(16), rel=0.3)
     assert len(found["group_losses"]) == 5
 
@@ -622,8 +623,8 @@ def spoiler(parameters, *, lr):
 
 
 def test_a_run_that_counts_and_loses_its_parameters_at_a_mark_is_a_row(images):
-    spec = {"name": f"{__name__}:spoiler", "lr": 0.1}
-    attempt = contest.Attempt(tasks.build(WORKLOAD, images, 1, COMPUTE), WORKLOAD, spec, 1, "final", marks=6)
+    optimizer = optimizers.named(f"{__name__}:spoiler", lr=0.1)
+    attempt = contest.Attempt(tasks.build(WORKLOAD, images, 1, COMPUTE), WORKLOAD, optimizer, 1, "final", marks=6)
     row, told = attempt.go()
     assert (row["diverged"], row["objective"], row["steps"]) == (1, np.inf, 5)
     assert all(np.isfinite(value) for _, _, value in told)
@@ -724,7 +725,7 @@ def test_every_entry_can_take_part(images, name):
     result = held(contender, images, steps=4, factors=[], protocol=dict(trials=1, seeds=[1], marks=2))
     assert result.runs["role"].tolist() == ["trial", "final"]
     assert bool(np.isfinite(result.runs["objective"]).all())
-    assert result.facts["implementation"] == optimizers.implementation(name)
+    assert result.facts["implementation"] == optimizers.named(name).implementation
 
 
 def test_options_are_told_beside_the_learning_rate(images):
@@ -896,18 +897,20 @@ def test_class_losses_under_gradient_descent_are_those_of_its_flow(lr, time):
 
     z = solve_ivp(velocity, (0, time), np.zeros(16), rtol=1e-10, atol=1e-12).y[:, -1].reshape(4, 4)
     flow = np.log(np.exp(z).sum(1)) - np.diag(z)
-    found = class_imbalance.class_losses(FREQUENCIES, {"name": "sgd", "lr": lr}, round(time / lr))
+    (found,) = class_imbalance.class_losses(FREQUENCIES, optimizers.named("sgd", lr=lr), [round(time / lr)])
     assert found == pytest.approx(flow, rel=lr)
     assert flow[0] < 0.6 * flow[3]
 
 
 @pytest.mark.parametrize("steps", [1, 50])
 def test_sign_descent_learns_all_classes_alike_whatever_their_frequency(steps):
-    optimizer = {"name": "signum", "lr": 0.02, "momentum": 0.0}
-    found = class_imbalance.class_losses(FREQUENCIES, optimizer, steps)
+    optimizer = signum(lr=0.02, momentum=0.0)
+    found, start = class_imbalance.class_losses(FREQUENCIES, optimizer, [steps, 0])
+    assert start == pytest.approx(np.full(4, log(4)))
     # Each logit moves by lr a step: the right one up, the others down.
     assert found == pytest.approx(np.full(4, log(1 + 3 * exp(-2 * 0.02 * steps))), rel=1e-10)
-    assert class_imbalance.class_losses(FREQUENCIES[::-1].copy(), optimizer, steps) == pytest.approx(found)
+    (other,) = class_imbalance.class_losses(FREQUENCIES[::-1].copy(), optimizer, [steps])
+    assert other == pytest.approx(found)
 
 
 def test_late_losses_fall_as_one_over_frequency_and_time_under_gradient_descent_alone():
@@ -929,9 +932,8 @@ def test_late_losses_fall_as_one_over_frequency_and_time_under_gradient_descent_
         assert by.loc[names, system].to_numpy() == pytest.approx(frequencies)
     losses = {system: by.loc[[f"loss_{k}" for k in range(4)], system].to_numpy() for system in by}
     # 1800 steps of 0.5.
-    assert losses["descent"] == pytest.approx(
-        class_imbalance.class_losses(frequencies, asked["systems"]["descent"]["optimizer"], 1800)
-    )
+    descent = optimizers.named("sgd", lr=0.5)
+    assert losses["descent"] == pytest.approx(*class_imbalance.class_losses(frequencies, descent, [1800]))
     assert losses["sign"] == pytest.approx(np.full(4, log(1 + 3 * exp(-0.8))))
     # (K - 1) / K of 1 / (f t).
     assert by.loc["limit_low", "descent"] == pytest.approx(0.75, abs=0.03)

@@ -52,7 +52,8 @@ class Optimizer:
     @property
     def meaning(self) -> str:
         """The first words of its file, on one line; empty for a loose one."""
-        return " ".join((getattr(self.factory, "__globals__", {}).get("__doc__") or "").split())
+        loose = ":" in self.implementation
+        return "" if loose else " ".join((getattr(self.factory, "__globals__", {}).get("__doc__") or "").split())
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Built:
         """The torch optimizers of one run.

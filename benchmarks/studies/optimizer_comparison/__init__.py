@@ -1,1 +1,3 @@
 """Why do some optimizers work better than others? A fair comparison, and the mechanisms that are said to explain it."""
+
+COLUMNS = ["system", "seed", "quantity", "value"]

@@ -11,8 +11,7 @@ from benchmarks.lab import optimizers
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Problem
-
-COLUMNS = ["system", "seed", "quantity", "value"]
+from benchmarks.studies.optimizer_comparison import COLUMNS
 
 
 class _Softmax(nn.Module):

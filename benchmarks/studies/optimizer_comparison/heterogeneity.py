@@ -5,9 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from benchmarks.lab import datasets
-from benchmarks.studies.optimizer_comparison import blocks, tasks
-
-COLUMNS = ["system", "seed", "quantity", "value"]
+from benchmarks.studies.optimizer_comparison import COLUMNS, blocks, tasks
 
 
 def run(settings: dict, seeds: Iterable[int], images: datasets.Images, device: str = "cpu") -> pd.DataFrame:

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
+from benchmarks.studies.optimizer_comparison import COLUMNS
 from benchmarks.theory.tuning import lr_sensitivity
-
-COLUMNS = ["system", "seed", "quantity", "value"]
 
 
 class _Map(nn.Module):

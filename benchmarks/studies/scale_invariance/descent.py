@@ -11,6 +11,7 @@ from benchmarks.lab import loop
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
+from benchmarks.studies.scale_invariance import networks
 from benchmarks.theory import scale_invariance as theory
 
 FLOOR = 1e-17  # of the logarithm of what may be zero
@@ -106,6 +107,21 @@ def descend(
             if rule.momentum and step.number == 0:
                 for parameter, buffer in zip(step.parameters[r], problem.views(buffers_RxP, r)):
                     optimizer.state[parameter]["momentum_buffer"] = buffer
+
+
+def differences(
+    problem: Problem, rules: Sequence[Rule], settings: dict, steps: int, seeds: Sequence[int]
+) -> dict[int, Tensor]:
+    """By the number of steps made: for each rule but the first and each seed, the largest difference of the outputs on
+    all examples from those of the first rule. Read ``every`` so many steps, and at the end."""
+    batches = minibatches(problem, seeds, settings["batch_size"])
+    readings = {}
+    for step in descend(problem, networks.start(problem.module, seeds), rules, steps, batches):
+        made = step.number + 1
+        if made % settings["every"] == 0 or made == steps:
+            first, *rest = problem.at(step.after_RxP).outputs_RxNxC.chunk(len(rules))
+            readings[made] = torch.stack([(outputs - first).abs().flatten(1).amax(1) for outputs in rest])
+    return readings
 
 
 def minibatches(problem: Problem, seeds: Sequence[int], size: int) -> Minibatches | None:

@@ -28,7 +28,7 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
         full_ratio      E|w|^4 over the closed form with that memory
         drift           change of E|w|^2 from the third to the last quarter, relative; beyond 0.1 in a normalised
                         network that is no equilibrium, and the ratios are missing
-        relaxation      steps in which |w|^4, doubled or halved, comes back by a factor e, over their closed form
+        relaxation      relaxation time of |w|^4, in steps, over its closed form
         angle-N, norm-N at steps about N, of the first layer: mean angle, and |w|^4, over their closed forms (with the
                         E|g~|^2 and memory of the second half)
 
@@ -48,18 +48,16 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
         for name, one in settings["systems"].items()
     }
     first = next(iter(rules))
-    network = networks.on_images(settings, images, eps=settings["eps"])
-    (chunk,) = network.chunks()
-    networks.require_invariant(network.module, chunk[0])
+    network = networks.on_images(settings, images)
     toy = networks.noise(settings["toy_size"], settings["toy_examples"])
     bare = networks.on_images(settings, images, normalise=False)
     rows: list[tuple] = []
-    for prefix, problem, mine, size in (
+    for prefix, problem, chosen, size in (
         ("", network, rules, settings["batch_size"]),
         ("toy-", toy, rules, 1),
         ("bare-", bare, {first: rules[first]}, settings["batch_size"]),
     ):
-        rows += _settle(prefix, problem, mine, size, settings, seeds)
+        rows += _settle(prefix, problem, chosen, size, settings, seeds)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -138,8 +136,12 @@ def _furthest(ratios: np.ndarray) -> float:
 def _relax(
     problem: Problem, weights_SxP: Tensor, rule: Rule, batches: Callable[[int], Tensor], settings: dict
 ) -> np.ndarray:
-    """From kicks up and down in turn, each over four time constants: y being the mean of |w|^4 after those up less that
-    after those down, the time constant is the sum of y over its fall. What stays the same cancels."""
+    """Relaxation time of |w|^4 in each seed, over its closed form.
+
+    The weights are scaled up and down alternately, so that |w|^4 doubles or halves, and followed for four expected
+    time constants each time. With y the difference of the mean responses, in which everything else cancels, the time
+    constant is sum(y) / (y_0 - y_T).
+    """
     expected = theory.relaxation_steps(rule.lr, rule.decay, rule.momentum, rule.decoupled)
     steps = round(4 * expected)
     following = {KICK: [], 1 / KICK: []}

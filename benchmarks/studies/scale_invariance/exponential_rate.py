@@ -9,7 +9,7 @@ import torch
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.scale_invariance import COLUMNS, networks
-from benchmarks.studies.scale_invariance.descent import Rule, descend, log10, minibatches
+from benchmarks.studies.scale_invariance.descent import Rule, differences, log10
 from benchmarks.theory import scale_invariance as theory
 
 SYSTEMS = {
@@ -37,14 +37,12 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
         ValueError: if a layer of the network is not scale-invariant: ``eps`` must be zero; or if momentum and decay
             have no equivalent.
     """
-    problem = networks.on_images(settings, images, eps=settings["eps"])
-    (chunk,) = problem.chunks()
-    networks.require_invariant(problem.module, chunk[0])
+    problem = networks.on_images(settings, images)
     rows: list[tuple] = []
     for system, options in SYSTEMS.items():
         rows += _compare(system, problem, _rule(settings, **options), settings, seeds)
-    size = chunk[0].shape[1]
-    rows += _compare("rayleigh", networks.rayleigh(size), _rule(settings, momentum=True), settings, seeds)
+    rayleigh = networks.rayleigh(problem.module[0].in_features)
+    rows += _compare("rayleigh", rayleigh, _rule(settings, momentum=True), settings, seeds)
     exponent = settings["lr"] * settings["weight_decay"] * settings["steps"]
     rows += [("plain", seed, "exponent", exponent) for seed in seeds]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -62,19 +60,12 @@ def _compare(system: str, problem: Problem, rule: Rule, settings: dict, seeds: S
         others["coupled-zero"] = replace(exponential, buffer=0.0)
         alpha = theory.growth_root(rule.lr, rule.decay)
         others["coupled-plain"] = replace(rule, lr=rule.lr / alpha, decay=0.0, growth=alpha**-2)
-    batches = minibatches(problem, seeds, settings["batch_size"])
-    start_SxP = networks.start(problem.module, seeds)
-    steps, every = settings["steps"], settings["every"]
-    readings: dict[int, torch.Tensor] = {}
-    for step in descend(problem, start_SxP, [rule, *others.values()], steps, batches):
-        if (step.number + 1) % every == 0 or step.number + 1 == steps:
-            outputs_RxNxC = problem.at(step.after_RxP).outputs_RxNxC
-            first, *rest = outputs_RxNxC.chunk(1 + len(others))
-            readings[step.number + 1] = torch.stack([(found - first).abs().flatten(1).amax(1) for found in rest])
-    rows: list[tuple] = []
-    largest = torch.stack(list(readings.values())).amax(0)
-    for k, name in enumerate(others):
-        rows += [(name, seed, "difference", log10(float(value))) for seed, value in zip(seeds, largest[k])]
-        for after, found in readings.items():
-            rows += [(name, s, f"difference-{after}", log10(float(value))) for s, value in zip(seeds, found[k])]
-    return rows
+    readings = differences(problem, [rule, *others.values()], settings, settings["steps"], seeds)
+    quantities = {"difference": torch.stack(list(readings.values())).amax(0)}
+    quantities |= {f"difference-{made}": values for made, values in readings.items()}
+    return [
+        (name, seed, quantity, log10(float(value)))
+        for k, name in enumerate(others)
+        for quantity, values in quantities.items()
+        for seed, value in zip(seeds, values[k])
+    ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.scale_invariance import COLUMNS, networks
-from benchmarks.studies.scale_invariance.descent import Rule, descend, log10, minibatches
+from benchmarks.studies.scale_invariance.descent import Rule, descend, differences, log10, minibatches
 
 FACTOR = 3.0  # of the learning rate, where the start follows
 
@@ -36,9 +36,7 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
     Raises:
         ValueError: if a layer of the network is not scale-invariant: ``eps`` must be zero.
     """
-    network = networks.on_images(settings, images, eps=settings["eps"])
-    (chunk,) = network.chunks()
-    networks.require_invariant(network.module, chunk[0])
+    network = networks.on_images(settings, images)
     rows = _equivalent(network, settings, seeds)
     bare = networks.on_images(settings, images, normalise=False)
     chosen = subset(images, settings["images"], pool=settings["pool"])
@@ -55,14 +53,8 @@ def _equivalent(problem: Problem, settings: dict, seeds: Sequence[int]) -> list[
         "rescaled": Rule(FACTOR * lr, decay / FACTOR, start=FACTOR**0.5),
         "same-start": Rule(FACTOR * lr, decay / FACTOR),
     }
-    batches = minibatches(problem, seeds, settings["batch_size"])
-    start_SxP = networks.start(problem.module, seeds)
-    largest = torch.zeros(len(others), len(seeds))
-    for step in descend(problem, start_SxP, [Rule(lr, decay), *others.values()], settings["exact_steps"], batches):
-        if (step.number + 1) % settings["every"] == 0 or step.number + 1 == settings["exact_steps"]:
-            first, *rest = problem.at(step.after_RxP).outputs_RxNxC.chunk(1 + len(others))
-            apart = torch.stack([(found - first).abs().flatten(1).amax(1) for found in rest])
-            largest = torch.maximum(largest, apart)
+    readings = differences(problem, [Rule(lr, decay), *others.values()], settings, settings["exact_steps"], seeds)
+    largest = torch.stack(list(readings.values())).amax(0)
     return [
         (name, seed, "difference", log10(float(value)))
         for name, values in zip(others, largest)

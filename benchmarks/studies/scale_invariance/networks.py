@@ -131,11 +131,20 @@ def gaussian_data(seed: int, examples: int, inputs: int, outputs: int) -> tuple[
     return tuple(torch.from_numpy(values) for values in drawn)
 
 
-def on_images(settings: dict, images: Images, **options) -> Problem:
-    """A network of ``hidden`` widths on ``images`` of them, pooled by ``pool``: cross-entropy, in float64."""
+def on_images(settings: dict, images: Images, *, normalise: bool = True) -> Problem:
+    """A network of ``hidden`` widths on ``images`` of them, pooled by ``pool``: cross-entropy, in float64.
+
+    Args:
+        normalise: if not, no weight is scale-invariant.
+
+    Raises:
+        ValueError: if a layer of a normalised network is not scale-invariant: ``eps`` must be zero.
+    """
     chosen = subset(images, settings["images"], pool=settings["pool"])
     inputs = chosen.train_inputs.flatten(1).double()
-    module = build(inputs.shape[1], chosen.classes, settings["hidden"], **options)
+    module = build(inputs.shape[1], chosen.classes, settings["hidden"], normalise=normalise, eps=settings["eps"])
+    if normalise:
+        require_invariant(module, inputs)
     return Problem(module, inputs, chosen.train_labels, "cross_entropy")
 
 
