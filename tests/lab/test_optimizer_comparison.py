@@ -550,6 +550,14 @@ def test_schedule_free_is_judged_at_its_average_and_goes_on_from_where_it_was(im
     assert abs(reference.loss(y, "validation").item() - losses[30]) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["schedule_free_sgd", "schedule_free_adamw"])
+def test_readings_leave_a_schedule_free_run_where_it_was(images, name):
+    task = tasks.build(WORKLOAD, images, 1, {**COMPUTE, "dtype": "float32"})
+    optimizer = optimizers.named(name, lr=0.1)
+    rows = [contest.Attempt(task, WORKLOAD, optimizer, 1, role, marks=15).go()[0] for role in ("trial", "final")]
+    assert rows[0]["objective"] == rows[1]["objective"]
+
+
 def test_blockwise_rates_are_those_of_each_seeds_start(images):
     contender = {"optimizer": {"name": "blockwise_sgd"}, "space": {"lr": {"log": [0.01, 0.02]}}}
     result = held(contender, images, factors=[4], protocol=dict(trials=1))

@@ -10,6 +10,7 @@ from benchmarks.lab.measurements.peers import PEERS, Peer
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.problem import Problem
 from benchmarks.studies import eigensolvers as study
+from benchmarks.studies import training_step
 from benchmarks.studies.progressive_sharpening import build_problem
 from benchmarks.studies.training_step import plain_network, set_parameters
 
@@ -81,6 +82,13 @@ def test_the_reference_is_the_dense_hessian(system):
     problem, params_RxP, _, top = system
     (values,) = study.reference(problem, "mse", [params_RxP], 1e-8)
     np.testing.assert_allclose(values, top, rtol=1e-8)
+
+
+def test_a_step_of_the_loop_is_timed_beside_a_bare_pass():
+    table = training_step.run(SETTINGS, images(), [4, 5], COMPUTE, TIMINGS).set_index("what")
+    assert list(table.index) == ["bare forward and backward", "step of the training loop"]
+    assert (table["seconds"] > 0).all() and (table["repeats"] == TIMINGS["repeats"]).all()
+    assert table["ratio"].tolist() == pytest.approx([1.0, table["seconds"].iloc[1] / table["seconds"].iloc[0]])
 
 
 def solver(errors, warm=False):

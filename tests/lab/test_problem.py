@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from benchmarks.lab import architectures
 from benchmarks.lab.measurements.eigensolvers import dense_matrix
-from benchmarks.lab.problem import Problem, flatten_parameters, stack_parameters
+from benchmarks.lab.problem import Functional, Problem, flatten_parameters, stack_parameters
 
 N, D, C = 24, 6, 3
 
@@ -345,3 +345,19 @@ def test_a_gradient_of_curvature_needs_curvature():
     point = Problem(modules[0], inputs, labels, "cross_entropy").at(params_RxP)
     with pytest.raises(RuntimeError, match="curvature=True"):
         point.curvature_gradient(params_RxP, params_RxP)
+
+
+def test_a_module_that_occurs_twice_is_called_with_other_tensors_and_keeps_its_own():
+    shared = nn.Linear(3, 3)
+    network = nn.Sequential(shared, nn.Tanh(), shared, nn.BatchNorm1d(3).eval())
+    own, x = dict(network.named_parameters()), torch.randn(4, 3)
+    others = {name: torch.randn_like(p) for name, p in own.items()} | {"3.running_mean": torch.ones(3)}
+    found = Functional(network)(others, x)
+    w, b = others["0.weight"], others["0.bias"]
+    hidden = torch.tanh(x @ w.T + b) @ w.T + b
+    expected = F.batch_norm(hidden, torch.ones(3), torch.ones(3), others["3.weight"], others["3.bias"])
+    torch.testing.assert_close(found, expected)
+    assert all(p is own[name] for name, p in network.named_parameters()) and network[2] is shared
+    with pytest.raises(RuntimeError):
+        Functional(network)(others, torch.randn(4, 2))
+    assert network[0].weight is own["0.weight"], "also after an error"
