@@ -11,6 +11,7 @@ from benchmarks.lab import loop
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
+from benchmarks.studies.scale_invariance import networks
 from benchmarks.theory import scale_invariance as theory
 
 FLOOR = 1e-17  # of the logarithm of what may be zero
@@ -106,6 +107,21 @@ def descend(
             if rule.momentum and step.number == 0:
                 for parameter, buffer in zip(step.parameters[r], problem.views(buffers_RxP, r)):
                     optimizer.state[parameter]["momentum_buffer"] = buffer
+
+
+def output_differences(
+    problem: Problem, rules: Sequence[Rule], seeds: Sequence[int], steps: int, settings: dict
+) -> dict[int, Tensor]:
+    """The largest difference of any output from that of the first rule's run, by step at a reading: other rules x
+    seeds."""
+    batches = minibatches(problem, seeds, settings["batch_size"])
+    readings = {}
+    for step in descend(problem, networks.start(problem.module, seeds), rules, steps, batches):
+        after = step.number + 1
+        if after % settings["every"] == 0 or after == steps:
+            first, *rest = problem.at(step.after_RxP).outputs_RxNxC.chunk(len(rules))
+            readings[after] = torch.stack([(outputs - first).abs().flatten(1).amax(1) for outputs in rest])
+    return readings
 
 
 def minibatches(problem: Problem, seeds: Sequence[int], size: int) -> Minibatches | None:
