@@ -326,8 +326,8 @@ class DescentSystem(Strict):
 
 class ClassImbalance(Strict):
     classes: Annotated[int, Field(ge=2)]
-    time: Positive
-    early: Positive
+    time: Positive  # learning rate x steps of gradient descent
+    early: Positive  # the same, of ``early_slope``
     systems: dict[Name, DescentSystem]
 
     @model_validator(mode="after")
@@ -340,9 +340,9 @@ class ClassImbalance(Strict):
 
 class NormalisedQuadratic(Strict):
     seeds: Annotated[int, Field(ge=2)]
-    decades: Positive
+    decades: Positive  # of learning rates around the best
     rates: Annotated[int, Field(ge=2)]
-    search: Annotated[list[Positive], Field(min_length=1)]
+    search: Annotated[list[Positive], Field(min_length=1)]  # for the best, in units of ``lr``
     lr: Positive
     examples: Count
     features: Count
@@ -353,7 +353,7 @@ class Heterogeneity(Strict):
     seeds: Annotated[int, Field(ge=2)]
     workloads: Annotated[list[Name], Field(min_length=2)]
     examples: Count
-    products: Annotated[int, Field(ge=2)]
+    products: Annotated[int, Field(ge=2)]  # Lanczos steps a tensor
 
 
 class OptimizerComparison(Strict):

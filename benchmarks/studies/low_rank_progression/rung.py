@@ -19,6 +19,7 @@ from benchmarks.studies.low_rank_progression.setting import Setting, from_images
 from benchmarks.studies.table import Result, tabulate
 from benchmarks.theory import modes as observables
 from benchmarks.theory.modes import CLOCK_END, Modes
+from benchmarks.theory.ranks import stable_rank
 
 # Readings that a curve keeps of a run.
 CURVE_POINTS = 60
@@ -261,8 +262,8 @@ def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], m
     for mark, snapshot in zip(MARKS, taken[1:]):
         null = weights.frozen_update(module, start.params_P, setting.inputs, snapshot.residuals_NxC)
         updates = [b - a for a, b in zip(first, weights.layers(module, snapshot.params_P))]
-        scores[f"update_rank_{mark:.0%}"] = float(np.mean([weights.stable_rank(update) for update in updates]))
-        scores[f"update_rank_null_{mark:.0%}"] = float(np.mean([weights.stable_rank(update) for update in null]))
+        scores[f"update_rank_{mark:.0%}"] = float(np.mean([stable_rank(update) for update in updates]))
+        scores[f"update_rank_null_{mark:.0%}"] = float(np.mean([stable_rank(update) for update in null]))
     if len(taken) > 2:
         scores["layer_gap"] = weights.gap(weights.layers(module, taken[2].params_P))
         early, late = (weights.kernel(module, snapshot.params_P, setting.inputs) for snapshot in (taken[1], end))
