@@ -267,7 +267,7 @@ class Homogeneity(Strict):
     hidden: Widths
     examples: Count
     eps: NotNegative
-    ratios: Annotated[list[Positive], Field(min_length=2)]
+    ratios: Annotated[list[Positive], Field(min_length=2)]  # eps over the mean variance of the last layer
 
 
 class NormGrowth(Strict):
@@ -279,7 +279,7 @@ class NormGrowth(Strict):
     eps: NotNegative
     batch_size: Count
     lr: Positive
-    momentum: Annotated[float, Field(gt=0, lt=1)]
+    momentum: Annotated[float, Field(gt=0, lt=1)]  # of the control
     steps: Count
 
 
@@ -294,7 +294,7 @@ class ExponentialRate(Strict):
     weight_decay: Positive
     momentum: Annotated[float, Field(gt=0, lt=1)]
     steps: Count
-    every: Count
+    every: Count  # steps between readings
 
     @model_validator(mode="after")
     def _telling(self):
@@ -333,7 +333,7 @@ class Equilibrium(Strict):
     eps: NotNegative
     batch_size: Count
     steps: Annotated[int, Field(ge=8)]
-    kicks: Count
+    kicks: Count  # pairs of them, up and down
     toy_size: Annotated[int, Field(ge=2)]
     toy_examples: Count
     systems: Annotated[dict[Name, DecayedDescent], Field(min_length=1)]
@@ -346,7 +346,7 @@ class NeuronConservation(Strict):
     width: Count
     examples: Count
     lrs: Annotated[list[Positive], Field(min_length=2)]
-    time: Positive
+    time: Positive  # learning rate x steps
     weight_decay: Positive
 
     @model_validator(mode="after")
@@ -363,9 +363,9 @@ class Rescaling(Strict):
     hidden: Widths
     examples: Count
     steps: Count
-    factor: Annotated[float, Field(gt=1)]
-    binary_factor: Annotated[float, Field(gt=1)]
-    rounding: list[Name]
+    factor: Annotated[float, Field(gt=1)]  # c
+    binary_factor: Annotated[float, Field(gt=1)]  # c, a power of two, for the optimizers of ``rounding``
+    rounding: list[Name]  # optimizers that round to bfloat16
     optimizers: Annotated[dict[Name, Optimizer], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -383,12 +383,12 @@ class IntrinsicRate(Strict):
     eps: NotNegative
     batch_size: Count
     lr: Positive
-    product: Annotated[float, Field(gt=0, lt=1)]
+    product: Annotated[float, Field(gt=0, lt=1)]  # of learning rate and weight decay
     lr_factors: Annotated[list[Positive], Field(min_length=2)]
     product_factors: Annotated[list[Positive], Field(min_length=2)]
     steps: Annotated[int, Field(ge=8)]
-    every: Count
-    exact_steps: Count
+    every: Count  # steps between readings
+    exact_steps: Count  # over which ``rescaled`` is compared
 
     @model_validator(mode="after")
     def _meeting(self):

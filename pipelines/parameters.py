@@ -112,10 +112,13 @@ class ImagesData(Strict):
     images: Annotated[int, Field(ge=2)]
     pool: Count
     components: Annotated[int, Field(ge=2)]
+    # Principal components of unit variance, the same with their own variances (of mean one), or put back into pixels.
     inputs: Literal["whitened", "raw", "images"]
-    rotate: bool
+    rotate: bool  # the whitened components, a rotation a seed
+    # What a linear network can learn of the real ones, those, the rest, or permuted ones.
     labels: Literal["linear", "real", "residual", "random"]
     spectrum: Literal["natural", "flat"]
+    # Two modes that trade their singular values, counted from 1.
     swap: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
     modes: Annotated[int, Field(ge=2)] | None
     merge: Annotated[float, Field(gt=0, lt=1)]
@@ -127,8 +130,8 @@ class PlantedData(Strict):
     name: Literal["planted"]
     examples: Count
     components: Count
-    spectrum: Annotated[list[Positive], Field(min_length=2)]
-    functions: list[Literal["he1", "he2"]]
+    spectrum: Annotated[list[Positive], Field(min_length=2)]  # s_k
+    functions: list[Literal["he1", "he2"]]  # normalized Hermite polynomials
 
     @model_validator(mode="after")
     def _matched(self):
@@ -191,7 +194,7 @@ class OutputScale(Strict):
     depths: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
     scales: list[Positive]
     steps: Count
-    resolution: Annotated[float, Field(gt=0, lt=1)]
+    resolution: Annotated[float, Field(gt=0, lt=1)]  # relative, of the learning rate
 
     @model_validator(mode="after")
     def _both_regimes(self):
@@ -323,8 +326,8 @@ class DescentSystem(Strict):
 
 class ClassImbalance(Strict):
     classes: Annotated[int, Field(ge=2)]
-    time: Positive
-    early: Positive
+    time: Positive  # learning rate x steps of gradient descent
+    early: Positive  # the same, of ``early_slope``
     systems: dict[Name, DescentSystem]
 
     @model_validator(mode="after")
@@ -337,9 +340,9 @@ class ClassImbalance(Strict):
 
 class NormalisedQuadratic(Strict):
     seeds: Annotated[int, Field(ge=2)]
-    decades: Positive
+    decades: Positive  # of learning rates around the best
     rates: Annotated[int, Field(ge=2)]
-    search: Annotated[list[Positive], Field(min_length=1)]
+    search: Annotated[list[Positive], Field(min_length=1)]  # for the best, in units of ``lr``
     lr: Positive
     examples: Count
     features: Count
@@ -350,7 +353,7 @@ class Heterogeneity(Strict):
     seeds: Annotated[int, Field(ge=2)]
     workloads: Annotated[list[Name], Field(min_length=2)]
     examples: Count
-    products: Annotated[int, Field(ge=2)]
+    products: Annotated[int, Field(ge=2)]  # Lanczos steps a tensor
 
 
 class OptimizerComparison(Strict):

@@ -1,6 +1,6 @@
 """The table of an experiment: a row per system, seed and quantity."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 
 import pandas as pd
@@ -11,13 +11,16 @@ COLUMNS = ["system", "seed", "quantity", "value"]
 Result = tuple[str, int | None, dict[str, float]]
 
 
+def tabulate(results: Iterable[Result]) -> pd.DataFrame:
+    rows = [(system, seed, *pair) for system, seed, quantities in results for pair in quantities.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
 def tidy(run: Callable[..., Iterator[Result]]) -> Callable[..., pd.DataFrame]:
     """An experiment that yields results, made to return their table."""
 
     @wraps(run)
     def table(*args, **kwargs) -> pd.DataFrame:
-        results = run(*args, **kwargs)
-        rows = [(system, seed, *pair) for system, seed, quantities in results for pair in quantities.items()]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        return tabulate(run(*args, **kwargs))
 
     return table

@@ -1,5 +1,6 @@
 """Bases beside the inputs themselves, for what linear modes cannot see: tangent kernel's, and products of inputs."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,20 +11,16 @@ from torch.func import jvp, vjp
 from benchmarks.lab.ntk import call
 from benchmarks.lab.problem import flatten_parameters
 from benchmarks.studies.low_rank_progression.setting import Setting, modes_above, noise_floor, target_map
-from benchmarks.theory.modes import Modes
 
 ITERATIONS = 6
 OVERSAMPLING = 16
 QUADRATIC = 32
 
 
-def kernel(setting: Setting, net: nn.Module, count: int, merge: float) -> tuple[Tensor, Modes, float]:
-    """The ``count`` leading eigenfunctions of the kernel summed over outputs, centred and orthonormal on the data.
+def kernel(setting: Setting, net: nn.Module, count: int, merge: float) -> Setting:
+    """Read on the ``count`` leading eigenfunctions of the kernel summed over outputs, centred and orthonormal.
 
     By subspace iteration on products sum_c J_c J_c' v, which never form a Jacobian.
-
-    Returns:
-        features (N x count), the modes of the labels on them, their noise floor.
     """
     outputs, params_P = partial(call, net, inputs=setting.inputs), flatten_parameters(net)
     value, pull = vjp(outputs, params_P)
@@ -49,15 +46,12 @@ def kernel(setting: Setting, net: nn.Module, count: int, merge: float) -> tuple[
     values, vectors = np.linalg.eigh((rotated + rotated.T) / 2)
     leading = basis.double().numpy() @ vectors[:, np.argsort(-values)[:count]]
     features = N**0.5 * np.linalg.qr(leading)[0]
-    return _read_on(features, setting, value.dtype, merge)
+    return _read_on(features, setting, merge)
 
 
-def quadratic(setting: Setting, merge: float) -> tuple[Tensor, Modes, float]:
-    """The `QUADRATIC` leading principal components of all products of two inputs, without what is linear in them.
-
-    Returns:
-        features (N x `QUADRATIC`), the modes of the labels on them, their noise floor.
-    """
+def quadratic(setting: Setting, merge: float) -> Setting:
+    """Read on the `QUADRATIC` leading principal components of all products of two inputs, without what is linear in
+    them."""
     inputs = setting.features_NxD.double().numpy()
     N, D = inputs.shape
     first, second = np.triu_indices(D)
@@ -66,13 +60,12 @@ def quadratic(setting: Setting, merge: float) -> tuple[Tensor, Modes, float]:
     products -= inputs @ (inputs.T @ products) / N
     _, vectors = np.linalg.eigh(products.T @ products / N)
     features = N**0.5 * np.linalg.qr(products @ vectors[:, ::-1][:, :QUADRATIC])[0]
-    return _read_on(features, setting, setting.features_NxD.dtype, merge)
+    return _read_on(features, setting, merge)
 
 
-def _read_on(
-    features_NxK: np.ndarray, setting: Setting, dtype: torch.dtype, merge: float
-) -> tuple[Tensor, Modes, float]:
+def _read_on(features_NxK: np.ndarray, setting: Setting, merge: float) -> Setting:
     targets = setting.targets.double().numpy()
     floor = noise_floor(targets, features_NxK)
     modes = modes_above(target_map(targets, features_NxK), floor, None, merge)
-    return torch.from_numpy(features_NxK).to(dtype), modes, floor
+    features = torch.from_numpy(features_NxK).to(setting.features_NxD)
+    return replace(setting, features_NxD=features, modes=modes, noise_floor=floor)

@@ -10,17 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 NORMALIZATIONS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.modules.batchnorm._NormBase)
-ATTENTION_AND_SOFTMAX = (
-    nn.MultiheadAttention,
-    nn.Softmax,
-    nn.LogSoftmax,
-    nn.Softmin,
-    nn.Softmax2d,
-)
-
-
-class NoTwin(ValueError):
-    """A network whose linear twin cannot be made; the message says why and what to do."""
+ATTENTION_AND_SOFTMAX = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 
 
 def linear_twin(module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
@@ -29,8 +19,8 @@ def linear_twin(module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
     Its weights are copies of the network's; parameters of a normalization are left out.
 
     Raises:
-        NoTwin: if what results is not an affine function of its input, as where ``forward`` calls an activation as a
-            function.
+        ValueError: if what results is not an affine function of its input, as where ``forward`` calls an activation
+            as a function.
     """
     twin = deepcopy(module)
     for parent in list(twin.modules()):
@@ -49,7 +39,7 @@ def _assert_affine(module: nn.Module, input_shape: Sequence[int]) -> None:
         copy = deepcopy(module).double()
         whole, sides = copy(a + b) + copy(torch.zeros_like(a)), copy(a) + copy(b)
     if not torch.allclose(whole, sides, rtol=1e-9, atol=1e-9 * float(sides.abs().max())):
-        raise NoTwin(
+        raise ValueError(
             "the network has no linear twin: with its activation and normalization modules taken out it is still not "
             "linear in its input. Write activations as modules (nn.ReLU()), pool by averages, leave attention out"
         )

@@ -4,11 +4,10 @@ The network is f = (g(x; w) - g(x; w_0)) / scale. A small scale is the lazy regi
 change a great deal before the outputs do (Atanasov et al. 2025).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +17,8 @@ from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.low_rank_progression import COLUMNS
 from benchmarks.studies.low_rank_progression.setting import one_hot, whiten
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.exponents import log_slope
 
 DIVERGENCE = 10.0
@@ -38,13 +37,14 @@ class Centred(nn.Module):
         return (self.module(inputs) - self.start(inputs)) / self.scale
 
 
-def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu") -> pd.DataFrame:
-    """Quantities of each system ``depth-L-scale`` (its place among the scales): ``scale``, ``largest_lr``; and of
-    ``depth-L``: ``lazy_slope`` and ``rich_slope``, of ln(largest lr) on ln(scale) over the scales below and above one.
+@tidy
+def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+    """Centred ReLU networks without biases, on whitened images. A seed draws the initialization.
 
-    Args:
-        settings: ``images``, ``pool``, ``components``, ``width``, ``depths``, ``scales``, ``steps``, ``resolution``
-            (relative, of the learning rate).
+    Systems: ``depth-L-k``, depth L with the k-th scale of the settings, from 0; ``depth-L`` has the slopes, of
+    ln(largest lr) on ln(scale).
+
+    Quantities: see the data card.
     """
     data = subset(images, settings["images"], pool=settings["pool"])
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
@@ -52,7 +52,6 @@ def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu
     labels = one_hot(data.train_labels, data.classes)
     targets = torch.from_numpy(labels - labels.mean(0)).float().to(device)
     scales = np.array(settings["scales"])
-    rows: list[tuple] = []
     for depth in settings["depths"]:
         options = {"hidden": [settings["width"]] * (depth - 1), "activation": "relu"}
         for seed in seeds:
@@ -63,12 +62,10 @@ def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu
             for place, scale in enumerate(scales):
                 whole = Problem(Centred(module, float(scale)).to(device), inputs, targets, "mse")
                 lrs.append(largest_lr(whole, scale, settings["steps"], settings["resolution"]))
-                system = f"depth-{depth}-{place}"
-                rows += [(system, seed, "scale", scale), (system, seed, "largest_lr", lrs[-1])]
+                yield f"depth-{depth}-{place}", seed, {"scale": scale, "largest_lr": lrs[-1]}
             for regime, chosen in (("lazy", scales < 1), ("rich", scales > 1)):
                 slope = log_slope(scales[chosen], np.array(lrs)[chosen])
-                rows.append((f"depth-{depth}", seed, f"{regime}_slope", slope))
-    return pd.DataFrame(rows, columns=COLUMNS)
+                yield f"depth-{depth}", seed, {f"{regime}_slope": slope}
 
 
 def largest_lr(problem: Problem, scale: float, steps: int, resolution: float) -> float:

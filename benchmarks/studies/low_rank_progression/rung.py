@@ -1,7 +1,7 @@
 """One rung of the ladder from textbook to practice: a network and its linear twin, trained alike, and their scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,13 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.ntk import call
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.studies.low_rank_progression import COLUMNS, bases, networks, weights
+from benchmarks.studies.low_rank_progression import bases, networks, weights
 from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS, Path, Snapshot, build_problem, follow
 from benchmarks.studies.low_rank_progression.setting import Setting, from_images, planted
+from benchmarks.studies.table import Result, tabulate
 from benchmarks.theory import modes as observables
 from benchmarks.theory.modes import CLOCK_END, Modes
+from benchmarks.theory.ranks import stable_rank
 
 # Readings that a curve keeps of a run.
 CURVE_POINTS = 60
@@ -53,28 +55,32 @@ def run(
         ValueError: for a network without a linear twin, a twin that diverges, too many modes, or labels without
         classes.
     """
-    rows: list[tuple] = []
+    results: list[Result] = []
     curves: list[pd.DataFrame] = []
     data = settings["data"]
     shared = data["name"] == "images" and not data["rotate"] and data["labels"] != "random"
     shared = shared and settings["basis"] != "kernel" and not settings["linearized"]
     # Runs that share their data are one stack.
     for group in [list(seeds)] if shared else [[seed] for seed in seeds]:
-        group_rows, group_curves = _group(settings, images, group, dtype, device)
-        rows += group_rows
+        group_results, group_curves = _group(settings, images, group, dtype, device)
+        results += group_results
         curves += group_curves
-    return pd.DataFrame(rows, columns=COLUMNS), pd.concat(curves, ignore_index=True)
+    return tabulate(results), pd.concat(curves, ignore_index=True)
 
 
 def _group(
     settings: dict, images: Images, seeds: list[int], dtype: torch.dtype, device: str
-) -> tuple[list[tuple], list[pd.DataFrame]]:
-    setting = _setting(settings, images, seeds[0], dtype)
+) -> tuple[list[Result], list[pd.DataFrame]]:
+    data = settings["data"]
+    if data["name"] == "planted":
+        setting = planted(data, seeds[0], dtype)
+    else:
+        setting = from_images(data, images, seeds[0], settings["loss"], dtype)
     if settings["basis"] == "quadratic":
-        setting = _on_basis(setting, None, settings)
+        setting = bases.quadratic(setting, data["merge"])
     pairs = [_pair(settings, setting, seed) for seed in seeds]
     if settings["basis"] == "kernel":
-        setting = _on_basis(setting, pairs[0].net, settings)
+        setting = bases.kernel(setting, pairs[0].net, data["components"], data["merge"])
     there = setting.to(device)
     optimizer, twin_optimizer = _optimizers(settings, setting, there, pairs)
     options = {"steps": settings["steps"], "seeds": seeds, "batch_size": settings["batch_size"]}
@@ -89,22 +95,16 @@ def _group(
             raise ValueError(f"the twin diverges at lr {twin_optimizer['lr']:.3g}: give the rung a smaller one")
         paths["twin"] = (twins, twin_path, twin_optimizer)
 
-    rows: list[tuple] = []
+    results: list[Result] = []
     curves: list[pd.DataFrame] = []
     for system, (modules, path, used) in paths.items():
         for r, seed in enumerate(seeds):
             scores = _scores(setting, modules[r], path, r, used, settings)
             if system == "net" and "twin" in paths:
                 scores |= _against_twin(setting.modes, path, paths["twin"][1], r)
-            rows += [(system, seed, quantity, value) for quantity, value in scores.items() if np.isfinite(value)]
+            results.append((system, seed, {name: value for name, value in scores.items() if np.isfinite(value)}))
             curves.append(_curve(setting.modes, path, r, used["lr"]).assign(system=system, seed=seed))
-    return rows, curves
-
-
-def _setting(settings: dict, images: Images, seed: int, dtype: torch.dtype) -> Setting:
-    if settings["data"]["name"] == "planted":
-        return planted(settings["data"], seed, dtype)
-    return from_images(settings["data"], images, seed, settings["loss"], dtype)
+    return results, curves
 
 
 def _pair(settings: dict, setting: Setting, seed: int) -> Pair:
@@ -133,16 +133,6 @@ def strength(setting: Setting, module: nn.Module) -> float:
 def top_singular_value(setting: Setting) -> float:
     """s_1, without merging."""
     return float(np.linalg.norm(setting.modes.target_CxD, 2))
-
-
-def _on_basis(setting: Setting, net: nn.Module | None, settings: dict) -> Setting:
-    """The same data, read on another basis than the inputs themselves."""
-    merge = settings["data"]["merge"]
-    if settings["basis"] == "kernel":
-        features, modes, floor = bases.kernel(setting, net, settings["data"]["components"], merge)
-    else:
-        features, modes, floor = bases.quadratic(setting, merge)
-    return replace(setting, features_NxD=features, modes=modes, noise_floor=floor)
 
 
 def _optimizers(settings: dict, setting: Setting, there: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
@@ -272,8 +262,8 @@ def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], m
     for mark, snapshot in zip(MARKS, taken[1:]):
         null = weights.frozen_update(module, start.params_P, setting.inputs, snapshot.residuals_NxC)
         updates = [b - a for a, b in zip(first, weights.layers(module, snapshot.params_P))]
-        scores[f"update_rank_{mark:.0%}"] = float(np.mean([weights.stable_rank(update) for update in updates]))
-        scores[f"update_rank_null_{mark:.0%}"] = float(np.mean([weights.stable_rank(update) for update in null]))
+        scores[f"update_rank_{mark:.0%}"] = float(np.mean([stable_rank(update) for update in updates]))
+        scores[f"update_rank_null_{mark:.0%}"] = float(np.mean([stable_rank(update) for update in null]))
     if len(taken) > 2:
         scores["layer_gap"] = weights.gap(weights.layers(module, taken[2].params_P))
         early, late = (weights.kernel(module, snapshot.params_P, setting.inputs) for snapshot in (taken[1], end))

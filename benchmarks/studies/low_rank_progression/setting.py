@@ -124,17 +124,7 @@ def modes_above(target_CxD: np.ndarray, floor: float, wanted: int | None, merge:
 
 
 def from_images(settings: dict, images: Images, seed: int, loss: str, dtype: torch.dtype) -> Setting:
-    """CIFAR-10, or whatever the images are.
-
-    Args:
-        settings: ``images``, ``pool``, ``components``; ``inputs``: whitened (principal components of unit variance),
-        raw (the same with
-            their own variances, of mean one), or images (whitened ones put back into pixels); ``rotate``: whether
-            the whitened components are rotated, a rotation a seed; ``labels``: linear (what a linear net can learn of
-            them), real, residual (the rest), or random (permuted); ``spectrum``: natural or flat; ``swap``: two
-            modes that trade their singular values, counted from 1; ``modes``; ``merge``.
-        seed: of the rotation and of the permutation.
-    """
+    """CIFAR-10, or whatever the images are. The seed is that of the rotation and of the permutation."""
     data = subset(images, settings["images"], pool=settings["pool"])
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
     scores, deviations, axes = whiten(pixels, settings["components"])
@@ -200,9 +190,6 @@ def planted(settings: dict, seed: int, dtype: torch.dtype) -> Setting:
 
     The features are the functions h_k(v_k x) themselves, made orthonormal on the sample in the order of s; with h the
     second Hermite polynomial no linear network can learn any.
-
-    Args:
-        settings: ``examples``, ``components``, ``spectrum`` (s_k), ``functions`` (h_k: he1 or he2, normalized).
     """
     generator = np.random.default_rng([seed, 2])
     D, strengths = settings["components"], np.array(settings["spectrum"])

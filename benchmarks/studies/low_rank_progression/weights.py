@@ -59,12 +59,6 @@ def alignment(weights: Sequence[np.ndarray], count: int) -> tuple[float, float]:
     return _means(alignments, chances)
 
 
-def stable_rank(matrix: np.ndarray) -> float:
-    """|W|_F^2 / |W|^2; nan for zero."""
-    s = np.linalg.svd(outputs_first(matrix), compute_uv=False)
-    return float(np.square(s).sum() / s[0] ** 2) if s[0] > 0 else np.nan
-
-
 def frozen_update(module: nn.Module, start_P: Tensor, inputs: Tensor, residuals_NxC: Tensor) -> list[np.ndarray]:
     """S2's null: the gradients that these residuals have with the features of the start, J(w_0)' r / N, layer by
     layer."""

@@ -1,3 +1,1 @@
 """Why do some optimizers work better than others? A fair comparison, and the mechanisms that are said to explain it."""
-
-COLUMNS = ["system", "seed", "quantity", "value"]

@@ -1,9 +1,8 @@
 """Softmax regression on one-hot inputs, where every class learns alone (Kunstner et al. 2024): for claim W1."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
@@ -11,23 +10,17 @@ from benchmarks.lab import optimizers
 from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.optimizer_comparison import COLUMNS
+from benchmarks.studies.table import Result, tidy
+from benchmarks.theory.exponents import log_slope
 
 
-class _Softmax(nn.Module):
-    """Logits of one-hot inputs from zero weights."""
+@tidy
+def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+    """Each system of the settings, trained by all examples of classes of frequency 1/k: how the loss of a class follows
+    from its frequency. Nothing is random: no seed.
 
-    def __init__(self, classes: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(classes, classes, dtype=torch.float64))
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs @ self.weight
-
-
-def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
-    """On classes of frequency 1/k, how the loss of a class follows from its frequency. Nothing is random: no seed."""
-    rows = []
+    Quantities: see the data card.
+    """
     classes = settings["classes"]
     frequencies = 1 / np.arange(1, classes + 1.0)
     frequencies /= frequencies.sum()
@@ -38,24 +31,25 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
             for time in (settings["time"], settings["early"])
         ]
         late, early = class_losses(frequencies, optimizers.named(**spec), steps)
-        rows += [
-            (name, None, "slope", _slope(frequencies, late)),
-            (name, None, "early_slope", _slope(frequencies, early)),
-            (name, None, "spread", late.max() / late.min()),
-            (name, None, "limit_low", (late * frequencies * settings["time"]).min()),
-            (name, None, "limit_high", (late * frequencies * settings["time"]).max()),
-            (name, None, "regime", frequencies.min() * settings["time"] / classes),
-        ]
-        rows += [(name, None, f"frequency_{k}", value) for k, value in enumerate(frequencies)]
-        rows += [(name, None, f"loss_{k}", value) for k, value in enumerate(late)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        limits = late * frequencies * settings["time"]
+        scores = {
+            "slope": log_slope(frequencies, late),
+            "early_slope": log_slope(frequencies, early),
+            "spread": late.max() / late.min(),
+            "limit_low": limits.min(),
+            "limit_high": limits.max(),
+            "regime": frequencies.min() * settings["time"] / classes,
+        }
+        scores |= {f"frequency_{k}": value for k, value in enumerate(frequencies)}
+        scores |= {f"loss_{k}": value for k, value in enumerate(late)}
+        yield name, None, scores
 
 
 def class_losses(frequencies: np.ndarray, optimizer: Optimizer, steps: Sequence[int]) -> list[np.ndarray]:
     """The loss of each class after so many steps of training on all of them, each weighted by its frequency."""
     classes = len(frequencies)
     weights = torch.from_numpy(frequencies)
-    network = _Softmax(classes)
+    network = nn.Linear(classes, classes, bias=False, dtype=torch.float64)
 
     def weighted(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # `Problem` takes the mean over classes.
@@ -66,10 +60,6 @@ def class_losses(frequencies: np.ndarray, optimizer: Optimizer, steps: Sequence[
     at = {}
     for step in descend(problem, start_1xP, optimizer, steps=max(steps), divergence=1e6):
         if step.number in steps:
-            logits = step.params_RxP.view(classes, classes)
+            logits = step.params_RxP.view(classes, classes).T
             at[step.number] = nn.functional.cross_entropy(logits, torch.arange(classes), reduction="none").numpy()
     return [at[number] for number in steps]
-
-
-def _slope(frequencies: np.ndarray, losses: np.ndarray) -> float:
-    return float(np.polyfit(np.log(frequencies), np.log(losses), 1)[0])

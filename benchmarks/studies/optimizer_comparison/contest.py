@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import packages_distributions, version
-from math import cos, isfinite, pi, prod
+from math import cos, isfinite, pi
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from benchmarks.lab.measurements.sharpness import Sharpness
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import stack_parameters
 from benchmarks.studies.optimizer_comparison import blocks, tasks
+from benchmarks.theory.ranks import stable_rank
 
 RUN_COLUMNS = ["role", "trial", "factor", "seed", "learning_rate", "options", "steps", "diverged", "objective"]
 CURVE_COLUMNS = ["role", "factor", "seed", "step", "metric", "value"]
@@ -275,7 +276,7 @@ class Attempt:
         if not bool(torch.isfinite(moved_1xP).all()):
             return
         moved, weights, grads = (one_1xP[0].double() for one_1xP in (moved_1xP, weights_1xP, grads_1xP))
-        ranks = [_stable_rank(t) for t in self.task.problem.views(moved_1xP, 0) if t.ndim >= 2]
+        ranks = [stable_rank(t.double().cpu().numpy()) for t in self.task.problem.views(moved_1xP, 0) if t.ndim >= 2]
         scores = {
             "update_to_weight": float(moved.norm() / weights.norm()),
             "alignment": float(-(moved @ grads) / (moved.norm() * grads.norm())),
@@ -317,9 +318,3 @@ class Attempt:
         met = self.row.get(f"{metrics[-1]}_{when}")
         if when == "half" and threshold is not None and met is not None:
             self.row["edge_ratio_half"] = met / threshold
-
-
-def _stable_rank(update: Tensor) -> float:
-    """|U|_F^2 / |U|_2^2 of an update as a matrix of its outputs by the rest."""
-    values = torch.linalg.svdvals(update.reshape(len(update), prod(update.shape[1:])).double())
-    return float(values.square().sum() / values[0].square()) if values[0] > 0 else float("nan")

@@ -1,27 +1,23 @@
 """How unlike the blocks of each workload's Hessian are at initialization (Zhang et al. 2024): for claim W4."""
 
-from collections.abc import Iterable
-
-import pandas as pd
+from collections.abc import Iterable, Iterator
 
 from benchmarks.lab import datasets
-from benchmarks.studies.optimizer_comparison import COLUMNS, blocks, tasks
+from benchmarks.studies.optimizer_comparison import blocks, tasks
+from benchmarks.studies.table import Result, tidy
 
 
-def run(settings: dict, seeds: Iterable[int], images: datasets.Images, device: str = "cpu") -> pd.DataFrame:
-    """A row a workload, seed and quantity: ``js_distance``, and ``blocks``, how many tensors there are.
+@tidy
+def run(settings: dict, seeds: Iterable[int], images: datasets.Images, device: str = "cpu") -> Iterator[Result]:
+    """Spectra of the parameter tensors of each workload's network, the systems, before training. A seed draws the
+    initialization, generated data and the vectors that Lanczos starts from.
 
-    Args:
-        settings: ``workloads`` by name, ``examples`` and ``products``.
-        device: where the spectra are computed.
+    Quantities: see the data card.
     """
     dtype = str(images.train_inputs.dtype).removeprefix("torch.")
     compute = {"device": device, "dtype": dtype, "chunk_size": settings["examples"]}
-    rows = []
     for name, workload in settings["workloads"].items():
         for seed in seeds:
             point = blocks.initial_point(tasks.build(workload, images, seed, compute), settings["examples"])
             spectra = blocks.spectra(point, seed, settings["products"])
-            rows.append((name, seed, "js_distance", blocks.heterogeneity(spectra)))
-            rows.append((name, seed, "blocks", len(spectra)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            yield name, seed, {"js_distance": blocks.heterogeneity(spectra), "blocks": len(spectra)}

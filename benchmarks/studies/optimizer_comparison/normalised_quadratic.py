@@ -5,16 +5,15 @@ cannot: the gradient is orthogonal to w, so a large step makes w long and every 
 2019).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.optimizer_comparison import COLUMNS
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.tuning import lr_sensitivity
 
 
@@ -29,21 +28,24 @@ class _Map(nn.Module):
         return (inputs @ weight)[:, None]
 
 
-def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
-    """For each seed the learning-rate sensitivity of both, over ``decades`` around each one's best rate, and
-    ``ratio``, that of the plain one over the other's."""
-    rows = []
+@tidy
+def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+    """Gradient descent from weights, on data, that the seed draws; learning rates are around the best of each system.
+
+    Systems: ``normalised``, and ``plain``, the control; ``both`` has their ratio.
+
+    Quantities: see the data card.
+    """
     grid = torch.logspace(-settings["decades"] / 2, settings["decades"] / 2, settings["rates"]).tolist()
     for seed in seeds:
-        found = {}
+        sensitivities = {}
         for name in ("plain", "normalised"):
             losses, first = zip(*(_loss(seed, settings, name, settings["lr"] * rate) for rate in settings["search"]))
             best = settings["lr"] * settings["search"][min(range(len(losses)), key=losses.__getitem__)]
             swept = [_loss(seed, settings, name, best * factor)[0] for factor in grid]
-            found[name] = lr_sensitivity(grid, swept, first[0])
-            rows.append((name, seed, "sensitivity", found[name]))
-        rows.append(("both", seed, "ratio", found["plain"] / found["normalised"]))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            sensitivities[name] = lr_sensitivity(grid, swept, first[0])
+            yield name, seed, {"sensitivity": sensitivities[name]}
+        yield "both", seed, {"ratio": sensitivities["plain"] / sensitivities["normalised"]}
 
 
 def _loss(seed: int, settings: dict, name: str, lr: float) -> tuple[float, float]:

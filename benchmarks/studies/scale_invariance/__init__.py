@@ -4,5 +4,3 @@ Weights before a normaliser may be scaled and the network stays the same; the gr
 rate, decay and norm act through few combinations. Everything is in float64, with the optimizers that the networks of
 the other studies are trained with.
 """
-
-COLUMNS = ["system", "seed", "quantity", "value"]

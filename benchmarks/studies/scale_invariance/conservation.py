@@ -1,40 +1,33 @@
 """What gradient flow conserves in a ReLU neuron, and what steps and weight decay make of it (U5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.lab.architectures import bias_free_mlp
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.scale_invariance import COLUMNS, networks
+from benchmarks.studies.scale_invariance import networks
 from benchmarks.studies.scale_invariance.descent import Rule, descend, log10
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import scale_invariance as theory
+from benchmarks.theory.exponents import log_slope
 
 ACTIVATIONS = {"relu": "relu", "linear": "identity", "tanh": "tanh"}
 
 
-def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """Quantities by seed, which draws weights and data, of Q = |w_in|^2 - |w_out|^2 of each hidden neuron; deviations
-    as log10 of the largest over neurons and steps.
+@tidy
+def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+    """Full-batch gradient descent on two layers without bias: Q = |w_in|^2 - |w_out|^2 of each hidden neuron, at every
+    step. Deviations are the largest over neurons and steps; ``flow`` is along the run at the largest learning rate,
+    those with decay (by which Q is first multiplied by (1 - lr decay)^2) at the least. The rate of decay is that of
+    <Q, Q_0> / |Q_0|^2, and ``decay_error`` the distance from Q_0 exp(-2 lr decay steps). A seed draws weights and data.
 
-        flow            |dQ/dt| of gradient flow along the run at the largest learning rate, 2 |<w_in, g_in> -
-                        <w_out, g_out>|, over the largest 2 |<w_in, g_in>|
-        increment       of Q after a step from lr^2 (|g_in|^2 - |g_out|^2) more, over the largest such sum of squares;
-                        ``decay-increment``: with weight decay, Q first times (1 - lr decay)^2
-        drift_exponent  slope, on ln lr, of ln of the root mean square over neurons of Q at a fixed time less Q at first
-        drift-LR        that root mean square
-        decay_ratio     with weight decay, -ln(<Q, Q_0> / |Q_0|^2) over 2 lr decay steps, at the least learning rate
-        decay_error     |Q - Q_0 exp(-2 lr decay steps)| then, over the norm of what has decayed
+    Systems: ``relu``; ``linear``, which conserves Q as well; ``tanh``, the control, which does not.
 
-    Systems, two layers without bias each: ``relu``; ``linear``, which conserves Q as well; ``tanh``, which does not.
-
-    Args:
-        settings: ``inputs``, ``outputs``, ``width``, ``examples``, ``lrs``, ``time``, ``weight_decay``.
+    Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for system, activation in ACTIVATIONS.items():
         for seed in seeds:
             sizes = [settings[key] for key in ("examples", "inputs", "outputs")]
@@ -42,28 +35,27 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
             options = {"hidden": [settings["width"]], "activation": activation}
             module = bias_free_mlp.build((settings["inputs"],), settings["outputs"], **options)
             problem = Problem(module.double(), inputs, targets, "mse")
-            rows += [(system, seed, *pair) for pair in _laws(problem, settings, seed).items()]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            yield system, seed, _laws(problem, settings, seed)
 
 
 def _laws(problem: Problem, settings: dict, seed: int) -> dict[str, float]:
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     drifts = []
     for lr in settings["lrs"]:
         flow, increment, imbalance_TxH = _follow(problem, Rule(lr), settings["time"], seed)
         if lr == max(settings["lrs"]):
-            found |= {"flow": flow, "increment": increment}
+            scores |= {"flow": flow, "increment": increment}
         drifts.append(float(np.sqrt(np.mean((imbalance_TxH[-1] - imbalance_TxH[0]) ** 2))))
-        found[f"drift-{lr:g}"] = drifts[-1]
-    found["drift_exponent"] = float(np.polyfit(np.log(settings["lrs"]), np.log(drifts), 1)[0])
+        scores[f"drift-{lr:g}"] = drifts[-1]
+    scores["drift_exponent"] = log_slope(settings["lrs"], drifts)
     rule = Rule(min(settings["lrs"]), decay=settings["weight_decay"])
-    _, found["decay-increment"], imbalance_TxH = _follow(problem, rule, settings["time"], seed)
+    _, scores["decay-increment"], imbalance_TxH = _follow(problem, rule, settings["time"], seed)
     first, last = imbalance_TxH[0], imbalance_TxH[-1]
     exponent = 2 * rule.lr * rule.decay * (len(imbalance_TxH) - 1)
     left = first * np.exp(-exponent)
-    found["decay_ratio"] = float(-np.log(first @ last / (first @ first)) / exponent)
-    found["decay_error"] = float(np.linalg.norm(last - left) / np.linalg.norm(first - left))
-    return found
+    scores["decay_ratio"] = float(-np.log(first @ last / (first @ first)) / exponent)
+    scores["decay_error"] = float(np.linalg.norm(last - left) / np.linalg.norm(first - left))
+    return scores
 
 
 def _follow(problem: Problem, rule: Rule, time: float, seed: int) -> tuple[float, float, np.ndarray]:

@@ -109,18 +109,18 @@ def descend(
                     optimizer.state[parameter]["momentum_buffer"] = buffer
 
 
-def differences(
-    problem: Problem, rules: Sequence[Rule], settings: dict, steps: int, seeds: Sequence[int]
+def output_differences(
+    problem: Problem, rules: Sequence[Rule], seeds: Sequence[int], steps: int, settings: dict
 ) -> dict[int, Tensor]:
-    """By the number of steps made: for each rule but the first and each seed, the largest difference of the outputs on
-    all examples from those of the first rule. Read ``every`` so many steps, and at the end."""
+    """The largest difference of any output from that of the first rule's run, by step at a reading: other rules x
+    seeds."""
     batches = minibatches(problem, seeds, settings["batch_size"])
     readings = {}
     for step in descend(problem, networks.start(problem.module, seeds), rules, steps, batches):
-        made = step.number + 1
-        if made % settings["every"] == 0 or made == steps:
+        after = step.number + 1
+        if after % settings["every"] == 0 or after == steps:
             first, *rest = problem.at(step.after_RxP).outputs_RxNxC.chunk(len(rules))
-            readings[made] = torch.stack([(outputs - first).abs().flatten(1).amax(1) for outputs in rest])
+            readings[after] = torch.stack([(outputs - first).abs().flatten(1).amax(1) for outputs in rest])
     return readings
 
 

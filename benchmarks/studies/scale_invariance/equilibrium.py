@@ -1,16 +1,16 @@
 """Where weight decay and gradients balance: angle per step, norm, and the way back there (U4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.scale_invariance import COLUMNS, networks
+from benchmarks.studies.scale_invariance import networks
 from benchmarks.studies.scale_invariance.descent import Rule, Step, descend, minibatches
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import scale_invariance as theory
 
 STATIONARY = 0.1
@@ -18,30 +18,22 @@ BINS = 40
 KICK = 2**0.25  # of the weights: |w|^4 doubles
 
 
-def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
-    """Quantities by seed, which draws weights and minibatches; means over the second half of the run, and of the layer
-    that is furthest from one:
-
-        angle_ratio     root mean square angle per step over its closed form, by mean cosines
-        norm_ratio      E|w|^4 over its closed form times E|g~|^2, for gradients without memory
-        memory          what the closed form of the norm is multiplied by for the memory that gradients have
-        full_ratio      E|w|^4 over the closed form with that memory
-        drift           change of E|w|^2 from the third to the last quarter, relative; beyond 0.1 in a normalised
-                        network that is no equilibrium, and the ratios are missing
-        relaxation      relaxation time of |w|^4, in steps, over its closed form
-        angle-N, norm-N at steps about N, of the first layer: mean angle, and |w|^4, over their closed forms (with the
-                        E|g~|^2 and memory of the second half)
+@tidy
+def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result]:
+    """SGD to equilibrium: means over the second half of the run, of the layer that is furthest from one; the curves are
+    of the first layer, with the E|g~|^2 and memory of the second half. Closed forms of angles are by mean cosines. A
+    ``drift`` beyond 0.1 in a normalised network is no equilibrium, and the ratios are missing. ``relaxation`` counts
+    steps in which |w|^4, doubled or halved, comes back by a factor e, for the first system. A seed draws weights and
+    minibatches.
 
     Systems: those of the settings on a normalised network; the same ones ``toy-...``, where gradients are Gaussian
-    noise orthogonal to the weights; ``bare-...``, the first of them on the network without normalisers; and
-    ``as-coupled``: the toy's decoupled run held against the norm of coupled decay. Relaxation is that of the first one.
-
-    Args:
-        settings: ``images``, ``pool``, ``hidden``, ``eps``, ``batch_size``, ``steps``; ``systems``, each ``lr``,
-            ``weight_decay``, ``momentum``, ``decoupled``; ``kicks``, pairs of them; ``toy_size``, ``toy_examples``.
+    noise orthogonal to the weights. Controls: ``bare-...``, the first of them on the network without normalisers, and
+    ``as-coupled``, the toy's decoupled run held against the norm of coupled decay.
 
     Raises:
         ValueError: if a layer of the network is not scale-invariant: ``eps`` must be zero.
+
+    Quantities: see the data card.
     """
     rules = {
         name: Rule(one["lr"], one["weight_decay"], one["momentum"], one["decoupled"])
@@ -51,19 +43,17 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> pd.DataFrame:
     network = networks.on_images(settings, images)
     toy = networks.noise(settings["toy_size"], settings["toy_examples"])
     bare = networks.on_images(settings, images, normalise=False)
-    rows: list[tuple] = []
     for prefix, problem, chosen, size in (
         ("", network, rules, settings["batch_size"]),
         ("toy-", toy, rules, 1),
         ("bare-", bare, {first: rules[first]}, settings["batch_size"]),
     ):
-        rows += _settle(prefix, problem, chosen, size, settings, seeds)
-    return pd.DataFrame(rows, columns=COLUMNS)
+        yield from _settle(prefix, problem, chosen, size, settings, seeds)
 
 
 def _settle(
     prefix: str, problem: Problem, rules: dict[str, Rule], size: int, settings: dict, seeds: Sequence[int]
-) -> list[tuple]:
+) -> Iterator[Result]:
     batches = minibatches(problem, seeds, size)
     start_SxP = networks.start(problem.module, seeds)
     steps = settings["steps"]
@@ -71,31 +61,30 @@ def _settle(
     for step in descend(problem, start_SxP, list(rules.values()), steps, batches, momenta=True):
         moments.append(_moments(problem, step))
     watched_TxMxLxR = torch.stack(moments).numpy()
-    rows: list[tuple] = []
     for k, (name, rule) in enumerate(rules.items()):
         for s, seed in enumerate(seeds):
             watched = watched_TxMxLxR[..., k * len(seeds) + s]
-            found = _ratios(rule, watched, always=prefix == "bare-")
-            rows += [(f"{prefix}{name}", seed, *pair) for pair in found.items()]
+            ratios = _ratios(rule, watched, always=prefix == "bare-")
+            yield f"{prefix}{name}", seed, ratios
             if rule.decoupled and prefix == "toy-":
                 wrong = theory.equilibrium_norm(rule.lr, rule.decay, rule.momentum)
                 right = theory.equilibrium_norm(rule.lr, rule.decay, rule.momentum, decoupled=True)
-                rows.append(("as-coupled", seed, "norm_ratio", found["norm_ratio"] * right / wrong))
+                yield "as-coupled", seed, {"norm_ratio": ratios["norm_ratio"] * right / wrong}
     if prefix != "bare-":
         name, rule = next(iter(rules.items()))
         relaxations = _relax(problem, step.after_RxP[: len(seeds)], rule, batches, settings)
-        rows += [(f"{prefix}{name}", seed, "relaxation", value) for seed, value in zip(seeds, relaxations)]
-    return rows
+        for seed, value in zip(seeds, relaxations):
+            yield f"{prefix}{name}", seed, {"relaxation": value}
 
 
 def _moments(problem: Problem, step: Step) -> Tensor:
     """|w|^2, |g|^2, |w'|^2, <w, w'>, <b, g> of each layer and run: 5 x layers x R."""
     stacks = (step.before_RxP, step.grads_RxP, step.after_RxP, step.buffers_RxP)
-    found = []
-    for w, g, after, buffer in zip(*(networks.layers(problem.module, stack) for stack in stacks)):
+    moments = []
+    for w, g, after, buffer in zip(*(stack.split(problem.sizes, dim=1) for stack in stacks)):
         pairs = ((w, w), (g, g), (after, after), (w, after), (buffer, g))
-        found.append(torch.stack([torch.linalg.vecdot(x, y) for x, y in pairs]))
-    return torch.stack(found, dim=1)
+        moments.append(torch.stack([torch.linalg.vecdot(x, y) for x, y in pairs]))
+    return torch.stack(moments, dim=1)
 
 
 def _ratios(rule: Rule, watched_TxMxL: np.ndarray, always: bool) -> dict[str, float]:
@@ -112,7 +101,7 @@ def _ratios(rule: Rule, watched_TxMxL: np.ndarray, always: bool) -> dict[str, fl
     quarters = np.array_split(w, 2)
     drift = float(np.abs(quarters[1].mean(0) / quarters[0].mean(0) - 1).max())
     valid = always or drift <= STATIONARY
-    found = {
+    scores = {
         "angle_ratio": _furthest(angles) if valid else np.nan,
         "norm_ratio": _furthest(norms) if valid else np.nan,
         "memory": _furthest(memory),
@@ -124,9 +113,9 @@ def _ratios(rule: Rule, watched_TxMxL: np.ndarray, always: bool) -> dict[str, fl
     edges = np.unique(np.geomspace(1, steps, BINS + 1).astype(int)) - 1
     for low, high in zip(edges, edges[1:]):
         middle = (low + high + 1) // 2
-        found[f"angle-{middle}"] = float(angles[low:high].mean())
-        found[f"norm-{middle}"] = float((w[low:high] ** 2).mean() / (unit[0] * memory[0]))
-    return found
+        scores[f"angle-{middle}"] = float(angles[low:high].mean())
+        scores[f"norm-{middle}"] = float((w[low:high] ** 2).mean() / (unit[0] * memory[0]))
+    return scores
 
 
 def _furthest(ratios: np.ndarray) -> float:
@@ -136,12 +125,8 @@ def _furthest(ratios: np.ndarray) -> float:
 def _relax(
     problem: Problem, weights_SxP: Tensor, rule: Rule, batches: Callable[[int], Tensor], settings: dict
 ) -> np.ndarray:
-    """Relaxation time of |w|^4 in each seed, over its closed form.
-
-    The weights are scaled up and down alternately, so that |w|^4 doubles or halves, and followed for four expected
-    time constants each time. With y the difference of the mean responses, in which everything else cancels, the time
-    constant is sum(y) / (y_0 - y_T).
-    """
+    """From kicks up and down in turn, each over four time constants: y being the mean of |w|^4 after those up less that
+    after those down, the time constant is the sum of y over its fall. What stays the same cancels."""
     expected = theory.relaxation_steps(rule.lr, rule.decay, rule.momentum, rule.decoupled)
     steps = round(4 * expected)
     following = {KICK: [], 1 / KICK: []}
@@ -150,7 +135,7 @@ def _relax(
         for kick, kept in following.items():
             norms = []
             for step in descend(problem, kick * weights_SxP, [rule], steps, lambda n, first=number: batches(first + n)):
-                layers = networks.layers(problem.module, step.before_RxP)
+                layers = step.before_RxP.split(problem.sizes, dim=1)
                 norms.append(torch.stack([layer.square().sum(1) ** 2 for layer in layers]))
             kept.append(torch.stack(norms).numpy())
             weights_SxP, number = step.after_RxP, number + steps

@@ -1,56 +1,48 @@
 """What scale-invariance says of gradient and Hessian, and what a normaliser's eps takes from it (U1)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import vector_to_parameters
 
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.scale_invariance import COLUMNS, networks
+from benchmarks.studies.scale_invariance import networks
 from benchmarks.studies.scale_invariance.descent import log10
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import scale_invariance as theory
+from benchmarks.theory.exponents import log_slope
 
 SCALES = (0.3, 2.7, 30.0)
 
 
-def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
-    """Quantities by seed, which draws data and weights; deviations as log10, the largest over layers and scalings.
+@tidy
+def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+    """Gradient and dense Hessian where training starts. ``gradient`` scales one layer at a time, by which its own
+    gradient becomes 1/c times what it was and the others' stay; ``hessian`` scales all layers. A seed draws data and
+    weights.
 
-        orthogonality   |<w, g>| / (|w| |g|) of a layer
-        gradient        |c g(cw) - g(w)| / |g|, each layer scaled alone: its own gradient by 1/c, the others' not at all
-        hessian         |c^2 H(cw) - H(w)| / |H|, all layers scaled, the dense Hessian
-        euler           |H w + g| / |g|: the gradient is homogeneous of degree -1
-
-    Systems: ``network`` (normalised), ``rayleigh`` (w'Aw / 2|w|^2, by its closed forms: deviations are from those) and
-    ``bare``, the network without normalisers. Those of eps: ``eps-R``, with eps R times the mean variance of the last
-    layer: ``orthogonality`` and ``closed_form``, the deviation of <w, g> from its closed form over |w| |g|, as log10;
-    and ``eps``: ``slope`` of ln orthogonality on ln R, and ``closed_form``, the largest.
-
-    Args:
-        settings: ``inputs``, ``outputs``, ``hidden``, ``examples``, ``eps``: those of the network; ``ratios`` R.
+    Systems: ``network`` (normalised); ``rayleigh``, w'Aw / 2|w|^2, whose deviations are those from its closed forms;
+    ``bare``, the control, without normalisers. ``eps-R`` has an eps of R times the mean variance of the last layer, and
+    ``eps`` has the slope over R and the largest deviation.
 
     Raises:
         ValueError: if a layer of the network is not scale-invariant: ``eps`` must be zero.
+
+    Quantities: see the data card.
     """
-    rows: list[tuple] = []
     for seed in seeds:
-        inputs, targets = networks.gaussian_data(seed, *(settings[key] for key in ("examples", "inputs", "outputs")))
-        module = _network(settings, eps=settings["eps"])
-        networks.require_invariant(module, inputs)
-        bare = _network(settings, normalise=False)
-        weights = networks.start(module, [seed])
-        for system, net in (("network", module), ("bare", bare)):
-            problem = Problem(net, inputs, targets, "mse")
-            rows += [(system, seed, name, log10(value)) for name, value in _deviations(problem, weights).items()]
-        rows += [("rayleigh", seed, name, log10(value)) for name, value in _closed_forms(settings, seed).items()]
-        rows += [(system, seed, *rest) for system, *rest in _with_eps(settings, inputs, targets, weights)]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _network(settings: dict, **options) -> nn.Sequential:
-    return networks.build(settings["inputs"], settings["outputs"], settings["hidden"], **options)
+        normalised, bare = networks.on_gaussian_data(settings, seed)
+        weights_1xP = networks.start(normalised.module, [seed])
+        for system, deviations in (
+            ("network", _deviations(normalised, weights_1xP)),
+            ("bare", _deviations(bare, weights_1xP)),
+            ("rayleigh", _closed_forms(settings, seed)),
+        ):
+            yield system, seed, {name: log10(value) for name, value in deviations.items()}
+        inputs, targets = next(normalised.chunks())
+        for system, scores in _with_eps(settings, inputs, targets, weights_1xP):
+            yield system, seed, scores
 
 
 def _derivatives(problem: Problem, weights_1xP: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,17 +101,20 @@ def _closed_forms(settings: dict, seed: int) -> dict[str, float]:
     return found
 
 
-def _with_eps(settings: dict, inputs: Tensor, targets: Tensor, weights_1xP: Tensor) -> list[tuple]:
-    first = _network(settings)
+def _with_eps(
+    settings: dict, inputs: Tensor, targets: Tensor, weights_1xP: Tensor
+) -> Iterator[tuple[str, dict[str, float]]]:
+    sizes = settings["inputs"], settings["outputs"], settings["hidden"]
+    first = networks.build(*sizes)
     variance = float(_passes(first, inputs, weights_1xP)[-1][0].detach().var(1, unbiased=False).mean())
-    rows, sizes, worst = [], [], []
+    radials, worst = [], []
     for ratio in settings["ratios"]:
         eps = ratio * variance
-        module = _network(settings, eps=eps)
+        module = networks.build(*sizes, eps=eps)
         problem = Problem(module, inputs, targets, "mse")
         weights = weights_1xP[0].split(problem.sizes)
         gradient = problem.at(weights_1xP).grads_RxP[0].split(problem.sizes)
-        sizes.append(_orthogonality(weights, gradient))
+        radials.append(_orthogonality(weights, gradient))
         passes = _passes(module, inputs, weights_1xP)
         outputs = [y for _, y in passes]
         loss = problem.loss(_after(module, outputs[-1]), targets).mean()
@@ -129,17 +124,13 @@ def _with_eps(settings: dict, inputs: Tensor, targets: Tensor, weights_1xP: Tens
             radial = theory.radial_gradient(*(array.numpy() for array in arrays), eps)
             deviations.append(abs(float(w @ g) - radial) / float(w.norm() * g.norm()))
         worst.append(max(deviations))
-        rows.append((f"eps-{ratio:g}", "orthogonality", log10(sizes[-1])))
-        rows.append((f"eps-{ratio:g}", "closed_form", log10(worst[-1])))
-    slope = np.polyfit(np.log(settings["ratios"]), np.log(sizes), 1)[0]
-    return [*rows, ("eps", "slope", float(slope)), ("eps", "closed_form", log10(max(worst)))]
+        yield f"eps-{ratio:g}", {"orthogonality": log10(radials[-1]), "closed_form": log10(worst[-1])}
+    yield "eps", {"slope": log_slope(settings["ratios"], radials), "closed_form": log10(max(worst))}
 
 
 def _passes(module: nn.Sequential, inputs: Tensor, weights_1xP: Tensor) -> list[tuple[Tensor, Tensor]]:
     """What goes into each normaliser and what comes out, with the graph."""
-    with torch.no_grad():
-        for parameter, values in zip(module.parameters(), networks.layers(module, weights_1xP)):
-            parameter.copy_(values.view_as(parameter))
+    vector_to_parameters(weights_1xP[0], module.parameters())
     found, x = [], inputs
     for layer in module:
         before, x = x, layer(x)

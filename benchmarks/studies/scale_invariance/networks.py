@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmarks.lab.architectures.mlp import activation_module
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem
 
@@ -48,15 +47,14 @@ def build(
     *,
     normalise: bool = True,
     eps: float = 0.0,
-    activation: str = "tanh",
 ) -> nn.Sequential:
-    """Layers without bias, each before a normaliser and a smooth activation; float64. Its values are `start`'s to set.
+    """Layers without bias, each before a normaliser and a tanh; float64. Its values are `start`'s to set.
 
     Args:
         normalise: without it no weight is scale-invariant: a control.
 
     Raises:
-        ValueError: for an unknown activation, or a last layer with fewer features than outputs.
+        ValueError: for a last layer with fewer features than outputs.
     """
     if hidden[-1] < outputs:
         raise ValueError(f"the last hidden layer has {hidden[-1]} features, fewer than {outputs} outputs")
@@ -66,7 +64,7 @@ def build(
         layers.append(nn.Linear(fan_in, fan_out, bias=False))
         if normalise:
             layers.append(Normaliser(eps))
-        layers.append(activation_module(activation))
+        layers.append(nn.Tanh())
     return nn.Sequential(*layers, Readout(widths[-1], outputs)).double()
 
 
@@ -131,14 +129,25 @@ def gaussian_data(seed: int, examples: int, inputs: int, outputs: int) -> tuple[
     return tuple(torch.from_numpy(values) for values in drawn)
 
 
-def on_images(settings: dict, images: Images, *, normalise: bool = True) -> Problem:
-    """A network of ``hidden`` widths on ``images`` of them, pooled by ``pool``: cross-entropy, in float64.
-
-    Args:
-        normalise: if not, no weight is scale-invariant.
+def on_gaussian_data(settings: dict, seed: int) -> tuple[Problem, Problem]:
+    """The same layers with normalisers and without, on inputs and targets without meaning.
 
     Raises:
-        ValueError: if a layer of a normalised network is not scale-invariant: ``eps`` must be zero.
+        ValueError: if a layer of the normalised network is not scale-invariant: ``eps`` must be zero.
+    """
+    sizes = settings["inputs"], settings["outputs"]
+    inputs, targets = gaussian_data(seed, settings["examples"], *sizes)
+    normalised = build(*sizes, settings["hidden"], eps=settings["eps"])
+    require_invariant(normalised, inputs)
+    bare = build(*sizes, settings["hidden"], normalise=False)
+    return Problem(normalised, inputs, targets, "mse"), Problem(bare, inputs, targets, "mse")
+
+
+def on_images(settings: dict, images: Images, *, normalise: bool = True) -> Problem:
+    """Cross-entropy of pooled images, in float64.
+
+    Raises:
+        ValueError: if a layer of the normalised network is not scale-invariant: ``eps`` must be zero.
     """
     chosen = subset(images, settings["images"], pool=settings["pool"])
     inputs = chosen.train_inputs.flatten(1).double()
@@ -146,11 +155,6 @@ def on_images(settings: dict, images: Images, *, normalise: bool = True) -> Prob
     if normalise:
         require_invariant(module, inputs)
     return Problem(module, inputs, chosen.train_labels, "cross_entropy")
-
-
-def layers(module: nn.Module, params_RxP: Tensor) -> list[Tensor]:
-    """A stack's weights (or gradients) layer by layer, each R x entries of that layer."""
-    return list(params_RxP.split([p.numel() for p in module.parameters()], dim=1))
 
 
 @torch.no_grad()

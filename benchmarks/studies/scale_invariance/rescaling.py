@@ -1,9 +1,8 @@
 """By which power of a factor the learning rate has to follow a rescaled loss, or rescaled weights (U6)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -14,7 +13,9 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.optimizers.adam import adam
 from benchmarks.lab.problem import Problem
-from benchmarks.studies.scale_invariance import COLUMNS, networks
+from benchmarks.studies.scale_invariance import networks
+from benchmarks.studies.scale_invariance.descent import log10
+from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import scale_invariance as theory
 
 # Of an optimizer's step in the gradient, eps being zero.
@@ -26,29 +27,22 @@ SPAN = 1.0  # of ln lr either way, in which a better one is sought
 TRANSFORMATIONS = ("loss", "parameter", "start")
 
 
-def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
-    """Quantities by seed, which draws weights and data. Of OPTIMIZER-TRANSFORMATION:
+@tidy
+def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+    """Runs with a rescaled loss, c L (``loss``), with parameters v, w = c v (``parameter``), and, of a normalised
+    network, from weights c times as large (``start``), beside the first run. The learning rate times c^exponent is the
+    one by which the first step is as long; where the run is then another, the best within a factor e of it. ``error``
+    is over all steps. A seed draws weights and data.
 
-        exponent   p, such that the learning rate times c^p gives the same run
-        predicted  p by units (`benchmarks.theory.scale_invariance.rescaling_exponents`)
-        deviation  |exponent - predicted|
-        error      of the rescaled run with that learning rate: largest distance of its weights from those of the first
-                   run, over all steps, in units of that run's way; log10
-
-    Transformations: ``loss`` is c L; ``parameter`` is v, with w = c v, in place of w; ``start``, of a normalised
-    network, whose weights start c times as large. The rate is the one by which the first step is as long; where the
-    run is then another, the best within a factor e of it.
-
-    Systems: the optimizers of the settings; ``all-...``, the largest deviation and error over them; ``NAME-decimal``,
-    those optimizers that round to bfloat16 with a factor that is no power of two; ``adam-eps-loss``: Adam with its
-    usual eps of 1e-8, and a loss 1e-8 times as large; ``by-hand-...``: w - lr g |g|^(k-1) on a quadratic, in numpy.
-
-    Args:
-        settings: ``inputs``, ``outputs``, ``hidden``, ``examples``, ``steps``, ``factor`` c, ``binary_factor``, a power
-            of two, for ``rounding`` optimizers; ``optimizers``.
+    Systems, OPTIMIZER-TRANSFORMATION: the optimizers of the settings; ``all-...``, the largest deviation and error over
+    them. Controls: ``NAME-decimal``, the optimizers that round to bfloat16, by a factor that is no power of two;
+    ``adam-eps-loss``: Adam with its usual eps of 1e-8, and a loss 1e-8 times as large; ``by-hand-...``: w - lr g
+    |g|^(k-1) on a quadratic, in numpy.
 
     Raises:
         ValueError: if ``binary_factor`` is no power of two, or for an optimizer whose `DEGREES` are not known.
+
+    Quantities: see the data card.
     """
     for spec in settings["optimizers"].values():
         if spec["name"] not in DEGREES:
@@ -59,7 +53,6 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
         name: (optimizers.named(**spec), DEGREES[spec["name"]]) for name, spec in settings["optimizers"].items()
     }
     steps, factor = settings["steps"], settings["factor"]
-    rows: list[tuple] = []
     for seed in seeds:
         problems = _problems(settings, seed)
         scores: dict[str, dict[str, float]] = {}
@@ -82,8 +75,8 @@ def run(settings: dict, seeds: Iterable[int]) -> pd.DataFrame:
             for how in ("loss", "parameter"):
                 scores[f"by-hand-{degree}-{how}"] = _by_hand(degree, how, factor, steps, seed)
         scores |= {f"all-{how}": values for how, values in largest.items()}
-        rows += [(system, seed, *pair) for system, values in scores.items() for pair in values.items()]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        for system, values in scores.items():
+            yield system, seed, values
 
 
 def _problems(settings: dict, seed: int) -> dict[str, Problem]:
@@ -93,7 +86,6 @@ def _problems(settings: dict, seed: int) -> dict[str, Problem]:
     options = {"hidden": settings["hidden"], "activation": "tanh"}
     smooth = bias_free_mlp.build((settings["inputs"],), settings["outputs"], **options).double()
     normalised = networks.build(*sizes[1:], settings["hidden"])
-    networks.require_invariant(normalised, inputs)
     smooth, normalised = (Problem(module, inputs, targets, "mse") for module in (smooth, normalised))
     return {"loss": smooth, "parameter": smooth, "start": normalised}
 
@@ -134,7 +126,7 @@ def _exponent(
         "exponent": exponent,
         "predicted": predicted,
         "deviation": abs(exponent - predicted),
-        "error": float(np.log10(max(apart, 1e-17))),
+        "error": log10(apart),
     }
 
 
