@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
-from benchmarks.lab.measurements.eigensolvers import lanczos
+from benchmarks.lab.measurements.eigensolvers import krylov
 from benchmarks.lab.problem import Point, stack_parameters
 from benchmarks.studies.optimizer_comparison.tasks import Task
 
@@ -39,7 +39,7 @@ def spectra(point: Point, seed: int, products: int) -> list[tuple[np.ndarray, np
         generator = torch.Generator().manual_seed(int(mixed))
         signs = torch.randint(0, 2, (1, size), generator=generator).to(point.params_RxP) * 2 - 1
         steps = min(products, size)
-        result = lanczos(apply, signs, steps, tolerance=0.0, max_products=steps)
+        result = krylov(apply, signs, steps, tolerance=0.0, max_products=steps)
         weights = (signs @ result.vectors_RxPxB[0]).square()[0].double()
         found.append((result.eigenvalues_RxK[0].cpu().numpy(), (weights / weights.sum()).cpu().numpy()))
         start += size
