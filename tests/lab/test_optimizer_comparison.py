@@ -17,6 +17,7 @@ from torch import nn
 from torch.func import hessian
 from torch.nn import functional as F
 
+from benchmarks.evidence.cards import CARDS
 from benchmarks.lab import datasets, optimizers
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.problem import Problem
@@ -896,18 +897,19 @@ def test_class_losses_under_gradient_descent_are_those_of_its_flow(lr, time):
 
     z = solve_ivp(velocity, (0, time), np.zeros(16), rtol=1e-10, atol=1e-12).y[:, -1].reshape(4, 4)
     flow = np.log(np.exp(z).sum(1)) - np.diag(z)
-    found = class_imbalance.class_losses(FREQUENCIES, {"name": "sgd", "lr": lr}, round(time / lr))
+    (found,) = class_imbalance.class_losses(FREQUENCIES, optimizers.named("sgd", lr=lr), [round(time / lr)])
     assert found == pytest.approx(flow, rel=lr)
     assert flow[0] < 0.6 * flow[3]
 
 
 @pytest.mark.parametrize("steps", [1, 50])
 def test_sign_descent_learns_all_classes_alike_whatever_their_frequency(steps):
-    optimizer = {"name": "signum", "lr": 0.02, "momentum": 0.0}
-    found = class_imbalance.class_losses(FREQUENCIES, optimizer, steps)
+    optimizer = optimizers.named("signum", lr=0.02, momentum=0.0)
+    (found,) = class_imbalance.class_losses(FREQUENCIES, optimizer, [steps])
     # Each logit moves by lr a step: the right one up, the others down.
     assert found == pytest.approx(np.full(4, log(1 + 3 * exp(-2 * 0.02 * steps))), rel=1e-10)
-    assert class_imbalance.class_losses(FREQUENCIES[::-1].copy(), optimizer, steps) == pytest.approx(found)
+    (reversed_order,) = class_imbalance.class_losses(FREQUENCIES[::-1].copy(), optimizer, [steps])
+    assert reversed_order == pytest.approx(found)
 
 
 def test_late_losses_fall_as_one_over_frequency_and_time_under_gradient_descent_alone():
@@ -929,9 +931,8 @@ def test_late_losses_fall_as_one_over_frequency_and_time_under_gradient_descent_
         assert by.loc[names, system].to_numpy() == pytest.approx(frequencies)
     losses = {system: by.loc[[f"loss_{k}" for k in range(4)], system].to_numpy() for system in by}
     # 1800 steps of 0.5.
-    assert losses["descent"] == pytest.approx(
-        class_imbalance.class_losses(frequencies, asked["systems"]["descent"]["optimizer"], 1800)
-    )
+    (expected,) = class_imbalance.class_losses(frequencies, optimizers.named("sgd", lr=0.5), [1800])
+    assert losses["descent"] == pytest.approx(expected)
     assert losses["sign"] == pytest.approx(np.full(4, log(1 + 3 * exp(-0.8))))
     # (K - 1) / K of 1 / (f t).
     assert by.loc["limit_low", "descent"] == pytest.approx(0.75, abs=0.03)
@@ -1034,7 +1035,7 @@ def test_every_kind_of_optimizer_can_be_timed(name, images):
     table = optimizer_steps.run(
         {"mlp": WORKLOAD}, {name: contender}, images, {**COMPUTE, "threads": torch.get_num_threads()}, repeats=1
     )
-    assert list(table.columns) == optimizer_steps.COLUMNS
+    assert list(table.columns) == list(CARDS["timings/optimizer_steps"].columns)
     (row,) = table.to_dict("records")
     assert row["overhead"] == pytest.approx(row["loop_seconds"] / row["bare_seconds"] - 1)
     assert (row["workload"], row["optimizer"], row["over_sgd"]) == ("mlp", name, 1)
