@@ -100,9 +100,9 @@ class Settings(Strict):
 
 
 class Catapult(Strict):
-    width: Count
+    width: Count  # of the networks
     steps: Count
-    resolution: Annotated[float, Field(gt=0, lt=1)]
+    resolution: Annotated[float, Field(gt=0, lt=1)]  # relative, of the boundaries
 
 
 class ImagesData(Strict):

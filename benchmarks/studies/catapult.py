@@ -23,7 +23,6 @@ converges is no interval of c, and its boundary here is where the first gap begi
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,16 +36,6 @@ from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.theory import catapult
 
-COLUMNS = [
-    "system",
-    "seed",
-    "width",
-    "initial_curvature",
-    "monotone_boundary",
-    "convergence_boundary",
-    "rise_at_3",
-    "final_curvature_times_lr_at_3",
-]
 # Values of c, 1.1 to 11.8. None lies just above 2, where growth, and with it any verdict, takes longest.
 LADDER = 1.1 * 1.15 ** np.arange(18)
 RECURSION_WIDTH = 10**6
@@ -78,19 +67,9 @@ class Runs:
         return (self.curvature_SxK > 0) & (self.losses[-1] < CONVERGED * self.losses.max(axis=0))
 
 
-class System(Protocol):
-    """Something that gradient descent trains from one initialization a seed."""
-
-    width: int
-    initial_curvature_S: np.ndarray
-
-    def run(self, multiples_SxK: np.ndarray, steps: int) -> Runs:
-        """Train every seed at the learning rates ``multiples / initial curvature``."""
-        ...
-
-
 class Network:
-    """An architecture of the library in float64, trained by its loop and optimizer; all runs in one stack."""
+    """An architecture of the library in float64, an initialization a seed, trained by the library's loop and optimizer;
+    all runs in one stack."""
 
     def __init__(self, build: Callable[..., nn.Module], width: int, seeds: Sequence[int], target: float = 0.0):
         self.width = width
@@ -106,6 +85,7 @@ class Network:
         return self._output.at(params_RxP).grads_RxP.square().sum(1)
 
     def run(self, multiples_SxK: np.ndarray, steps: int) -> Runs:
+        """Train every seed at the learning rates ``multiples / initial curvature``."""
         lrs = (multiples_SxK / self.initial_curvature_S[:, None]).ravel().tolist()
         params_RxP = self.params_SxP.repeat_interleave(multiples_SxK.shape[1], dim=0)
         losses = torch.full((steps + 1, multiples_SxK.size), torch.inf, dtype=torch.float64)
@@ -142,7 +122,7 @@ class Recursion:
         return Runs(losses, np.where(lost, np.nan, curvatures[-1]))
 
 
-def boundaries(system: System, *, steps: int, resolution: float) -> tuple[np.ndarray, np.ndarray]:
+def boundaries(system: Network | Recursion, *, steps: int, resolution: float) -> tuple[np.ndarray, np.ndarray]:
     """The monotone and the convergence boundary of each seed, in c, to a relative ``resolution``: two arrays of S.
 
     Raises:
@@ -170,20 +150,15 @@ def boundaries(system: System, *, steps: int, resolution: float) -> tuple[np.nda
 
 
 def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
-    """One row a system and seed.
-
-    Args:
-        settings: ``width`` of the networks, ``steps`` of every run, relative ``resolution`` of the boundaries.
-
-    Returns:
-        `COLUMNS`: boundaries in units of lr times initial curvature; ``rise_at_3`` the largest loss over the first at
-        c = 3, inf where diverged; ``final_curvature_times_lr_at_3`` nan where diverged.
+    """One row a system and seed. After divergence ``rise_at_3`` is inf and ``final_curvature_times_lr_at_3`` nan.
 
     Raises:
         ValueError: if a boundary is not on the ladder.
+
+    Quantities: see the data card.
     """
     width, steps = settings["width"], settings["steps"]
-    systems: dict[str, System] = {
+    systems = {
         "linear": Network(partial(two_layer.build, width=width, activation="identity"), width, seeds),
         "relu": Network(partial(two_layer.build, width=width, activation="relu"), width, seeds),
         # Controls: one for which 2 and 4 are theorems, and one whose curvature cannot change.
@@ -194,15 +169,15 @@ def run(settings: dict, seeds: Sequence[int]) -> pd.DataFrame:
     for name, system in systems.items():
         monotone_S, convergence_S = boundaries(system, steps=steps, resolution=settings["resolution"])
         at_3 = system.run(np.full((len(seeds), 1), 3.0), steps)
-        values = [
-            name,
-            list(seeds),
-            system.width,
-            system.initial_curvature_S,
-            monotone_S,
-            convergence_S,
-            (at_3.losses.max(axis=0) / at_3.losses[0])[:, 0],
-            at_3.curvature_SxK[:, 0] * 3.0 / system.initial_curvature_S,
-        ]
-        parts.append(pd.DataFrame(dict(zip(COLUMNS, values))))
+        columns = {
+            "system": name,
+            "seed": list(seeds),
+            "width": system.width,
+            "initial_curvature": system.initial_curvature_S,
+            "monotone_boundary": monotone_S,
+            "convergence_boundary": convergence_S,
+            "rise_at_3": (at_3.losses.max(axis=0) / at_3.losses[0])[:, 0],
+            "final_curvature_times_lr_at_3": at_3.curvature_SxK[:, 0] * 3.0 / system.initial_curvature_S,
+        }
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)

@@ -29,20 +29,6 @@ from benchmarks.studies.training_step import plain_network, set_parameters
 
 EIGENVALUES = (1, 3)
 REFERENCE_ERROR = 1e-3  # of the target
-COLUMNS = [
-    "solver",
-    "version",
-    "k",
-    "start",
-    "setting",
-    "products",
-    "seconds",
-    "gradient_times",
-    "worst_error",
-    "solves",
-    "times_slower",
-    "threads",
-]
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,8 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
     The points are ``timings["refreshes"]`` readings of the first seed's run, after ``timings["warmup"]`` steps and one
     reading more, at which warm solvers start. Seconds include making the gradient and its graph, which a training run
     needs anyway. Where no setting meets the target, the row says so and has no seconds, products or points.
-    ``times_slower`` is seconds relative to our warm solver's of the same k.
+
+    Quantities: see the data card.
     """
     seeds = list(seeds[:1])
     problem, params_RxP, _ = build_problem(settings, data, seeds, compute)
@@ -97,8 +84,10 @@ def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: di
     for k in EIGENVALUES:
         solvers = [*_ours(problem, points, k, measure["tolerance"]), *_peers(problem, settings["loss"], points, k)]
         timed = [_row(solver, *cheapest(solver, references, timings["target"]), gradient_s) for solver in solvers]
-        rows += [{**row, "times_slower": row["seconds"] / timed[0]["seconds"]} for row in timed]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        for row in timed:
+            slower = row["seconds"] / timed[0]["seconds"]
+            rows.append({**row, "times_slower": slower, "threads": torch.get_num_threads()})
+    return pd.DataFrame(rows)
 
 
 def cheapest(solver: Solver, references: list[Sequence[float]], target: float) -> tuple[str, list[Solve]]:
@@ -202,7 +191,6 @@ def _row(solver: Solver, label: str, solves: list[Solve], gradient_s: float) -> 
         "gradient_times": seconds / gradient_s,
         "worst_error": max((s.error for s in solves), default=np.nan),
         "solves": len(solves),
-        "threads": torch.get_num_threads(),
     }
 
 

@@ -16,7 +16,6 @@ from benchmarks.studies.optimizer_comparison import contest, tasks
 from benchmarks.studies.timing import clock, loop_seconds, medians
 
 STEPS = 20
-COLUMNS = ["workload", "optimizer", "threads", "loop_seconds", "bare_seconds", "overhead", "over_sgd", "repeats"]
 
 
 def run(
@@ -27,11 +26,9 @@ def run(
 
     Args:
         workloads: by name, resolved.
-        contenders: by name, ``optimizer`` and ``space``.
+        contenders: by name, ``optimizer`` and ``space``; the first is SGD.
 
-    Returns:
-        `COLUMNS`: ``overhead`` is the loop's over the hand's, minus 1; ``over_sgd`` the loop's over that with the
-        first contender.
+    Quantities: see the data card.
     """
     torch.set_num_threads(compute["threads"])
     rows = []
@@ -47,8 +44,10 @@ def run(
             }
             loop, bare = medians(works, repeats).values()
             first = first or loop
-            rows.append((workload, name, torch.get_num_threads(), loop, bare, loop / bare - 1, loop / first, repeats))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            row = {"workload": workload, "optimizer": name, "threads": torch.get_num_threads()}
+            row |= {"loop_seconds": loop, "bare_seconds": bare, "overhead": loop / bare - 1, "over_sgd": loop / first}
+            rows.append(row | {"repeats": repeats})
+    return pd.DataFrame(rows)
 
 
 def _loop(task: tasks.Task, settings: dict, optimizer: Optimizer) -> float:

@@ -19,8 +19,7 @@ STEPS = 5
 def run(settings: dict, data: datasets.Images, seeds: Sequence[int], compute: dict, timings: dict) -> pd.DataFrame:
     """Median seconds of both, timed in turn ``timings["repeats"]`` times on the first seed.
 
-    Returns:
-        columns what, threads, seconds, ratio (to the bare pass), repeats.
+    Quantities: see the data card.
     """
     problem, params_RxP, _ = build_problem(settings, data, seeds[:1], compute)
     network, inputs, targets = plain_network(problem)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.evidence.cards import CARDS
 from benchmarks.lab.architectures import deep_linear, two_layer
 from benchmarks.studies import catapult
 from benchmarks.theory import catapult as theory
@@ -90,7 +91,7 @@ def test_a_boundary_off_the_ladder_is_an_error():
 
 
 def test_the_table_has_a_row_a_system_and_seed():
-    assert list(table()) == catapult.COLUMNS
+    assert list(table()) == list(CARDS["catapult"].columns)
     rows = [(name, seed) for name in ("linear", "relu", "recursion", "one-layer") for seed in SEEDS]
     assert list(zip(table().system, table().seed)) == rows
     assert table().groupby("system").width.first().to_dict() == {

@@ -149,16 +149,11 @@ def _arpack(k: int) -> list[tuple[str, tuple[int, float]]]:
     return [(f"ncv {ncv}, tol {t:g}", (ncv, t)) for ncv, t in (*pairs, (k + 21, 1e-4))]
 
 
+SCIPY = f"scipy {version('scipy')}"
 PEERS = (
     Peer("PyHessian", version("pyhessian"), False, _tolerances, _pyhessian),
     Peer("hessian-eigenthings", version("hessian-eigenthings"), False, _iterations, _hessian_eigenthings),
     Peer("curvlinops + eigsh", version("curvlinops-for-pytorch"), True, _arpack, _curvlinops),
-    Peer(
-        "eigsh, graph rebuilt",
-        f"scipy {version('scipy')}",
-        True,
-        _arpack,
-        partial(_double_backward, keep_graph=False),
-    ),
-    Peer("eigsh, graph kept", f"scipy {version('scipy')}", True, _arpack, partial(_double_backward, keep_graph=True)),
+    Peer("eigsh, graph rebuilt", SCIPY, True, _arpack, partial(_double_backward, keep_graph=False)),
+    Peer("eigsh, graph kept", SCIPY, True, _arpack, partial(_double_backward, keep_graph=True)),
 )

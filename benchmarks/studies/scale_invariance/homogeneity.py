@@ -117,7 +117,8 @@ def _with_eps(
         radials.append(_orthogonality(weights, gradient))
         passes = _passes(module, inputs, weights_1xP)
         outputs = [y for _, y in passes]
-        loss = problem.loss(_after(module, outputs[-1]), targets).mean()
+        after_normaliser = module[-2:]  # the last activation and the readout
+        loss = problem.loss(after_normaliser(outputs[-1]), targets).mean()
         deviations = []
         for w, g, (z, y), in_y in zip(weights, gradient, passes, torch.autograd.grad(loss, outputs)):
             arrays = (in_y, y.detach(), z.detach().var(1, unbiased=False))
@@ -137,10 +138,3 @@ def _passes(module: nn.Sequential, inputs: Tensor, weights_1xP: Tensor) -> list[
         if isinstance(layer, networks.Normaliser):
             found.append((before, x))
     return found
-
-
-def _after(module: nn.Sequential, last: Tensor) -> Tensor:
-    """The outputs, from what the last normaliser gives."""
-    for layer in module[-2:]:
-        last = layer(last)
-    return last
