@@ -12,9 +12,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+
+from benchmarks.lab.functional import Functional
 
 FEW = 8
 # Against central differences in float64 a right derivative is off by far less, and PyTorch's wrong ones by 4 % or more.
@@ -40,10 +41,28 @@ def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter]
         raise ValueError(f"parameters of {dtype}: only real ones have a gradient that is a direction of descent")
     if inputs.device != device:
         raise ValueError(f"inputs are on {inputs.device}, parameters on {device}: move one of them")
+    first = untrained(modules[0])
     for place, module in enumerate(modules[1:], start=2):
-        shapes = {name: p.shape for name, p in module.named_parameters() if p.requires_grad}
-        if shapes != {name: p.shape for name, p in named.items()}:
+        mine = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if [(n, p.shape, p.dtype, p.device) for n, p in mine.items()] != [
+            (n, p.shape, p.dtype, p.device) for n, p in named.items()
+        ]:
             raise ValueError(f"network {place} of the stack has other trainable parameters than the first one")
+        if {n: v.shape for n, v in untrained(module).items()} != {n: v.shape for n, v in first.items()}:
+            raise ValueError(f"network {place} of the stack has other buffers or frozen parameters than the first one")
+
+
+def require_alike(modules: Sequence[nn.Module], inputs: Tensor) -> None:
+    """Raises ValueError if a network of a stack is not the first one with other tensors: all are run as the first."""
+    for place, module in enumerate(modules[1:], start=2):
+        own = [leaf.detach() for leaf in _tensors(_call(module, inputs[:FEW])[0])]
+        tensors = {name: p.detach() for name, p in module.named_parameters()} | dict(module.named_buffers())
+        as_first = Functional(modules[0])({n: _copied(t, inputs) for n, t in tensors.items()}, inputs[:FEW])
+        if not _all_same(own, [leaf.detach() for leaf in _tensors(as_first)], tolerance=1e-3):
+            raise ValueError(
+                f"network {place} of the stack differs from the first one in more than its parameters and buffers (an "
+                "activation, a number that is no buffer): one problem for each is needed"
+            )
 
 
 def needs_plain_attention(module: nn.Module, inputs: Tensor) -> bool:
@@ -84,15 +103,41 @@ def require_deterministic(
             f"{_culprit(module, inputs, drawn)} is random, or changes from call to call, so the loss is no function of "
             "the parameters: call .eval(), or set its dropout to 0"
         )
-    for name, before in untrained(module).items():
-        after = first.state[name]
+    for name, before in {**dict(module.named_parameters()), **untrained(module)}.items():
+        after = first.tensors[name]
         if not _same(before.to(after.dtype), after):
             owner, _, buffer = name.rpartition(".")
-            what = "its running statistics" if buffer.startswith("running_") else f"its buffer {buffer!r}"
-            raise ValueError(
-                f"{_told(module, owner)} changes {what} as it is evaluated: call .eval(), or build it with "
-                "track_running_stats=False"
-            )
+            kind = "buffer" if name in dict(module.named_buffers()) else "parameter"
+            running = buffer.startswith("running_")
+            what = "its running statistics" if running else f"its {kind} {buffer!r}"
+            advice = ", or build it with track_running_stats=False" if running else ", or take that out"
+            raise ValueError(f"{_told(module, owner)} changes {what} as it is evaluated: call .eval(){advice}")
+    _require_given(module, inputs, targets, loss or _first_output)
+
+
+def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable) -> None:
+    """Raises ValueError if gradients depend on the module's own values beside those it is called with, as those of
+    `torch.utils.checkpoint` do, which computes anew in the backward pass."""
+    generator = torch.Generator().manual_seed(0)
+    own = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    before = {name: p.detach().clone() for name, p in own.items()}
+    noise = {n: torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for n, p in before.items()}
+    moved = {n: p + 0.1 * (float(p.norm()) or 1.0) / float(noise[n].norm()) * noise[n] for n, p in before.items()}
+    elsewhere = _evaluate(module, inputs, targets, loss, moved)
+    try:
+        with torch.no_grad():
+            for name, p in own.items():
+                p.copy_(moved[name])
+        there = _evaluate(module, inputs, targets, loss, moved)
+    finally:
+        with torch.no_grad():
+            for name, p in own.items():
+                p.copy_(before[name])
+    if not _all_same(elsewhere.grads, there.grads):
+        raise ValueError(
+            f"{type(module).__name__}: the gradient depends on parameters that the network was not called with, as "
+            "with torch.utils.checkpoint: take that out, and use chunk_size to save memory"
+        )
 
 
 def require_separate(
@@ -105,7 +150,7 @@ def require_separate(
 
     def said(rows: slice) -> list[Tensor]:
         outputs = _call(module, inputs[rows])[0]
-        return tree_leaves(outputs if loss is None else loss(outputs, targets[rows]))
+        return _tensors(outputs if loss is None else loss(outputs, targets[rows]))
 
     with torch.no_grad():
         whole = said(slice(0, count))
@@ -122,15 +167,28 @@ def require_separate(
 
 
 def can_vmap(problem, params_RxP: Tensor) -> bool:
-    """Whether ``torch.vmap`` over the runs works and gives what one run after the other does."""
+    """Whether ``torch.vmap`` over the runs works and gives what one run after the other does, on shared examples and
+    on minibatches."""
+    if any(isinstance(child, nn.Embedding) and child.padding_idx is not None for child in problem.module.modules()):
+        return False  # vmap trains the padding's row of all runs but the first
+    examples = torch.arange(min(FEW, problem.examples))
+    spread = examples * problem.examples // len(examples)
+    return all(_vmaps(problem, params_RxP, rows) for rows in (None, torch.stack([spread, spread.flip(0)])))
+
+
+def _vmaps(problem, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
     found = []
+    few = problem.first(FEW, runs=len(params_RxP))
+    data = few._inputs, few._targets
+    if rows_RxB is not None:
+        few = problem.first(problem.examples, runs=len(params_RxP))
+        data = problem._inputs[rows_RxB], problem._targets[rows_RxB]
     for vmap in (False, True):
-        few = problem.first(FEW, runs=len(params_RxP))
         few._vmap = vmap
         leaf = params_RxP.detach().clone().requires_grad_()
         try:
             with torch.enable_grad():
-                losses_R, _ = few._chunk_losses(leaf, few._inputs, few._targets)
+                losses_R, _ = few._chunk_losses(leaf, *data, rows_RxB)
                 (grads_RxP,) = torch.autograd.grad(losses_R.sum(), leaf, create_graph=True)
         except (RuntimeError, ValueError):
             if not vmap:
@@ -168,13 +226,18 @@ def require_derivative(problem, order: int) -> None:
     except RuntimeError as error:
         said = f"missing ({str(error).splitlines()[0]})"
     else:
-        apart, rounding = [], 1e3 * torch.finfo(w.dtype).eps * size
-        for h in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
+        apart = []
+        for h in (1e-5, 1e-6, 1e-7, 1e-4, 1e-3, 1e-2):
             expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
-            apart.append((float((found - expected).norm()) - rounding / h) / max(float(expected.norm()), 1e-30))
-            if not apart[-1] > WRONG:
-                problem.derivatives.add(order)
-                return
+            largest = max(float(found.norm()), float(expected.norm()))
+            # A step at which rounding could hide an error, or feign one, says nothing.
+            if 30 * torch.finfo(w.dtype).eps * size / h < WRONG * largest:
+                apart.append(float((found - expected).norm()) / largest)
+                if apart[-1] <= WRONG:
+                    break
+        if not apart or apart[-1] <= WRONG:
+            problem.derivatives.add(order)
+            return
         said = f"wrong by {min(apart):.0%}"
     which = {2: "second", 3: "third"}[order]
     raise ValueError(
@@ -206,19 +269,26 @@ def _exact(problem):
         return few, w
 
 
-def _call(module: nn.Module, inputs: Tensor) -> tuple:
-    """Outputs of the module with copies of all it holds; the parameters and the untrained tensors that it used.
+def _copied(value: Tensor, inputs: Tensor) -> Tensor:
+    """In the inputs' dtype, if they have one: which the parameters will have is known only where they are given."""
+    real = value.is_floating_point() and inputs.is_floating_point()
+    return value.detach().to(inputs.dtype if real else value.dtype, copy=True)
 
-    In the inputs' dtype, if they have one: which the parameters will have is known only where they are given.
+
+def _call(module: nn.Module, inputs: Tensor, given: dict[str, Tensor] | None = None) -> tuple:
+    """Outputs of the module with copies of all that it holds, the parameters among these, and all of them afterwards.
+
+    Args:
+        given: values of the parameters; the module's own if not given.
     """
+    named = given or {name: p for name, p in module.named_parameters() if p.requires_grad}
+    parameters = {name: _copied(p, inputs).requires_grad_() for name, p in named.items()}
+    tensors = parameters | {name: _copied(value, inputs) for name, value in untrained(module).items()}
+    return Functional(module)(tensors, inputs), parameters, tensors
 
-    def copied(value: Tensor) -> Tensor:
-        real = value.is_floating_point() and inputs.is_floating_point()
-        return value.detach().to(inputs.dtype if real else value.dtype, copy=True)
 
-    parameters = {n: copied(p).requires_grad_() for n, p in module.named_parameters() if p.requires_grad}
-    state = {name: copied(value) for name, value in untrained(module).items()}
-    return functional_call(module, parameters | state, (inputs,)), parameters, state
+def _tensors(tree) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _try(call: Callable, inputs: Tensor):
@@ -238,23 +308,25 @@ def _first_output(outputs: Tensor, targets: None) -> Tensor:
 
 
 class _Evaluated(NamedTuple):
-    """``state``: the untrained tensors afterwards."""
+    """``tensors``: all that the module holds, afterwards."""
 
     outputs: list[Tensor]
     losses_N: Tensor
     grads: list[Tensor]
-    state: dict[str, Tensor]
+    tensors: dict[str, Tensor]
 
 
-def _evaluate(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable) -> _Evaluated:
+def _evaluate(
+    module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable, given: dict[str, Tensor] | None = None
+) -> _Evaluated:
     """
 
     Args:
         targets: of these inputs and others, whose values are checked too.
     """
     with torch.enable_grad():
-        outputs, parameters, state = _try(lambda: _call(module, inputs), inputs)
-        shapes = [tuple(leaf.shape) for leaf in tree_leaves(outputs)]
+        outputs, parameters, tensors = _try(lambda: _call(module, inputs, given), inputs)
+        shapes = [tuple(leaf.shape) for leaf in _tensors(outputs)]
         if hasattr(loss, "check") and isinstance(outputs, Tensor):
             loss.check(outputs, targets)
         wanted = None if targets is None else targets[: len(inputs)]
@@ -274,8 +346,9 @@ def _evaluate(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: C
         if not losses_N.requires_grad:
             raise ValueError("the loss depends on no parameter that requires a gradient: is the output detached?")
         grads = torch.autograd.grad(losses_N.sum(), list(parameters.values()), allow_unused=True)
-    outputs = [leaf.detach() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return _Evaluated(outputs, losses_N.detach(), [g for g in grads if g is not None], state)
+    outputs = [leaf.detach() for leaf in _tensors(outputs)]
+    tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+    return _Evaluated(outputs, losses_N.detach(), [g for g in grads if g is not None], tensors)
 
 
 def _same(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
@@ -312,7 +385,7 @@ def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Te
 
         def leave(child, args, outputs, name=name):
             drew = not torch.equal(entered.pop(), _random_state(inputs.device))
-            seen.append((name, drew, [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]))
+            seen.append((name, drew, _tensors(outputs)))
 
         handles.append(child.register_forward_hook(leave))
     try:

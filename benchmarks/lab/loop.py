@@ -89,6 +89,8 @@ def descend(
         ValueError: for another number of optimizers than runs, or an optimizer that takes its parameters out of the
             stack (``p.data = ...``).
     """
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, got {steps}")
     R = len(params_RxP)
     each = [optimizer] * R if isinstance(optimizer, Optimizer) else list(optimizer)
     if len(each) != R:

@@ -68,7 +68,7 @@ class CrossEntropy:
             return torch.full((len(targets),), targets[0, ..., 0].numel(), device=targets.device)
         counted = targets != self.ignore_index
         if self.weight is not None:
-            counted = counted * self.weight.to(targets.device)[targets.clamp_min(0)]
+            counted = counted * self.weight.to(targets.device)[targets.where(counted, 0)]
         return counted.reshape(len(targets), -1).sum(1)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:

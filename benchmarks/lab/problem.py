@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map, tree_map_only
 
 from benchmarks.lab import contract
+from benchmarks.lab.functional import Functional
 from benchmarks.lab.losses import LOSSES, Loss
 
 
@@ -46,36 +47,6 @@ def stack_parameters(modules: Iterable[nn.Module]) -> Tensor:
             "from its initial_RxP()"
         )
     return _stacked(modules)
-
-
-class Functional:
-    """A module as a function of its tensors and its inputs: `torch.func.functional_call` for a tenth of its price.
-
-    Where each tensor stands in the module is looked up once. A module that occurs in several places gets its own
-    tensors back, which the original replaces by those of the last call.
-    """
-
-    def __init__(self, module: nn.Module):
-        self.module = module
-        stores = [store for child in module.modules() for store in (child._parameters, child._buffers)]
-        places: dict[int, list[tuple[dict, str]]] = {}
-        for store in stores:
-            for key, tensor in store.items():
-                places.setdefault(id(tensor), []).append((store, key))
-        named = [*module.named_parameters(), *module.named_buffers()]
-        self._places = {name: places[id(tensor)] for name, tensor in named}
-
-    def __call__(self, tensors: dict[str, Tensor], inputs: Tensor):
-        own = []
-        try:
-            for name, tensor in tensors.items():
-                for store, key in self._places[name]:
-                    own.append((store, key, store[key]))
-                    store[key] = tensor
-            return self.module(inputs)
-        finally:
-            for store, key, tensor in own:
-                store[key] = tensor
 
 
 class Problem:
@@ -126,10 +97,12 @@ class Problem:
                 raise ValueError(f"unknown loss {loss!r}: known are {', '.join(sorted(LOSSES))}")
             loss = LOSSES[loss]
         modules = [module] if isinstance(module, nn.Module) else list(module)
+        if not modules:
+            raise ValueError("a problem needs a network, got an empty list")
+        if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
+            raise ValueError(f"chunk_size must be a positive whole number, got {chunk_size}")
         self.examples = len(inputs)
         self.chunk_size = min(chunk_size or self.examples, self.examples)
-        if self.chunk_size < 1:
-            raise ValueError(f"chunk_size must be positive, got {chunk_size}")
         self.module = modules[0]
         self.loss = loss
         self._inputs = inputs
@@ -149,6 +122,7 @@ class Problem:
         with self._kernels():
             for one in modules:
                 contract.require_deterministic(one, inputs, targets, loss)
+            contract.require_alike(modules, inputs)
             if self.chunk_size < self.examples:
                 contract.require_separate(self.module, inputs, targets, loss)
         if hasattr(loss, "counts"):
@@ -223,7 +197,14 @@ class Problem:
                     f"{len(params_RxP)} rows of parameters for {len(values)} networks, each with its own {name!r}: "
                     "take problem.only(run) for one of them"
                 )
-        return Point(self, params_RxP, curvature, rows_RxB)
+        try:
+            return Point(self, params_RxP, curvature, rows_RxB)
+        except RuntimeError as error:
+            if self._inputs.is_floating_point() and self._inputs.dtype != params_RxP.dtype:
+                raise ValueError(
+                    f"parameters of {params_RxP.dtype} on inputs of {self._inputs.dtype}: give both one dtype"
+                ) from error
+            raise
 
     def losses(self, params_RxP: Tensor) -> Tensor:
         """The full-data losses_R alone, without a graph: a forward pass."""
@@ -241,7 +222,10 @@ class Problem:
         if self._counts_N is None or not isinstance(self._counts_N, Tensor):
             examples = self.examples if rows_RxB is None else rows_RxB.shape[1]
             return examples if self._counts_N is None else self._counts_N * examples
-        return self._counts_N.sum() if rows_RxB is None else self._counts_N[rows_RxB].sum(1)
+        total = self._counts_N.sum() if rows_RxB is None else self._counts_N[rows_RxB].sum(1)
+        if not bool((total > 0).all()):
+            raise ValueError("a minibatch has no target that counts, all are padding: it has no mean loss")
+        return total
 
     def _chunk_losses(
         self, params_RxP: Tensor, inputs: Tensor, targets: Tensor, rows_RxB: Tensor | None = None
@@ -281,7 +265,7 @@ class Problem:
             results.append(function(layers, *(d[r] if batched else d for d in data)))
         if R == 1:
             return _each_leaf(lambda leaf: leaf[None], results[0])
-        return tree_map(lambda *leaves: torch.stack(leaves), *results)
+        return tree_map(lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *results)
 
 
 class Point:
@@ -317,7 +301,7 @@ class Point:
         self.losses_R = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
         self.grads_RxP = grads[0] if len(grads) == 1 else torch.stack(grads).sum(0)
         whole = len(outputs) == 1
-        self.outputs_RxNxC = outputs[0] if whole else tree_map(lambda *parts: torch.cat(parts, dim=1), *outputs)
+        self.outputs_RxNxC = outputs[0] if whole else tree_map(_joined, *outputs)
 
     def hvp(self, vecs: Tensor) -> Tensor:
         """Hessian-vector products: R x P gives R x P; R x P x K gives R x P x K, one backward pass a vector.
@@ -407,6 +391,11 @@ def _each_leaf(function: Callable, tree):
     if type(tree) is tuple:
         return tuple(_each_leaf(function, leaf) for leaf in tree)
     return tree_map_only(Tensor, function, tree)
+
+
+def _joined(*parts):
+    """Chunks of outputs; what is no tensor is the first chunk's."""
+    return torch.cat(parts, dim=1) if isinstance(parts[0], Tensor) else parts[0]
 
 
 def _stacked(modules: Sequence[nn.Module]) -> Tensor:

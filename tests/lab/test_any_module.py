@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import nn
 
 from benchmarks.lab import losses, optimizers
@@ -578,3 +579,140 @@ def test_the_gradients_that_an_optimizer_changed_are_not_those_of_the_step_befor
         frame = outcome.history.frame()
         curves.append(torch.tensor(frame[frame.metric == "step_curvature"].value.to_numpy()))
     torch.testing.assert_close(curves[0], curves[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_run_that_is_done_before_the_others_of_its_stack_keeps_its_eigenvalues(dtype, k):
+    """An identity, its negative, a spectrum and a matrix of rank one, as one stack."""
+    P = 40
+    low = torch.zeros(P, P, dtype=torch.float64)
+    low[3, 3] = 2.0
+    spectrum = torch.arange(P, dtype=torch.float64)
+    negative = -100 - spectrum
+    negative[0] = 1.0
+    matrices = torch.stack([torch.eye(P).double(), -torch.eye(P).double(), spectrum.diag(), low, negative.diag()])
+    start = torch.randn(len(matrices), P, generator=generator(), dtype=torch.float64).to(dtype)
+    found = lanczos(lambda v: (matrices.to(dtype) @ v[:, :, None])[:, :, 0], start, k, tolerance=1e-6)
+    exact = torch.linalg.eigvalsh(matrices).flip(-1)[:, :k]
+    for r in range(len(matrices)):
+        if bool(found.converged_R[r]):
+            scale = float(exact[r].abs().max())
+            torch.testing.assert_close(found.eigenvalues_RxK[r], exact[r], rtol=1e-4, atol=1e-4 * scale)
+    assert bool(found.converged_R[:4].all())
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.last = nn.Sequential(nn.Linear(D, 8), nn.Tanh()), nn.Linear(8, C)
+
+    def forward(self, x):
+        return self.last(torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=False))
+
+
+class Reassigning(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(D, C)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return self.layer(x) * (1 + 0 * self.calls)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Checkpointed(), "parameters that the network was not called with, as with torch.utils.checkpoint"),
+        (Reassigning(), "Reassigning, in its own forward, changes its buffer 'calls'"),
+        (
+            nn.Sequential(nn.Embedding(9, 6, max_norm=0.1), nn.Flatten(), nn.Linear(12, C)),
+            "changes its parameter 'weight'",
+        ),
+    ],
+    ids=["checkpoint", "buffer", "parameter"],
+)
+def test_a_module_that_does_not_keep_to_the_tensors_it_is_called_with_is_refused(module, message):
+    inputs, labels = data()
+    if isinstance(module, nn.Sequential):
+        inputs = torch.randint(9, (N, 2), generator=generator())
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        Problem(module, inputs.float() if inputs.is_floating_point() else inputs, labels, "cross_entropy")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_the_row_of_padding_is_not_trained_in_a_stack_of_minibatches():
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Embedding(9, 4, padding_idx=0), nn.Flatten(), nn.Linear(20, C)) for _ in range(3)]
+    inputs, labels = torch.randint(9, (N, T), generator=generator()), data()[1]
+    inputs[6:, 3:] = 0
+    problem = Problem(networks, inputs, labels, "cross_entropy")
+    rows_RxB = torch.stack([torch.randperm(N, generator=generator(r)) for r in range(3)])
+    batch, full = (problem.at(problem.initial_RxP(), rows_RxB=rows) for rows in (rows_RxB, None))
+    torch.testing.assert_close(batch.grads_RxP, full.grads_RxP)
+    assert not batch.grads_RxP[:, :4].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_cast_within_a_forward_does_not_hide_a_wrong_derivative(dtype):
+    inputs, labels = data()
+    torch.manual_seed(0)
+    module = nn.Sequential(Functional(lambda x: F.layer_norm(x.float(), (C,)).to(x.dtype)), nn.Linear(C, C)).to(dtype)
+    point = Problem(module, inputs.to(dtype), labels, "cross_entropy").at(stack_parameters([module]), curvature=True)
+    with pytest.raises(ValueError, match="third derivative of this network is wrong"):
+        point.curvature_gradient(point.params_RxP, point.params_RxP)
+
+
+def test_networks_that_are_not_one_architecture_are_no_stack():
+    inputs, labels = data()
+    one, other = (nn.Sequential(nn.Linear(D, 4), how, nn.Linear(4, C)).double() for how in (nn.Tanh(), nn.ReLU()))
+    with pytest.raises(ValueError, match="network 2 of the stack differs from the first one in more than"):
+        Problem([one, other], inputs, labels, "cross_entropy")
+    bare, buffered = nn.Linear(D, C).double(), nn.Linear(D, C).double()
+    buffered.register_buffer("more", torch.zeros(1))
+    with pytest.raises(ValueError, match="network 2 of the stack has other buffers"):
+        Problem([bare, buffered], inputs, labels, "cross_entropy")
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_outputs_may_hold_what_is_no_tensor(runs):
+    inputs, labels = data()
+    torch.manual_seed(0)
+    networks = [Two(lambda a, b: {"logits": a, "cache": None}).double() for _ in range(runs)]
+    problem = Problem(networks, inputs, labels, lambda o, t: F.cross_entropy(o["logits"], t, reduction="none"))
+    point = problem.at(problem.initial_RxP())
+    torch.testing.assert_close(point.losses_R[0], F.cross_entropy(networks[0].a(inputs), labels).detach())
+
+
+def test_class_weights_and_an_index_to_ignore_beyond_the_classes_go_together():
+    inputs, labels = data()
+    labels = labels.clone()
+    labels[::3] = 255
+    weight = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    module = nn.Linear(D, C).double()
+    problem = Problem(module, inputs, labels, losses.CrossEntropy(ignore_index=255, weight=weight))
+    expected = F.cross_entropy(module(inputs), labels, weight=weight, ignore_index=255)
+    torch.testing.assert_close(problem.losses(stack_parameters([module]))[0], expected.detach())
+    with pytest.raises(ValueError, match="a minibatch has no target that counts"):
+        problem.at(stack_parameters([module]), rows_RxB=torch.tensor([[0, 3, 6]]))
+
+
+def test_ordinary_mistakes_are_one_sentence():
+    inputs, labels = data()
+    module = nn.Linear(D, C).double()
+    problem = Problem(module, inputs, labels, "cross_entropy")
+    for call, message in (
+        (lambda: Problem([], inputs, labels, "cross_entropy"), "needs a network"),
+        (lambda: Problem(module, inputs, labels, "cross_entropy", 2.5), "positive whole number"),
+        (lambda: Problem(module, inputs, labels, "cross_entropy", 0), "positive whole number"),
+        (
+            lambda: problem.at(stack_parameters([module]).float()),
+            "parameters of torch.float32 on inputs of torch.float64",
+        ),
+        (lambda: next(descend(problem, stack_parameters([module]), sgd(lr=0.1), steps=-1)), "must not be negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

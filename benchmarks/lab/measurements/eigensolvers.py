@@ -18,8 +18,6 @@ Apply = Callable[[Tensor], Tensor]
 
 # A gap wider than this is not trusted: it is read off Ritz values, which underestimate the next eigenvalue.
 _WIDEST_GAP = 0.25
-# A residual this small, relatively, is that of an invariant subspace.
-INVARIANT = 1e-10
 
 
 @dataclass(frozen=True)
@@ -214,21 +212,11 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
     generator = torch.Generator().manual_seed(k)
     # A start within an invariant subspace sees nothing beyond it.
     whole = found.products == P
-    verified = whole or (k == 1 and bool((found.residuals_RxK > INVARIANT).any()))
+    verified = whole or (k == 1 and bool((found.residuals_RxK > _invariant(start_RxP.dtype)).all()))
     while not verified and found.products < max_products and found.vectors_RxPxB.shape[2] < P:
-        known = found.vectors_RxPxB
-
-        def outside(vecs_RxP: Tensor, known: Tensor = known) -> Tensor:
-            return vecs_RxP - (known @ (known.mT @ vecs_RxP[:, :, None]))[:, :, 0]
-
         drawn = torch.randn(R, P, generator=generator, dtype=torch.float64).to(start_RxP)
-        more = krylov(
-            lambda v, outside=outside: outside(apply(v)),
-            outside(outside(drawn)),
-            1,
-            tolerance=tolerance,
-            max_products=max_products - found.products,
-        )
+        left = max_products - found.products
+        more = krylov(apply, drawn, 1, tolerance=tolerance, max_products=left, known=found)
         full = found.eigenvalues_RxK.shape[1] == k
         last_R, next_R = found.eigenvalues_RxK[:, -1], more.eigenvalues_RxK[:, 0]
         verified = full and bool((next_R <= last_R + 2 * tolerance * last_R.abs()).all())
@@ -254,22 +242,42 @@ def _merged(found: EigenResult, more: EigenResult, k: int) -> EigenResult:
     )
 
 
-def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_products: int) -> EigenResult:
+def krylov(
+    apply: Apply,
+    start_RxP: Tensor,
+    k: int,
+    *,
+    tolerance: float,
+    max_products: int,
+    known: EigenResult | None = None,
+) -> EigenResult:
     """The k largest Ritz pairs of the Krylov space of a start vector: one direction of each eigenspace.
 
     Multiple eigenvalues count once, as quadrature by the start vector's weights wants them; for the operator's own
-    eigenvalues see `lanczos`.
+    eigenvalues see `lanczos`. Where a run of the stack has spanned an invariant subspace and another has not, it goes
+    on from a random vector outside.
+
+    Args:
+        known: pairs to which all is kept orthogonal.
     """
     R, P = start_RxP.shape
+    size_R = torch.zeros(R, dtype=torch.float64)  # of the operator, as far as it has been seen
+    v, apart = start_RxP, start_RxP.new_zeros(R, P, 0)
+    if known is not None:
+        apart, size_R = known.vectors_RxPxB, known.eigenvalues_RxK.abs().amax(1)
+        v = _outside(v, apart)
+    P = P - apart.shape[2]
     limit = min(max_products, P)
-    v = start_RxP / start_RxP.norm(dim=1, keepdim=True)
+    v = v / v.norm(dim=1, keepdim=True)
     basis, alphas, betas = [v], [], []
+    ended_R = torch.zeros(R, dtype=torch.bool)
     while True:
         w = _finite(apply(basis[-1]))
         alphas.append((w * basis[-1]).sum(1).cpu().double())
         Q = torch.stack(basis, dim=-1)
-        for _ in range(2):
-            w = w - (Q @ (Q.mT @ w[:, :, None]))[:, :, 0]
+        size_R = torch.maximum(size_R, w.norm(dim=1).cpu().double())
+        whole = torch.cat([apart, Q], dim=-1)
+        w = _outside(w, whole)
         betas.append(w.norm(dim=1).cpu().double())
         M = len(basis)
         T = torch.diag_embed(torch.stack(alphas, -1))
@@ -283,13 +291,32 @@ def krylov(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pro
         errors = eigenvalue_errors(ritz, residuals)
         converged = (errors <= tolerance).all(-1) & (M > k)
         # A vanished residual means an invariant subspace: its Ritz values are exact, and nothing is left to add.
-        exhausted = bool((betas[-1] <= INVARIANT * ritz.abs().amax(-1)).all()) or M == P
-        if bool(converged.all()) or exhausted or M >= limit:
+        vanished_R = betas[-1] <= _invariant(w.dtype) * size_R
+        ended_R = ended_R | vanished_R | (M == P)
+        if bool((converged | ended_R).all()) or M >= limit:
             vectors = Q @ S[:, :, :K].to(Q)
             spectrum = ritz[:, :K]
-            return EigenResult(spectrum, vectors, spectrum, residuals, errors, converged | exhausted, products=M)
-        # A run of the stack whose residual vanished goes on with a zero vector.
-        basis.append(w / betas[-1][:, None].to(w).clamp_min(torch.finfo(w.dtype).tiny))
+            return EigenResult(spectrum, vectors, spectrum, residuals, errors, converged | ended_R, products=M)
+        betas[-1] = torch.where(vanished_R, 0.0, betas[-1])
+        after = w / betas[-1][:, None].to(w).clamp_min(torch.finfo(w.dtype).tiny)
+        if bool(vanished_R.any()):
+            fresh = torch.randn(w.shape, generator=torch.Generator().manual_seed(M), dtype=torch.float64).to(w)
+            fresh = _outside(fresh, whole)
+            fresh = fresh / fresh.norm(dim=1, keepdim=True)
+            after = torch.where(vanished_R[:, None].to(w.device), fresh, after)
+        basis.append(after)
+
+
+def _outside(vecs_RxP: Tensor, basis_RxPxM: Tensor) -> Tensor:
+    """Without their part in the span of orthonormal columns: twice is enough (Parlett 1980)."""
+    for _ in range(2):
+        vecs_RxP = vecs_RxP - (basis_RxPxM @ (basis_RxPxM.mT @ vecs_RxP[:, :, None]))[:, :, 0]
+    return vecs_RxP
+
+
+def _invariant(dtype: torch.dtype) -> float:
+    """A residual of this size, relatively, is that of an invariant subspace: the rest is rounding."""
+    return max(1e-10, 10 * torch.finfo(dtype).eps)
 
 
 def _require(dtype: torch.dtype, k: int, dimension: int) -> None:

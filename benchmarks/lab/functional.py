@@ -1,0 +1,36 @@
+"""A module as a function of its tensors and its inputs."""
+
+from torch import Tensor, nn
+
+
+class Functional:
+    """`torch.func.functional_call` for a tenth of its price: where each tensor stands in the module is looked up once.
+
+    A module that occurs in several places is one. The module has its own tensors back after each call.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        stores = [store for child in module.modules() for store in (child._parameters, child._buffers)]
+        places: dict[int, list[tuple[dict, str]]] = {}
+        for store in stores:
+            for key, tensor in store.items():
+                places.setdefault(id(tensor), []).append((store, key))
+        named = [*module.named_parameters(), *module.named_buffers()]
+        self._places = {name: places[id(tensor)] for name, tensor in named}
+
+    def __call__(self, tensors: dict[str, Tensor], inputs: Tensor):
+        """The outputs; ``tensors`` then holds what the module has put in place of them, if it did."""
+        own = []
+        try:
+            for name, tensor in tensors.items():
+                for store, key in self._places[name]:
+                    own.append((store, key, store[key]))
+                    store[key] = tensor
+            return self.module(inputs)
+        finally:
+            for name in tensors:
+                store, key = self._places[name][0]
+                tensors[name] = store[key]
+            for store, key, tensor in own:
+                store[key] = tensor
