@@ -24,8 +24,9 @@ ALLOWED = {
     "benchmarks.lab.history": set(),
     "benchmarks.lab.architectures": {"benchmarks.lab.registry"},
     "benchmarks.lab.optimizers": {"benchmarks.lab.registry", "benchmarks.theory"},
-    "benchmarks.lab.contract": set(),
-    "benchmarks.lab.problem": {"benchmarks.lab.contract", "benchmarks.lab.losses"},
+    "benchmarks.lab.functional": set(),
+    "benchmarks.lab.contract": {"benchmarks.lab.functional"},
+    "benchmarks.lab.problem": {"benchmarks.lab.contract", "benchmarks.lab.functional", "benchmarks.lab.losses"},
     "benchmarks.lab.minibatches": set(),
     "benchmarks.lab.measurements": {
         "benchmarks.lab.minibatches",
