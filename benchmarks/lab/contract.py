@@ -125,14 +125,12 @@ def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, lo
     moved = {n: p + 0.1 * (float(p.norm()) or 1.0) / float(noise[n].norm()) * noise[n] for n, p in before.items()}
     elsewhere = _evaluate(module, inputs, targets, loss, moved)
     try:
-        with torch.no_grad():
-            for name, p in own.items():
-                p.copy_(moved[name])
+        for name, p in own.items():
+            p.data.copy_(moved[name])  # not seen by a graph that the caller may hold
         there = _evaluate(module, inputs, targets, loss, moved)
     finally:
-        with torch.no_grad():
-            for name, p in own.items():
-                p.copy_(before[name])
+        for name, p in own.items():
+            p.data.copy_(before[name])
     if not _all_same(elsewhere.grads, there.grads):
         raise ValueError(
             f"{type(module).__name__}: the gradient depends on parameters that the network was not called with, as "
