@@ -1,7 +1,7 @@
-"""What a network and a loss must be for a `Problem`, tried out on a few examples: refusals by behaviour, not by class.
+"""What a network and a loss must satisfy for a `Problem`, tried out on a few examples: by behaviour, not by class.
 
-Nothing here changes the module that it tries: buffers are copies, which are compared afterwards. It is done once a
-problem, on `FEW` examples, and costs a few forward and backward passes of these.
+The module is left as it was: it runs on copies of its tensors, which are compared afterwards. This is done once per
+problem, on `FEW` examples, and costs a few forward and backward passes over them.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.lab.functional import Functional
 
 FEW = 8
-# Against central differences in float64 a right derivative is off by far less, and PyTorch's wrong ones by 4 % or more.
+# Relative to central differences in float64, a correct derivative is off by far less, PyTorch's wrong ones by >= 4 %.
 WRONG = 0.02
 
 
@@ -29,7 +29,7 @@ def untrained(module: nn.Module) -> dict[str, Tensor]:
 
 
 def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter], inputs: Tensor) -> None:
-    """Raises ValueError unless the parameters to train are there, real, alike and in one place."""
+    """Raises ValueError unless there are trainable parameters, real, of one dtype and device, alike in all networks."""
     if not named:
         raise ValueError("the network has no parameter that requires a gradient: all are frozen, or there are none")
     kinds = {(p.dtype, p.device): name for name, p in named.items()}
@@ -47,13 +47,13 @@ def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter]
         if [(n, p.shape, p.dtype, p.device) for n, p in mine.items()] != [
             (n, p.shape, p.dtype, p.device) for n, p in named.items()
         ]:
-            raise ValueError(f"network {place} of the stack has other trainable parameters than the first one")
+            raise ValueError(f"network {place} of the stack has different trainable parameters from the first one")
         if {n: v.shape for n, v in untrained(module).items()} != {n: v.shape for n, v in first.items()}:
             raise ValueError(f"network {place} of the stack has other buffers or frozen parameters than the first one")
 
 
 def require_alike(modules: Sequence[nn.Module], inputs: Tensor) -> None:
-    """Raises ValueError if a network of a stack is not the first one with other tensors: all are run as the first."""
+    """Raises ValueError unless each network is the first one with other tensors: the first one's code runs all."""
     for place, module in enumerate(modules[1:], start=2):
         own = [leaf.detach() for leaf in _tensors(_call(module, inputs[:FEW])[0])]
         tensors = {name: p.detach() for name, p in module.named_parameters()} | dict(module.named_buffers())
@@ -61,12 +61,12 @@ def require_alike(modules: Sequence[nn.Module], inputs: Tensor) -> None:
         if not _all_same(own, [leaf.detach() for leaf in _tensors(as_first)], tolerance=1e-3):
             raise ValueError(
                 f"network {place} of the stack differs from the first one in more than its parameters and buffers (an "
-                "activation, a number that is no buffer): one problem for each is needed"
+                "activation, a number that is no buffer): make one problem for each"
             )
 
 
 def needs_plain_attention(module: nn.Module, inputs: Tensor) -> bool:
-    """Whether the network calls attention kernels that are fused and have no second derivative."""
+    """Whether the network calls attention, whose fused kernels have no second derivative."""
     if any(isinstance(child, nn.MultiheadAttention | nn.TransformerEncoderLayer) for child in module.modules()):
         return True
     with _Watch() as watch, torch.no_grad():
@@ -85,7 +85,7 @@ class _Watch(TorchFunctionMode):
 def require_deterministic(
     module: nn.Module, inputs: Tensor, targets: Tensor | None = None, loss: Callable | None = None
 ) -> None:
-    """Evaluate twice and compare value, gradient and state; without a loss, of a single tensor of outputs.
+    """Evaluate twice and compare value, gradient and state. Without a loss, the output must be a single tensor.
 
     Raises:
         ValueError: naming the submodule that is random or changes its buffers; or for a loss that does not give one
@@ -97,11 +97,11 @@ def require_deterministic(
     _call(module, inputs)
     drawn = not torch.equal(before, _random_state(inputs.device))
     if not drawn and _all_same(first.outputs, second.outputs) and not _same(first.losses_N, second.losses_N):
-        raise ValueError("the loss is random, or changes from call to call: it gives other values for the same outputs")
+        raise ValueError("the loss is random, or changes from call to call: its values differ for the same outputs")
     if drawn or not _all_same(first.outputs, second.outputs) or not _all_same(first.grads, second.grads):
         raise ValueError(
-            f"{_culprit(module, inputs, drawn)} is random, or changes from call to call, so the loss is no function of "
-            "the parameters: call .eval(), or set its dropout to 0"
+            f"{_culprit(module, inputs, drawn)} is random, or changes from call to call, so the loss is not a function "
+            "of the parameters: call .eval(), or set its dropout to 0"
         )
     for name, before in {**dict(module.named_parameters()), **untrained(module)}.items():
         after = first.tensors[name]
@@ -116,8 +116,8 @@ def require_deterministic(
 
 
 def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable) -> None:
-    """Raises ValueError if gradients depend on the module's own values beside those it is called with, as those of
-    `torch.utils.checkpoint` do, which computes anew in the backward pass."""
+    """Raises ValueError if gradients depend on the module's own values and not only on those it is called with: as with
+    `torch.utils.checkpoint`, which recomputes in the backward pass."""
     generator = torch.Generator().manual_seed(0)
     own = {name: p for name, p in module.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in own.items()}
@@ -141,8 +141,8 @@ def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, lo
 def require_separate(
     module: nn.Module, inputs: Tensor, targets: Tensor | None = None, loss: Callable | None = None
 ) -> None:
-    """Raises ValueError, naming the submodule, if what the network says of an example (with a loss: its loss) depends
-    on the examples beside it."""
+    """Raises ValueError, naming the submodule, if the output for an example (with a loss: its loss) depends on the
+    other examples of the batch."""
     count = min(FEW, len(inputs))
     halves = [slice(a, b) for a, b in pairwise((0, count - count // 2, count)) if b > a]
 
@@ -159,16 +159,16 @@ def require_separate(
         except (ValueError, RuntimeError):
             pass  # BatchNorm refuses a single example
         raise ValueError(
-            f"{_coupling(module, inputs, halves)} couples the examples of a batch: with several chunks, or in a kernel "
-            "of pairs, an example must be seen by itself (chunk_size of all of them, or .eval())"
+            f"{_coupling(module, inputs, halves)} couples the examples of a batch: with several chunks, or for a "
+            "tangent kernel, each example must count by itself (leave chunk_size out, or call .eval())"
         )
 
 
 def can_vmap(problem, params_RxP: Tensor) -> bool:
-    """Whether ``torch.vmap`` over the runs works and gives what one run after the other does, on shared examples and
-    on minibatches."""
+    """Whether ``torch.vmap`` over the runs works and agrees with one run after the other, on shared examples and on
+    minibatches."""
     if any(isinstance(child, nn.Embedding) and child.padding_idx is not None for child in problem.module.modules()):
-        return False  # vmap trains the padding's row of all runs but the first
+        return False  # vmap would train the padding row of every run but the first
     examples = torch.arange(min(FEW, problem.examples))
     spread = examples * problem.examples // len(examples)
     return all(_vmaps(problem, params_RxP, rows) for rows in (None, torch.stack([spread, spread.flip(0)])))
@@ -197,10 +197,10 @@ def _vmaps(problem, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
 
 
 def require_derivative(problem, order: int) -> None:
-    """Compare PyTorch's second or third derivative with central differences of the one before, once a problem.
+    """Compare PyTorch's second or third derivative with central differences of the one below, once per problem.
 
-    On two examples, near the network's own parameters, along a random direction, in float64 on a copy of the module, or
-    where that cannot be had in its own numbers. Several steps are tried, for a kink of a ReLU may lie within one.
+    On two examples, near the network's own parameters, along a random direction; in float64 on a copy of the module, or
+    in its own dtype if that fails. Several step sizes are tried, because a ReLU's kink may lie within one.
 
     Raises:
         ValueError: if it is wrong or missing.
@@ -228,7 +228,7 @@ def require_derivative(problem, order: int) -> None:
         for h in (1e-5, 1e-6, 1e-7, 1e-4, 1e-3, 1e-2):
             expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
             largest = max(float(found.norm()), float(expected.norm()))
-            # A step at which rounding could hide an error, or feign one, says nothing.
+            # Where rounding could hide an error, or feign one, a step size says nothing.
             if 30 * torch.finfo(w.dtype).eps * size / h < WRONG * largest:
                 apart.append(float((found - expected).norm()) / largest)
                 if apart[-1] <= WRONG:
@@ -239,13 +239,13 @@ def require_derivative(problem, order: int) -> None:
         said = f"wrong by {min(apart):.0%}"
     which = {2: "second", 3: "third"}[order]
     raise ValueError(
-        f"{_suspects(problem.module)}: PyTorch's {which} derivative of this network is {said}; write the layer out, or "
-        "use another (of normalizations GroupNorm)"
+        f"{_suspects(problem.module)}: PyTorch's {which} derivative of this network is {said}; write the layer out in "
+        "basic operations, or use another (for normalization, GroupNorm)"
     )
 
 
 def _exact(problem):
-    """The problem of the first network on two examples, and its parameters, 1 x P: in float64, where it takes that."""
+    """The problem of the first network on two examples, and its parameters, 1 x P: in float64 if it runs in that."""
     few = problem.first(2, runs=1)
     few.derivatives = {2, 3}
     w = problem.initial_RxP()[:1]
@@ -263,18 +263,18 @@ def _exact(problem):
             exact._counts_N = double(few._counts_N)
         exact.at(double(w))
         return exact, double(w)
-    except RuntimeError:  # weights that are no leaves, or a cast in a forward
+    except RuntimeError:  # weights that are no leaves, or a cast in forward()
         return few, w
 
 
 def _copied(value: Tensor, inputs: Tensor) -> Tensor:
-    """In the inputs' dtype, if they have one: which the parameters will have is known only where they are given."""
+    """A copy in the inputs' dtype if both are floating point: the dtype the parameters will have is not yet known."""
     real = value.is_floating_point() and inputs.is_floating_point()
     return value.detach().to(inputs.dtype if real else value.dtype, copy=True)
 
 
 def _call(module: nn.Module, inputs: Tensor, given: dict[str, Tensor] | None = None) -> tuple:
-    """Outputs of the module with copies of all that it holds, the parameters among these, and all of them afterwards.
+    """The outputs, computed on copies of the module's tensors; the trainable copies; all copies as the call left them.
 
     Args:
         given: values of the parameters; the module's own if not given.
@@ -306,7 +306,7 @@ def _first_output(outputs: Tensor, targets: None) -> Tensor:
 
 
 class _Evaluated(NamedTuple):
-    """``tensors``: all that the module holds, afterwards."""
+    """``tensors``: everything the module holds after the call."""
 
     outputs: list[Tensor]
     losses_N: Tensor
@@ -317,10 +317,10 @@ class _Evaluated(NamedTuple):
 def _evaluate(
     module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable, given: dict[str, Tensor] | None = None
 ) -> _Evaluated:
-    """
+    """Outputs, losses and gradients at these inputs.
 
     Args:
-        targets: of these inputs and others, whose values are checked too.
+        targets: of these inputs first, then of any others; the values of all are checked.
     """
     with torch.enable_grad():
         outputs, parameters, tensors = _try(lambda: _call(module, inputs, given), inputs)
@@ -338,8 +338,8 @@ def _evaluate(
         got = tuple(losses_N.shape) if isinstance(losses_N, Tensor) else type(losses_N).__name__
         if got != (len(inputs),):
             raise ValueError(
-                f"a loss must give one value an example: of {len(inputs)} it gave {got}, for {told}; with torch's own "
-                "losses, reduction='none' and a sum over the outputs of an example"
+                f"a loss must give one value per example: for {len(inputs)} examples it gave {got}, from {told}; with "
+                "torch's losses, use reduction='none' and sum over the outputs of each example"
             )
         if not losses_N.requires_grad:
             raise ValueError("the loss depends on no parameter that requires a gradient: is the output detached?")
@@ -374,7 +374,7 @@ def _random_state(device: torch.device) -> Tensor:
 
 
 def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Tensor]]]:
-    """Name, state of the generator before and after, and outputs of every submodule, in the order in which they end."""
+    """Of every submodule its name, whether it drew random numbers, and its outputs, in the order in which they end."""
     seen: list[tuple] = []
     entered: list[Tensor] = []
     handles = []
@@ -398,7 +398,7 @@ def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Te
 
 
 def _culprit(module: nn.Module, inputs: Tensor, drew: bool) -> str:
-    """The first submodule that draws random numbers, or else whose output is another the second time."""
+    """The first submodule that draws random numbers, or (``drew`` False) whose output differs the second time."""
     first, second = _trace(module, inputs), _trace(module, inputs)
     for (name, drawn, mine), (_, _, again) in zip(first, second):
         if drawn if drew else not _all_same(mine, again):
@@ -407,7 +407,7 @@ def _culprit(module: nn.Module, inputs: Tensor, drew: bool) -> str:
 
 
 def _coupling(module: nn.Module, inputs: Tensor, halves: Sequence[slice]) -> str:
-    """The first submodule that says something else of the first examples by themselves."""
+    """The first submodule whose output for the first examples changes when they come alone."""
     whole, part = _trace(module, inputs[: halves[-1].stop]), _trace(module, inputs[halves[0]])
     for (name, _, together), (_, _, alone) in zip(whole, part):
         if not _all_same([a[: len(b)] for a, b in zip(together, alone)], alone, tolerance=1e-3):

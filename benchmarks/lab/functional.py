@@ -4,9 +4,9 @@ from torch import Tensor, nn
 
 
 class Functional:
-    """`torch.func.functional_call` for a tenth of its price: where each tensor stands in the module is looked up once.
+    """`torch.func.functional_call` at a tenth of its cost: where each tensor sits in the module is looked up once.
 
-    A module that occurs in several places is one. The module has its own tensors back after each call.
+    A tensor that sits in several places is replaced in all. After each call the module has its own tensors back.
     """
 
     def __init__(self, module: nn.Module):
@@ -20,7 +20,7 @@ class Functional:
         self._places = {name: places[id(tensor)] for name, tensor in named}
 
     def __call__(self, tensors: dict[str, Tensor], inputs: Tensor):
-        """The outputs; ``tensors`` then holds what the module has put in place of them, if it did."""
+        """The outputs. If the module reassigns a tensor, ``tensors`` holds the new one afterwards."""
         own = []
         try:
             for name, tensor in tensors.items():

@@ -14,20 +14,21 @@ from benchmarks.lab.problem import Point, Problem
 
 @dataclass
 class Step:
-    """A stack of runs before an update: what the loop yields, and what its user may look at and change.
+    """A stack of runs before an update: what the loop yields, and what its caller may read and change.
 
     Attributes:
         number: updates made so far.
         params_RxP: where the runs are; they move in place with the next update. Zeros for a run that has diverged.
-        point: the loss that is descended on, seen from there: of all the data, or of this step's minibatches. Its
-            ``grads_RxP`` go to the optimizers after the body of the loop, which may change them in place.
-        losses_R: the loss of that point, also of a run that diverges at this step.
+        point: the loss being minimized, at these parameters: of all the data, or of this step's minibatches. The loop's
+            body may change its ``grads_RxP`` in place; after that they go to the optimizers.
+        losses_R: the losses there; for a run that diverges at this step, the one before its parameters became zeros.
         running_R: which runs go on; on the CPU.
-        lost_R: which diverged at this step.
-        diverged: by run, the step at which it did.
+        lost_R: which diverged at this step; on the CPU.
+        diverged: for each run that diverged, the step at which it did.
         optimizers: for each run its torch optimizers, whose learning rates and states may be changed.
         parameters: for each run the tensors that its optimizers hold, views of its row.
         rows_RxB: the examples of each run's minibatch, or None for all of them.
+        first_loss_R: the losses at step 0, by which divergence is judged.
     """
 
     number: int
@@ -43,13 +44,13 @@ class Step:
     first_loss_R: Tensor
 
     def full(self, curvature: bool = False) -> Point:
-        """The full-data problem at the same place."""
+        """The point of the full-data problem at the same parameters."""
         if self.rows_RxB is None and (self.point.curvature or not curvature):
             return self.point
         return self.point.problem.at(self.params_RxP, curvature=curvature)
 
     def state_dict(self) -> dict:
-        """What `descend` resumes from. Its tensors change with the next update: save it at once."""
+        """What `descend` resumes from. The next update changes its tensors: save it at once."""
         return {
             "step": self.number,
             "params": self.params_RxP.clone(),
@@ -75,19 +76,20 @@ def descend(
     ``for step in descend(...)`` sees each point before its update is made; leaving the loop ends the training. Each
     run's optimizers hold views of its row of the stack, so any optimizer works unchanged and a stack of R runs is R
     single runs. A run whose loss or gradient is not finite, or whose loss exceeds ``divergence`` times its first one
-    in size, has diverged: its parameters become zeros, for a non-finite row would spoil solvers that see the whole
-    stack, and the others go on. Equal arguments give equal steps, also across a ``resume``.
+    in absolute value, has diverged: its parameters become zeros, because a non-finite row would spoil solvers that see
+    the whole stack, and the others go on. Equal arguments give equal steps, even across a ``resume``.
 
     Args:
         params_RxP: the initial parameters; not changed.
-        optimizer: of every run, or one a run.
+        optimizer: one for all runs, or one per run.
         minibatches: from the step to the rows_RxB of each run's batch; all the data if not given.
-        curvature: whether the point of a step has Hessian-vector products; by its number, or of all.
-        resume: a step's ``state_dict`` of a loop with the same arguments.
+        curvature: whether the points have Hessian-vector products, for all steps or by number. Points of minibatches
+            never do: use ``step.full(curvature=True)``.
+        resume: a step's ``state_dict``, from a loop with the same arguments.
 
     Raises:
-        ValueError: for another number of optimizers than runs, or an optimizer that takes its parameters out of the
-            stack (``p.data = ...``).
+        ValueError: for a number of optimizers that is not R, or an optimizer that takes its parameters out of the stack
+            (``p.data = ...``).
     """
     if steps < 0:
         raise ValueError(f"steps must not be negative, got {steps}")
@@ -152,13 +154,13 @@ def descend(
             if [p.data_ptr() for p in parameters[r]] != places[r]:
                 raise ValueError(
                     f"{each[r].implementation} puts new tensors in place of its parameters (p.data = ...), so the run "
-                    "would not move: let it change them in place, p.data.copy_(...) or p.add_(...)"
+                    "would not move: change them in place instead, with p.data.copy_(...) or p.add_(...)"
                 )
         number += 1
 
 
 def last(steps: Iterable[Step]) -> Step:
-    """The last of the steps, for training that nobody looks at on the way."""
+    """The last of the steps, for training that needs no look at the steps between."""
     (step,) = deque(steps, maxlen=1)
     return step
 
@@ -166,7 +168,7 @@ def last(steps: Iterable[Step]) -> Step:
 def _bounded(point: Point, largest_R: Tensor) -> list[bool]:
     """Which runs have a loss within bounds and a finite gradient."""
     inside_R = point.losses_R.abs() <= largest_R
-    # A sum is finite only if every entry is, and a third of the price of asking each.
+    # A sum is finite only if every entry is, and costs a third of testing each entry.
     bounded = (inside_R & torch.isfinite(point.grads_RxP.sum(1))).tolist()
     return bounded if all(bounded) else (inside_R & torch.isfinite(point.grads_RxP).all(1)).tolist()
 
@@ -176,7 +178,7 @@ def _mask(runs: list[int], R: int) -> Tensor:
 
 
 def _again(problem: Problem, row_P: Tensor, parameters: list[nn.Parameter], rows_RxB: Tensor | None, r: int) -> Tensor:
-    """One run's loss and gradients where its parameters are by now."""
+    """One run's loss at its current parameters, whose gradients are set."""
     with torch.enable_grad():
         point = problem.at(row_P[None], rows_RxB=None if rows_RxB is None else rows_RxB[r : r + 1])
     _set_gradients(parameters, problem.views(point.grads_RxP, 0))

@@ -1,7 +1,7 @@
 """Losses per example. A loss maps (outputs, targets) of one run to losses_N; `Problem` divides their sum by N.
 
-A loss that also has ``counts(targets) -> counts_N`` is divided by their sum instead, as a mean over the tokens of
-sequences needs. The conventions are Cohen et al.'s (2021): every sharpness and every 2 / lr of this project depends on
+A loss that also has ``counts(targets) -> counts_N`` is divided by the sum of these counts instead: for sequences, a
+mean over tokens. The conventions are Cohen et al.'s (2021): every sharpness and every 2 / lr of this project depends on
 them.
 """
 
@@ -38,7 +38,7 @@ class CrossEntropy:
 
     Attributes:
         ignore_index: positions with this target do not count (padding).
-        weight: of each class, C; the mean is then weighted, as torch's is.
+        weight: one per class, C; the mean is then weighted, as torch's is.
     """
 
     ignore_index: int = -100
@@ -63,7 +63,7 @@ class CrossEntropy:
         return F.cross_entropy(outputs.flatten(0, -2), flat, **options).view(len(outputs), -1).sum(1)
 
     def counts(self, targets: Tensor) -> Tensor:
-        """By what the sum of an example's losses is divided: its positions, or the weights of their classes."""
+        """How much each example counts in the mean: the number of its positions, or the sum of their class weights."""
         if targets.is_floating_point():
             return torch.full((len(targets),), targets[0, ..., 0].numel(), device=targets.device)
         counted = targets != self.ignore_index
@@ -72,12 +72,12 @@ class CrossEntropy:
         return counted.reshape(len(targets), -1).sum(1)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
-        """Raises ValueError for a class index that is no class: on a GPU it would end the process."""
+        """Raises ValueError for an index outside the classes: on a GPU it would end the process."""
         if targets.is_floating_point() or not len(targets):
             return
         counted = targets[targets != self.ignore_index]
         if not len(counted):
-            raise ValueError(f"every target is {self.ignore_index}, which does not count: there is no loss")
+            raise ValueError(f"every target is {self.ignore_index} (padding), so there is no loss")
         low, high = int(counted.min()), int(counted.max())
         if low < 0 or high >= outputs.shape[-1]:
             raise ValueError(
@@ -98,7 +98,7 @@ LOSSES: dict[str, Loss] = {"mse": mse, "cross_entropy": cross_entropy, "objectiv
 
 
 def outputs(loss: str, classes: int) -> int:
-    """How many outputs a network needs: one a class, or a single one where ``mse`` tells two classes apart."""
+    """How many outputs a network needs: one per class, or a single one for ``mse`` with two classes."""
     return 1 if loss == "mse" and classes == 2 else classes
 
 

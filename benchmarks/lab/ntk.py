@@ -23,21 +23,21 @@ def tangent_kernel(
 ) -> Tensor:
     """K = J(x) J(x')' over the trainable parameters, NC x MC: rows by example, then output.
 
-    Outputs may have any shape after N (a sequence's N x T x V, a map's N x C x H x W): C counts all of an example's.
+    Outputs may have any shape after N (a sequence's N x T x V, a map's N x C x H x W): C is their number per example.
 
-    The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so that it never exists as a
-    whole. Two blocks and their copies are held beside the kernel; with more blocks than one, gradients of the second
-    factor are computed again for every block of the first.
+    The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so it never exists as a whole.
+    Two blocks and their copies are held beside the kernel; with more than one block, gradients of the second factor are
+    computed again for every block of the first.
 
     Args:
         others_MxD: the second factor's inputs; the first's if not given.
         params_P: the flat parameters; the module's own if not given.
-        memory: bytes by which blocks are cut: for the kernel, two blocks and as much again for the copies that
+        memory: bytes to which the block size is fitted: the kernel, two blocks and as much again for the copies that
             differentiation makes. Threads and the allocator add to it; the peak stays below one and a half times this.
 
     Raises:
-        ValueError: if the kernel does not fit, naming what it needs, or for a network that couples examples, is random
-            or has outputs that are no tensor. Nothing has been computed then.
+        ValueError: before the kernel is computed, if it does not fit (saying what it needs), or for a network that
+            couples examples, is random, or whose output is not a single tensor.
     """
     others_MxD = inputs_NxD if others_MxD is None else others_MxD
     contract.require_uniform([module], trainable(module), inputs_NxD)
@@ -67,7 +67,7 @@ def _kernel(
 
 
 def jacobian(module: nn.Module, inputs: Tensor, params_P: Tensor) -> Tensor:
-    """The Jacobian of all outputs in the flat parameters, N x C x P, as a whole: for few examples of small networks."""
+    """The Jacobian of all outputs in the flat parameters, N x C x P, as a whole: for few examples, small networks."""
     return jacrev(lambda flat_P: call(module, flat_P, inputs), chunk_size=200)(params_P)
 
 
@@ -110,7 +110,7 @@ def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> i
     if block < 1:
         raise ValueError(
             f"the tangent kernel needs {(kernel + 4 * example) / 2**20:,.0f} MiB at least ({kernel / 2**20:,.0f} for "
-            f"{len(inputs_NxD)} x {others} examples of {outputs} outputs), and {memory / 2**20:,.0f} are allowed: "
-            "fewer examples, a narrower network or more memory"
+            f"{len(inputs_NxD)} x {others} examples of {outputs} outputs), but {memory / 2**20:,.0f} are allowed: "
+            "use fewer examples, a narrower network or more memory"
         )
     return min(block, max(len(inputs_NxD), others))

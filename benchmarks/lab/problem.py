@@ -24,7 +24,7 @@ from benchmarks.lab.losses import LOSSES, Loss
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are trained and measured, by name: those that require a gradient, each tied one once."""
+    """The parameters that are trained and measured, by name: those that require a gradient, tied ones once."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
@@ -34,11 +34,11 @@ def flatten_parameters(module: nn.Module) -> Tensor:
 
 
 def stack_parameters(modules: Iterable[nn.Module]) -> Tensor:
-    """The flat parameters of several modules of one architecture, one row a run: params_RxP.
+    """The flat parameters of several modules of one architecture, one row per run: params_RxP.
 
     Raises:
-        ValueError: if what is not in it, a buffer or a frozen parameter, differs from network to network: a problem of
-            the first network would measure all of them with the first one's.
+        ValueError: if a buffer or a frozen parameter, which the rows leave out, differs from network to network: a
+            problem made of the first network would use the first one's for all.
     """
     modules = list(modules)
     for name in _differing(modules):
@@ -52,31 +52,31 @@ def stack_parameters(modules: Iterable[nn.Module]) -> Tensor:
 class Problem:
     """The mean loss of a network over a data set, as a function of a stack of flat parameters.
 
-    Any ``nn.Module`` is accepted whose output is a deterministic function of its parameters and inputs; that is tried
+    Any ``nn.Module`` is accepted whose output is a deterministic function of its parameters and inputs; this is tried
     out on a few examples (`benchmarks.lab.contract`). With R = 1 the module is called as it is; with R > 1 through
     ``torch.vmap`` over the runs, or one after the other where vmap cannot (LSTM, GRU).
 
     Parameters that do not require a gradient are constants: they are neither measured nor trained.
 
     Args:
-        module: the architecture; the values of its trainable parameters are not used. Or one network a run: then
-            buffers and frozen parameters are each run's own.
+        module: the architecture; the values of its trainable parameters are not used. Or a list, one network per run:
+            then buffers and frozen parameters are each run's own.
         inputs: all training inputs, N first; any number of further axes.
         targets: what the loss wants, N first.
         loss: a name from `losses.LOSSES` or a callable (outputs, targets) -> losses_N. Outputs that are a tuple or a
             mapping need a callable that takes them.
         chunk_size: how many examples go through the network at once. With fewer than N the sum is taken
-            chunk by chunk; results change by rounding only, and curvature costs a forward pass more a product.
+            chunk by chunk; results change by rounding only, and each call of `Point.hvp` repeats the forward pass.
 
     Attributes:
         module: the network, or the first of them.
-        examples, parameters: N and P; ``shapes`` and ``sizes`` those of the parameters' tensors.
-        derivatives: the orders, 2 and 3, that have been compared with finite differences.
+        examples, parameters: N and P; ``shapes`` and ``sizes`` are those of the parameter tensors.
+        derivatives: the orders, of 2 and 3, that have been compared with finite differences.
 
     Raises:
         ValueError: in one sentence that names the submodule, the shapes or the dtypes: for a module that is random or
             changes its buffers as it is evaluated, for one that couples the examples of a batch with several chunks,
-            for a loss that does not give one value an example, for targets it does not fit, for data of unequal
+            for a loss that does not give one value per example, for targets that do not fit it, for data of unequal
             length, for parameters of several dtypes or devices, or for an unknown loss.
     """
 
@@ -89,7 +89,7 @@ class Problem:
         chunk_size: int | None = None,
     ):
         if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
-            raise ValueError("inputs and targets must each be one tensor, N first: wrap a module that takes more")
+            raise ValueError("inputs and targets must each be one tensor, N first: wrap a network that takes several")
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise ValueError(f"{len(inputs)} inputs but {len(targets)} targets")
         if isinstance(loss, str):
@@ -157,7 +157,7 @@ class Problem:
         return few
 
     def initial_RxP(self) -> Tensor:
-        """The parameters of the networks that the problem was made of, one row a network."""
+        """The parameters of the networks that the problem was made of, one row per network."""
         return _stacked(self._modules)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -181,10 +181,10 @@ class Problem:
         """Losses and gradients at a point of parameter space; with ``curvature``, also Hessian-vector products.
 
         Args:
-            rows_RxB: the examples of each run's minibatch, whose mean loss is then meant; all examples if not given.
+            rows_RxB: the examples of each run's minibatch, over which the loss is the mean; all examples if not given.
 
         Raises:
-            ValueError: if ``params_RxP`` is not R x P, or ``rows_RxB`` has not a row a run; with ``curvature``, if
+            ValueError: if ``params_RxP`` is not R x P, or ``rows_RxB`` has not one row per run; with ``curvature``, if
                 PyTorch's second derivative of the network is wrong or missing.
         """
         if params_RxP.ndim != 2 or params_RxP.shape[1] != self.parameters:
@@ -195,14 +195,14 @@ class Problem:
             if len(values) != len(params_RxP):
                 raise ValueError(
                     f"{len(params_RxP)} rows of parameters for {len(values)} networks, each with its own {name!r}: "
-                    "take problem.only(run) for one of them"
+                    "for one of them use problem.only(run)"
                 )
         try:
             return Point(self, params_RxP, curvature, rows_RxB)
         except RuntimeError as error:
             if self._inputs.is_floating_point() and self._inputs.dtype != params_RxP.dtype:
                 raise ValueError(
-                    f"parameters of {params_RxP.dtype} on inputs of {self._inputs.dtype}: give both one dtype"
+                    f"parameters of {params_RxP.dtype} on inputs of {self._inputs.dtype}: give both the same dtype"
                 ) from error
             raise
 
@@ -213,18 +213,18 @@ class Problem:
         return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
 
     def outputs(self, params_RxP: Tensor, inputs: Tensor) -> Tensor:
-        """What the networks say of any inputs, without a graph: R x N x C."""
+        """The networks' outputs for any inputs, without a graph: R x N x C."""
         with torch.no_grad(), self._kernels():
             return self._each_run(self._functional, params_RxP, inputs)
 
     def _total(self, rows_RxB: Tensor | None) -> float | Tensor:
-        """By what the sum of the losses is divided: one number, or one a run."""
+        """What the sum of the losses is divided by: one number, or one per run."""
         if self._counts_N is None or not isinstance(self._counts_N, Tensor):
             examples = self.examples if rows_RxB is None else rows_RxB.shape[1]
             return examples if self._counts_N is None else self._counts_N * examples
         total = self._counts_N.sum() if rows_RxB is None else self._counts_N[rows_RxB].sum(1)
         if not bool((total > 0).all()):
-            raise ValueError("a minibatch has no target that counts, all are padding: it has no mean loss")
+            raise ValueError("a minibatch has no target that counts (all are padding), so it has no mean loss")
         return total
 
     def _chunk_losses(
@@ -244,15 +244,15 @@ class Problem:
         return sums_R / self._total(rows_RxB), outputs
 
     def _each_run(self, function: Callable, params_RxP: Tensor, *data: Tensor, batched: bool = False):
-        """The function of each run's layers, the results stacked: by vmap, or one run after the other.
+        """The function applied to each run's layers, results stacked: by vmap, or one run after the other.
 
         Args:
-            batched: whether the data have an axis for the runs, R first.
+            batched: whether the data have an axis for the runs, R first; if not, the runs share them.
         """
         R = len(params_RxP)
         if R > 1 and self._vmap is None:
             self._vmap = contract.can_vmap(self, params_RxP[:2])
-        # Split, not one slice a layer or run: its backward is a single concatenation.
+        # Split, not one slice per layer or run: its backward is a single concatenation.
         if R > 1 and self._vmap:
             parts = zip(self._names, params_RxP.split(self.sizes, dim=1), self.shapes)
             layers = {name: part.reshape(-1, *shape) for name, part, shape in parts} | self._own_RxX
@@ -275,9 +275,9 @@ class Point:
     single backward pass through it; with several, each product rebuilds the graph chunk by chunk.
 
     Attributes:
-        problem, params_RxP: where this is. The parameters share memory with those the point was made from.
+        problem, params_RxP: what it was made from; the parameters share memory with those it was given.
         curvature: whether it has Hessian-vector products.
-        outputs_RxNxC: what the networks say of the data; of any shape from N on, or a tuple or mapping of such.
+        outputs_RxNxC: the networks' outputs; any shape may follow N, and they may be a tuple or mapping of tensors.
     """
 
     def __init__(self, problem: Problem, params_RxP: Tensor, curvature: bool, rows_RxB: Tensor | None = None):
@@ -304,7 +304,7 @@ class Point:
         self.outputs_RxNxC = outputs[0] if whole else tree_map(_joined, *outputs)
 
     def hvp(self, vecs: Tensor) -> Tensor:
-        """Hessian-vector products: R x P gives R x P; R x P x K gives R x P x K, one backward pass a vector.
+        """Hessian-vector products: R x P gives R x P; R x P x K gives R x P x K, one backward pass per vector.
 
         Raises:
             RuntimeError: if the point was made without ``curvature=True``.
@@ -317,12 +317,12 @@ class Point:
         return products[0] if vecs.ndim == 2 else torch.stack(products, dim=-1)
 
     def curvature_gradient(self, u_RxP: Tensor, v_RxP: Tensor) -> Tensor:
-        """The gradient of u'H(w)v in w at fixed u and v, R x P: for u = v a unit top eigenvector, of the sharpness.
+        """The gradient of u'H(w)v in w at fixed u and v, R x P; for u = v a unit top eigenvector, the sharpness's.
 
         Raises:
             RuntimeError: if the point was made without ``curvature=True``.
             ValueError: if PyTorch's third derivative of the network is wrong (a native LayerNorm) or missing (a
-                BatchNorm or InstanceNorm by statistics of its input); see docs/curvature.md.
+                BatchNorm or InstanceNorm that uses statistics of its input); see docs/curvature.md.
         """
         if self.curvature:
             contract.require_derivative(self.problem, order=3)
@@ -352,7 +352,7 @@ class Point:
     def _gradient_graphs(self) -> Iterator[tuple[Tensor, bool]]:
         """Each chunk's gradient with its graph, and whether that graph is kept for later products."""
         if not self.curvature:
-            raise RuntimeError("this point has no curvature: ask for problem.at(params_RxP, curvature=True)")
+            raise RuntimeError("this point has no curvature: make it with problem.at(params_RxP, curvature=True)")
         if self._graph is not None:
             yield self._graph, True
             return
@@ -368,13 +368,13 @@ class Point:
 
 
 def attention_kernels(module: nn.Module, inputs: Tensor) -> Callable[[], AbstractContextManager]:
-    """In what context the network is to be called: where it attends, by kernels that have second derivatives."""
+    """The context to call the network in: if it uses attention, one whose kernel has second derivatives."""
     return _plain_attention if contract.needs_plain_attention(module, inputs) else nullcontext
 
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Attention by matrix products: PyTorch's fused kernels have no second derivative, and no vmap."""
+    """Attention by matrix products: PyTorch's fused kernels have neither second derivatives nor vmap."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -385,7 +385,7 @@ def _plain_attention() -> Iterator[None]:
 
 
 def _each_leaf(function: Callable, tree):
-    """`tree_map_only` of tensors, without its price where there is a tensor or a tuple of them."""
+    """`tree_map_only` of tensors, without its cost where there is only a tensor or a tuple of them."""
     if isinstance(tree, Tensor):
         return function(tree)
     if type(tree) is tuple:
@@ -394,7 +394,7 @@ def _each_leaf(function: Callable, tree):
 
 
 def _joined(*parts):
-    """Chunks of outputs; what is no tensor is the first chunk's."""
+    """Chunks of outputs, concatenated; of what is not a tensor, the first chunk's."""
     return torch.cat(parts, dim=1) if isinstance(parts[0], Tensor) else parts[0]
 
 

@@ -12,13 +12,13 @@ from benchmarks.lab.measurements import Measurement, Reading, due
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import Problem
 
-# What an observer sees after each step: the step, and a function that makes a checkpoint of it.
+# Called with the step's number and a function that makes a checkpoint of it.
 Observer = Callable[[int, Callable[[], dict]], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stack came to: its history, its last parameters, and by seed the step at which it diverged, if it did."""
+    """The result of training a stack: its history, last parameters, and the step at which each diverged seed did so."""
 
     history: History
     params_RxP: Tensor
@@ -40,17 +40,17 @@ def train(
 ) -> Outcome:
     """Train R runs for ``steps`` updates; record the loss at every step and the measurements on their schedules.
 
-    The metric ``loss`` is that of all the data: at every step, or with ``minibatches`` at the readings, and then
-    ``batch_loss`` at every step. For the rest see `descend`.
+    The metric ``loss`` is that of all the data. It is recorded at every step; with ``minibatches``, only at readings,
+    and ``batch_loss`` at every step. For the rest see `descend`.
 
     Args:
-        seeds: one a run; they name the runs in the history.
-        resume: a checkpoint that ``observe`` was given, from a run with the same arguments.
+        seeds: one per run; they name the runs in the history.
+        resume: a checkpoint made by ``observe``'s function, from a run with the same arguments.
         observe: called at each step but the first, with the updates made so far and a function that makes a checkpoint,
             whose tensors the next update changes: save it at once.
 
     Raises:
-        ValueError: if the number of seeds is not R, or from a measurement, with the step.
+        ValueError: if the number of seeds is not R; or a measurement's own, with the step put before it.
     """
     if len(seeds) != len(params_RxP):
         raise ValueError(f"{len(params_RxP)} runs but {len(seeds)} seeds")

@@ -257,7 +257,7 @@ def test_targets_that_would_broadcast_are_refused(chunk_size):
     ],
 )
 def test_a_loss_that_does_not_give_one_value_an_example_is_refused(loss):
-    with pytest.raises(ValueError, match="one value an example"):
+    with pytest.raises(ValueError, match="one value per example"):
         Problem(nn.Linear(D, C).double(), *data(), loss)
 
 

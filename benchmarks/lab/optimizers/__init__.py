@@ -1,7 +1,7 @@
 """Optimizers by name, one file each, built from a library's implementation.
 
-A file ends with an `Optimizer` of its own name, ``adam = Optimizer(build, ...)``: all that is said of the entry.
-``package.module:name`` names another one, an `Optimizer` too or a bare ``build``.
+A file ends with an `Optimizer` of its own name, ``adam = Optimizer(build, ...)``: everything declared of the entry.
+``package.module:name`` names one from outside, again an `Optimizer` or a bare ``build``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,21 +19,21 @@ Built = list[torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer and what is known of it; called with options, ``adam(lr=0.1)``, the same with these bound.
+    """An optimizer and what is known of it. Calling it, as in ``adam(lr=0.1)``, gives a copy with these options bound.
 
     Attributes:
         factory: ``build(parameters, **options) -> list of torch optimizers``, several where a library's optimizer
             takes only some of the parameters; ``parameters`` is a list.
         implementation: the library's own name of what is built, for the tables.
         source: the paper.
-        threshold: from the options to the largest curvature at which it is stable on a quadratic, preconditioned where
-            the optimizer is.
-        diagonal: from a torch optimizer to the positive diagonal by which it divides its gradient, a tensor a
-            parameter, or None before the first step.
+        threshold: a function from the options to the largest curvature at which it is stable on a quadratic (of the
+            preconditioned Hessian, if it preconditions).
+        diagonal: a function from a torch optimizer to the positive diagonal by which it divides its gradient, one
+            tensor per parameter, or None before the first step.
         closures: it evaluates the gradient again within a step.
-        schedule_free: it takes no decay of its rate, and averages between ``eval()`` and ``train()``.
-        block_rates: it has an option ``rates``, a number a tensor, that is measured where training starts.
-        options: those bound, ``lr`` among them.
+        schedule_free: its learning rate is not decayed, and ``eval()`` and ``train()`` switch to its average and back.
+        block_rates: it has an option ``rates``, one number per tensor, measured where training starts.
+        options: the bound ones, such as ``lr``.
     """
 
     factory: Callable[..., Built]
@@ -51,7 +51,7 @@ class Optimizer:
 
     @property
     def meaning(self) -> str:
-        """The first words of its file, on one line; empty for a loose one."""
+        """The docstring of its file, on one line; empty for an outside one."""
         loose = ":" in self.implementation
         return "" if loose else " ".join((getattr(self.factory, "__globals__", {}).get("__doc__") or "").split())
 
@@ -59,7 +59,7 @@ class Optimizer:
         """The torch optimizers of one run.
 
         Raises:
-            ValueError: for options it does not take, or where it steps through a closure and does not say so.
+            ValueError: for options it does not take, or if its step needs a closure and that is not declared.
         """
         try:
             built = self.factory(list(parameters), **self.options)
@@ -70,12 +70,12 @@ class Optimizer:
             if closure is not None and closure.default is Parameter.empty and not self.closures:
                 raise ValueError(
                     f"{type(optimizer).__name__} evaluates the loss within its step: "
-                    "declare it, Optimizer(..., closures=True)"
+                    "declare it with Optimizer(..., closures=True)"
                 )
         return built
 
     def stability_threshold(self) -> float | None:
-        """The largest stable curvature of a quadratic, or None where no theory gives one."""
+        """The largest stable curvature on a quadratic, or None where no theory gives one."""
         return None if self.threshold is None else self.threshold(**self.options)
 
     def preconditioner(self, built: Built) -> Tensor | None:
@@ -92,10 +92,10 @@ class Optimizer:
 
 
 def named(name: str, **options) -> Optimizer:
-    """The optimizer of a name in params.yaml, with options.
+    """The optimizer with this name, with these options bound.
 
     Raises:
-        ValueError: for an unknown name, or an outside one that is no optimizer.
+        ValueError: for an unknown name, or an outside one that is not an optimizer.
     """
     entry = registry.load(__name__, name, name)
     if isinstance(entry, Optimizer):
