@@ -14,8 +14,8 @@ def stale_after_fingerprints(workspace):
 
 def test_a_comment_or_a_message_in_the_lab_retrains_nothing(workspace):
     workspace.edit("benchmarks/lab/problem.py", "    def chunks(self)", "    # a comment\n    def chunks(self)")
-    workspace.edit("benchmarks/lab/training.py", '"""The one training loop', '"""THE one training loop')
-    workspace.edit("benchmarks/lab/problem.py", "chunk_size must be positive", "chunk_size has to be positive")
+    workspace.edit("benchmarks/lab/loop.py", '"""The one training loop', '"""THE one training loop')
+    workspace.edit("benchmarks/lab/problem.py", "chunk_size must be a positive", "chunk_size has to be a positive")
     assert workspace.ran() == ["fingerprint"]
     assert workspace.stale() == set()
 
