@@ -15,17 +15,20 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.lab.functional import Functional
+from benchmarks.lab.functional import Functional, trainable, untrained
 
 FEW = 8
 # Relative to central differences in float64, a correct derivative is off by far less, PyTorch's wrong ones by >= 4 %.
 WRONG = 0.02
 
 
-def untrained(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers and frozen parameters, by name."""
-    frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
-    return frozen | dict(module.named_buffers())
+def spread(targets: Tensor, loss: Callable | None, count: int) -> Tensor:
+    """At most so many examples that count in the mean loss, at equal distances."""
+    rows = torch.arange(len(targets), device=targets.device)
+    if hasattr(loss, "counts"):
+        rows = rows[loss.counts(targets) > 0]
+    count = min(count, len(rows))
+    return rows[torch.arange(count, device=rows.device) * len(rows) // count]
 
 
 def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter], inputs: Tensor) -> None:
@@ -41,15 +44,16 @@ def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter]
         raise ValueError(f"parameters of {dtype}: only real ones have a gradient that is a direction of descent")
     if inputs.device != device:
         raise ValueError(f"inputs are on {inputs.device}, parameters on {device}: move one of them")
-    first = untrained(modules[0])
+    first, trained = untrained(modules[0]), _kinds(named)
     for place, module in enumerate(modules[1:], start=2):
-        mine = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        if [(n, p.shape, p.dtype, p.device) for n, p in mine.items()] != [
-            (n, p.shape, p.dtype, p.device) for n, p in named.items()
-        ]:
+        if _kinds(trainable(module)) != trained:
             raise ValueError(f"network {place} of the stack has different trainable parameters from the first one")
         if {n: v.shape for n, v in untrained(module).items()} != {n: v.shape for n, v in first.items()}:
             raise ValueError(f"network {place} of the stack has other buffers or frozen parameters than the first one")
+
+
+def _kinds(named: dict[str, nn.Parameter]) -> list[tuple]:
+    return [(name, p.shape, p.dtype, p.device) for name, p in named.items()]
 
 
 def require_alike(modules: Sequence[nn.Module], inputs: Tensor) -> None:
@@ -91,11 +95,16 @@ def require_deterministic(
         ValueError: naming the submodule that is random or changes its buffers; or for a loss that does not give one
             value an example, does not fit the targets, or depends on nothing that is trained.
     """
-    inputs = inputs[:FEW]
-    first, second = (_evaluate(module, inputs, targets, loss or _first_output) for _ in range(2))
-    before = _random_state(inputs.device)
+    if targets is None:
+        inputs, loss = inputs[:FEW], _first_output
+    else:
+        _evaluate(module, inputs[:FEW], targets, loss)  # first the contract of the loss, then examples that count
+        rows = spread(targets, loss, FEW)
+        inputs, targets = inputs[rows], targets[rows]
+    first, second = (_evaluate(module, inputs, targets, loss) for _ in range(2))
+    state = _random_state(inputs.device)
     _call(module, inputs)
-    drawn = not torch.equal(before, _random_state(inputs.device))
+    drawn = not torch.equal(state, _random_state(inputs.device))
     if not drawn and _all_same(first.outputs, second.outputs) and not _same(first.losses_N, second.losses_N):
         raise ValueError("the loss is random, or changes from call to call: its values differ for the same outputs")
     if drawn or not _all_same(first.outputs, second.outputs) or not _all_same(first.grads, second.grads):
@@ -103,23 +112,24 @@ def require_deterministic(
             f"{_culprit(module, inputs, drawn)} is random, or changes from call to call, so the loss is not a function "
             "of the parameters: call .eval(), or set its dropout to 0"
         )
-    for name, before in {**dict(module.named_parameters()), **untrained(module)}.items():
+    buffers = dict(module.named_buffers())
+    for name, before in {**dict(module.named_parameters()), **buffers}.items():
         after = first.tensors[name]
         if not _same(before.to(after.dtype), after):
             owner, _, buffer = name.rpartition(".")
-            kind = "buffer" if name in dict(module.named_buffers()) else "parameter"
+            kind = "buffer" if name in buffers else "parameter"
             running = buffer.startswith("running_")
             what = "its running statistics" if running else f"its {kind} {buffer!r}"
             advice = ", or build it with track_running_stats=False" if running else ", or take that out"
             raise ValueError(f"{_told(module, owner)} changes {what} as it is evaluated: call .eval(){advice}")
-    _require_given(module, inputs, targets, loss or _first_output)
+    _require_given(module, inputs, targets, loss)
 
 
 def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable) -> None:
     """Raises ValueError if gradients depend on the module's own values and not only on those it is called with: as with
     `torch.utils.checkpoint`, which recomputes in the backward pass."""
     generator = torch.Generator().manual_seed(0)
-    own = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    own = trainable(module)
     before = {name: p.detach().clone() for name, p in own.items()}
     noise = {n: torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for n, p in before.items()}
     moved = {n: p + 0.1 * (float(p.norm()) or 1.0) / float(noise[n].norm()) * noise[n] for n, p in before.items()}
@@ -169,18 +179,14 @@ def can_vmap(problem, params_RxP: Tensor) -> bool:
     minibatches."""
     if any(isinstance(child, nn.Embedding) and child.padding_idx is not None for child in problem.module.modules()):
         return False  # vmap would train the padding row of every run but the first
-    examples = torch.arange(min(FEW, problem.examples))
-    spread = examples * problem.examples // len(examples)
-    return all(_vmaps(problem, params_RxP, rows) for rows in (None, torch.stack([spread, spread.flip(0)])))
+    few = problem.sample(FEW, runs=len(params_RxP))
+    rows = torch.arange(few.examples)
+    return all(_vmaps(few, params_RxP, rows_RxB) for rows_RxB in (None, torch.stack([rows, rows.flip(0)])))
 
 
-def _vmaps(problem, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
+def _vmaps(few, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
     found = []
-    few = problem.first(FEW, runs=len(params_RxP))
-    data = few._inputs, few._targets
-    if rows_RxB is not None:
-        few = problem.first(problem.examples, runs=len(params_RxP))
-        data = problem._inputs[rows_RxB], problem._targets[rows_RxB]
+    data = (few._inputs, few._targets) if rows_RxB is None else (few._inputs[rows_RxB], few._targets[rows_RxB])
     for vmap in (False, True):
         few._vmap = vmap
         leaf = params_RxP.detach().clone().requires_grad_()
@@ -246,7 +252,7 @@ def require_derivative(problem, order: int) -> None:
 
 def _exact(problem):
     """The problem of the first network on two examples, and its parameters, 1 x P: in float64 if it runs in that."""
-    few = problem.first(2, runs=1)
+    few = problem.sample(2, runs=1)
     few.derivatives = {2, 3}
     w = problem.initial_RxP()[:1]
     device = torch.device("cpu") if w.device.type == "mps" else w.device  # mps has no float64
@@ -255,7 +261,7 @@ def _exact(problem):
         return x.to(device, torch.float64 if x.is_floating_point() else x.dtype)
 
     try:
-        exact = few.first(2)
+        exact = few.sample(2)
         exact.module = deepcopy(problem.module).to(device).double()
         exact._inputs, exact._targets = double(few._inputs), double(few._targets)
         exact._own_RxX = {name: double(values) for name, values in few._own_RxX.items()}
@@ -279,8 +285,7 @@ def _call(module: nn.Module, inputs: Tensor, given: dict[str, Tensor] | None = N
     Args:
         given: values of the parameters; the module's own if not given.
     """
-    named = given or {name: p for name, p in module.named_parameters() if p.requires_grad}
-    parameters = {name: _copied(p, inputs).requires_grad_() for name, p in named.items()}
+    parameters = {name: _copied(p, inputs).requires_grad_() for name, p in (given or trainable(module)).items()}
     tensors = parameters | {name: _copied(value, inputs) for name, value in untrained(module).items()}
     return Functional(module)(tensors, inputs), parameters, tensors
 
@@ -373,7 +378,7 @@ def _random_state(device: torch.device) -> Tensor:
     return torch.cat(states)
 
 
-def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, Tensor, list[Tensor]]]:
+def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, bool, list[Tensor]]]:
     """Of every submodule its name, whether it drew random numbers, and its outputs, in the order in which they end."""
     seen: list[tuple] = []
     entered: list[Tensor] = []

@@ -1,6 +1,17 @@
-"""A module as a function of its tensors and its inputs."""
+"""A module as a function of its tensors and its inputs, and which of these are trained."""
 
 from torch import Tensor, nn
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are trained and measured, by name: those that require a gradient, tied ones once."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def untrained(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers and frozen parameters, by name."""
+    frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    return frozen | dict(module.named_buffers())
 
 
 class Functional:

@@ -46,8 +46,8 @@ class CrossEntropy:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Raises ValueError unless the targets have the outputs' shape, with or without the last axis."""
-        if targets.shape != (outputs.shape if targets.is_floating_point() else outputs.shape[:-1]):
-            wanted = outputs.shape if targets.is_floating_point() else outputs.shape[:-1]
+        wanted = outputs.shape if targets.is_floating_point() else outputs.shape[:-1]
+        if targets.shape != wanted:
             raise ValueError(
                 f"cross_entropy of outputs {tuple(outputs.shape)}, classes last, needs targets {tuple(wanted)}, "
                 f"got {tuple(targets.shape)} of {targets.dtype}"

@@ -4,10 +4,11 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 
 from benchmarks.lab import contract
-from benchmarks.lab.problem import attention_kernels, trainable
+from benchmarks.lab.functional import Functional, trainable
+from benchmarks.lab.problem import attention_kernels
 
 MEMORY = 2**31
 """Bytes that a kernel may take where nothing else is said: 2 GiB."""
@@ -73,7 +74,7 @@ def jacobian(module: nn.Module, inputs: Tensor, params_P: Tensor) -> Tensor:
 
 def call(module: nn.Module, params_P: Tensor, inputs: Tensor) -> Tensor:
     """The network's outputs at these flat parameters, as a differentiable function of them."""
-    return functional_call(module, layers(module, params_P), (inputs,))
+    return Functional(module)(layers(module, params_P), inputs)
 
 
 def layers(module: nn.Module, params_P: Tensor | None = None) -> dict[str, Tensor]:
@@ -88,8 +89,10 @@ def layers(module: nn.Module, params_P: Tensor | None = None) -> dict[str, Tenso
 def _rows(module: nn.Module, tensors: dict[str, Tensor], name: str, inputs_BxD: Tensor) -> Tensor:
     """The Jacobian of a block of examples in one parameter tensor, B x C x its size."""
 
+    function = Functional(module)
+
     def outputs_C(tensor: Tensor, input_D: Tensor) -> Tensor:
-        return functional_call(module, {**tensors, name: tensor}, (input_D[None],)).reshape(-1)
+        return function({**tensors, name: tensor}, input_D[None]).reshape(-1)
 
     try:
         rows = vmap(jacrev(outputs_C), in_dims=(None, 0))(tensors[name], inputs_BxD)

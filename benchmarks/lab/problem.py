@@ -19,13 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map, tree_map_only
 
 from benchmarks.lab import contract
-from benchmarks.lab.functional import Functional
+from benchmarks.lab.functional import Functional, trainable, untrained
 from benchmarks.lab.losses import LOSSES, Loss
-
-
-def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are trained and measured, by name: those that require a gradient, tied ones once."""
-    return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
 def flatten_parameters(module: nn.Module) -> Tensor:
@@ -146,14 +141,15 @@ class Problem:
         one._own_RxX = {name: values[run : run + 1] for name, values in self._own_RxX.items()}
         return one
 
-    def first(self, examples: int, runs: int | None = None) -> "Problem":
-        """The same problem on its first examples, and of its first runs."""
+    def sample(self, examples: int, runs: int | None = None) -> "Problem":
+        """The same problem on a few examples that count (`contract.spread`), and of its first runs."""
+        rows = contract.spread(self._targets, self.loss, examples)
         few = copy(self)
-        few.examples = few.chunk_size = min(examples, self.examples)
-        few._inputs, few._targets = self._inputs[:examples], self._targets[:examples]
+        few.examples = few.chunk_size = len(rows)
+        few._inputs, few._targets = self._inputs[rows], self._targets[rows]
         few._own_RxX = {name: values[:runs] for name, values in self._own_RxX.items()}
         if isinstance(self._counts_N, Tensor):
-            few._counts_N = self._counts_N[:examples]
+            few._counts_N = self._counts_N[rows]
         return few
 
     def initial_RxP(self) -> Tensor:
@@ -404,9 +400,9 @@ def _stacked(modules: Sequence[nn.Module]) -> Tensor:
 
 def _differing(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
     """The buffers and frozen parameters that are not the same in all networks, stacked, by name."""
-    untrained = [contract.untrained(module) for module in modules]
+    each = [untrained(module) for module in modules]
     return {
-        name: torch.stack([values[name] for values in untrained])
-        for name, first in untrained[0].items()
-        if any(not torch.equal(first, values[name]) for values in untrained[1:])
+        name: torch.stack([values[name] for values in each])
+        for name, first in each[0].items()
+        if any(not torch.equal(first, values[name]) for values in each[1:])
     }

@@ -716,3 +716,26 @@ def test_ordinary_mistakes_are_one_sentence():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_padding_in_the_first_examples_does_not_stop_what_the_others_allow(runs):
+    """What is tried out on a few examples is tried on such as count."""
+    inputs, labels = data()
+    labels[:9] = -100
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Linear(D, C), nn.Tanh()).double() for _ in range(runs)]
+    problem = Problem(networks, inputs, labels, "cross_entropy")
+    point = problem.at(problem.initial_RxP(), curvature=True)
+    for r, network in enumerate(networks):
+        torch.testing.assert_close(point.losses_R[r], F.cross_entropy(network(inputs), labels).detach())
+    assert problem.derivatives == {2}
+
+
+def test_the_tangent_kernel_leaves_a_module_that_occurs_twice_its_own_tensors():
+    inputs, _ = data()
+    shared = nn.Linear(D, D).double()
+    module = nn.Sequential(shared, nn.Tanh(), shared)
+    before = {name: id(p) for name, p in module.named_parameters(remove_duplicate=False)}
+    torch.testing.assert_close(tangent_kernel(module, inputs[:3]), dense_kernel(module, inputs[:3]))
+    assert before == {name: id(p) for name, p in module.named_parameters(remove_duplicate=False)}

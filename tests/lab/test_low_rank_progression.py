@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from benchmarks.lab import architectures, datasets
+from benchmarks.lab.functional import trainable
 from benchmarks.lab.optimizers.sgd import sgd
-from benchmarks.lab.problem import Problem, trainable
+from benchmarks.lab.problem import Problem
 from benchmarks.studies.low_rank_progression import bases, networks, output_scale, rung, setting, weights
 from benchmarks.studies.low_rank_progression.path import follow
 from benchmarks.studies.settings import resolve
