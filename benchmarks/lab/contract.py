@@ -23,12 +23,12 @@ WRONG = 0.02
 
 
 def spread(targets: Tensor, loss: Callable | None, count: int) -> Tensor:
-    """At most so many examples that count in the mean loss, at equal distances."""
-    rows = torch.arange(len(targets), device=targets.device)
+    """At most so many examples that count in the mean loss, at equal distances; on the CPU."""
+    rows = torch.arange(len(targets))
     if hasattr(loss, "counts"):
-        rows = rows[loss.counts(targets) > 0]
+        rows = rows[loss.counts(targets).cpu() > 0]
     count = min(count, len(rows))
-    return rows[torch.arange(count, device=rows.device) * len(rows) // count]
+    return rows[torch.arange(count) * len(rows) // count]
 
 
 def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter], inputs: Tensor) -> None:

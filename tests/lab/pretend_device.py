@@ -126,8 +126,9 @@ def _carry_out(operation, args: tuple, kwargs: dict):
         return result
     given = {id(tensor.held): tensor for tensor in there}  # what an operation in place returns is what it was given
     result = tree_map_only(Tensor, lambda leaf: given[id(leaf)] if id(leaf) in given else OnDevice(leaf), result)
-    if torch.Tag.inplace_view in operation.tags:
-        args[0].data = OnDevice(args[0].held)  # the wrapper takes on the new shape
+    changed = [args[0]] if torch.Tag.inplace_view in operation.tags else there if name.endswith("out") else []
+    for tensor in changed:
+        tensor.data = OnDevice(tensor.held)  # the wrapper takes on the new shape
     return result
 
 
@@ -154,6 +155,7 @@ def _require_kernel(operation, name: str) -> None:
 
 
 backend_registration._setup_privateuseone_for_python_backend(NAME)
+getattr(torch, NAME).get_amp_supported_dtype = list  # no autocast, which torch.utils.checkpoint asks for
 # Factories have no tensor of the device among their arguments: they come here by its name alone.
 _LIBRARY = torch.library.Library("_", "IMPL")
 _LIBRARY.fallback(lambda operation, *args, **kwargs: _carry_out(operation, args, kwargs), "PrivateUse1")

@@ -16,6 +16,8 @@ from benchmarks.studies import progressive_sharpening
 from pipelines import entries, parameters
 from pipelines.stages import run as stage
 
+pytestmark = pytest.mark.usefixtures("deterministic")
+
 CHECKED = parameters.load("params.quick.yaml")
 STUDY = CHECKED.progressive_sharpening
 HERE = CHECKED.compute.model_dump()
@@ -29,15 +31,6 @@ ARCHITECTURES = [
 ]
 NEEDED = {"sam": {"rho": 0.05}, "adamw": {"weight_decay": 0.1}, "sgdw": {"weight_decay": 0.1}}
 OPTIMIZERS = {name: NEEDED.get(name, {}) for name in entries.names("benchmarks.lab.optimizers")}
-
-
-@pytest.fixture(autouse=True)
-def deterministic(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    assert not PENDING
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from pretend_device import NAME, PENDING
+from pretend_device import NAME
 
 from benchmarks.lab import datasets
 from benchmarks.studies.low_rank_progression import rung
 from benchmarks.studies.optimizer_comparison import contest
 from pipelines import parameters, sources
+
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 ROOT = Path(__file__).parents[2]
 COMPARISON = parameters.load(ROOT / "params.yaml").optimizer_comparison
@@ -40,15 +42,6 @@ EXPERIMENTS = [
     for name in getattr(QUICK, study).experiments
     if takes_a_device(study, name)
 ]
-
-
-@pytest.fixture(autouse=True)
-def deterministic(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    assert not PENDING
 
 
 @pytest.fixture(scope="module")
