@@ -1,4 +1,5 @@
-"""Files that are either whole or not there: everything is written beside its place and renamed into it."""
+"""Where files lie; and files that are either whole or not there, for everything is written beside its place and renamed
+into it."""
 
 import json
 import os
@@ -6,8 +7,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from ruamel.yaml import YAML
+
+CODE = Path("results/code")
+RUNS = Path("runs")
+META = Path("runs-meta")
+TABLES = Path("results/tables")
+CURVES = Path("results/curves")
+FIGURES = Path("results/figures")
+IMAGES = Path("data/images.npz")
+# Neither result nor cache: progress, checkpoints, logs, locks.
+STATE = Path(".bench")
 
 
 @contextmanager
@@ -30,12 +43,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: object, sort_keys: bool = True) -> None:
+    write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_yaml(path: Path) -> Any:
+    """YAML 1.2, as DVC reads it."""
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -56,8 +74,11 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def prune(folder: Path, wanted: set[Path], remove: Callable[[Path], None]) -> list[Path]:
-    """Remove the entries of a folder that are not wanted; returns them."""
-    orphans = sorted(set(folder.iterdir()) - wanted) if folder.is_dir() else []
+    """Remove the files below a folder that are not wanted, and folders that are then empty; returns the files."""
+    orphans = sorted(p for p in folder.rglob("*") if p.is_file() and p not in wanted)
     for orphan in orphans:
         remove(orphan)
+    for left in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+        if not any(left.iterdir()):
+            left.rmdir()
     return orphans

@@ -1,6 +1,6 @@
 """What a configuration's numbers depend on: a hash of the code it imports, apart from what is said in it.
 
-Import statements are followed from a configuration's study and the entries its settings name; nothing is executed.
+Import statements are followed from the module that runs and the entries that the settings name; nothing is executed.
 Comments, docstrings and the messages of exceptions do not count. The pipelines package is left out on purpose: it holds
 paths, not maths.
 """
@@ -11,88 +11,35 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
+from typing import Any
 
-from pipelines import entries
-from pipelines.parameters import Parameters
+from benchmarks.studies import entries
+from pipelines.stages import Stage
 
 PACKAGE = "benchmarks"
+OURS = (PACKAGE, "pipelines")
 _STDLIB = Path(os.__file__).parent
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
-def configurations(parameters: Parameters) -> dict[tuple[str, str], list[str]]:
-    """For every stage that is fingerprinted, (study, configuration): the modules and outside entries it starts from."""
-    roots: dict[tuple[str, str], list[str]] = {}
-    for study, settings in parameters.studies.items():
-        for name in settings.named:
-            resolved = settings.settings(name)
-            roots[study, name] = [
-                f"{PACKAGE}.studies.{study}",
-                _entry("architectures", resolved["architecture"]["name"]),
-                _entry("optimizers", resolved["optimizer"]["name"]),
-                *(
-                    _entry("measurements", entry)
-                    for entry, options in resolved["measure"].items()
-                    if options is not None
-                ),
-            ]
-    sharpening = parameters.progressive_sharpening
-    optimizers = sorted({optimizer.name for optimizer in sharpening.thresholds.values()})
-    roots["progressive_sharpening", "thresholds"] = [
-        f"{PACKAGE}.studies.thresholds",
-        *(_entry("optimizers", name) for name in optimizers),
-    ]
-    roots["progressive_sharpening", "catapult"] = [f"{PACKAGE}.studies.catapult"]
-    for study, settings in parameters.computed.items():
-        for name, given in settings.experiments.items():
-            roots[study, name] = [f"{PACKAGE}.studies.{study}.{name}", *sorted({*_named(given)})]
-    roots["low_rank_progression", "output_scale"] = [f"{PACKAGE}.studies.low_rank_progression.output_scale"]
-    for name in parameters.low_rank_progression.rungs:
-        rung = parameters.low_rank_progression.settings(name)
-        roots["low_rank_progression", name] = [
-            f"{PACKAGE}.studies.low_rank_progression.rung",
-            _entry("architectures", rung["architecture"]["name"]),
-            _entry("optimizers", rung["optimizer"]["name"]),
-        ]
-    comparison = parameters.optimizer_comparison
-    study = f"{PACKAGE}.studies.optimizer_comparison"
-    for workload, optimizer in comparison.contests():
-        roots["optimizer_comparison", f"{workload}-{optimizer}"] = [
-            f"{study}.contest",
-            _entry("architectures", comparison.workload(workload)["architecture"]["name"]),
-            _entry("optimizers", comparison.optimizers[optimizer].optimizer.name),
-        ]
-    systems = {system.optimizer.name for system in comparison.class_imbalance.systems.values()}
-    measured = {comparison.workload(name)["architecture"]["name"] for name in comparison.heterogeneity.workloads}
-    for name, used in (
-        ("class_imbalance", [_entry("optimizers", entry) for entry in sorted(systems)]),
-        ("normalised_quadratic", []),
-        ("heterogeneity", [_entry("architectures", entry) for entry in sorted(measured)]),
-    ):
-        roots["optimizer_comparison", name] = [f"{study}.{name}", *used]
-    roots["timings", "optimizer_steps"] = [
-        f"{PACKAGE}.studies.optimizer_steps",
-        *(_entry("architectures", comparison.workload(name)["architecture"]["name"]) for name in comparison.workloads),
-        *(_entry("optimizers", contender.optimizer.name) for contender in comparison.optimizers.values()),
-    ]
-    timed = roots["progressive_sharpening", parameters.timings.configuration]
-    for name in ("eigensolvers", "training_step"):
-        roots["timings", name] = [f"{PACKAGE}.studies.{name}", *timed]
-    return roots
-
-
-def _named(settings: dict) -> Iterator[str]:
-    """The entries that an experiment's settings name, at any depth."""
-    for key, value in settings.items():
-        if key in ("architecture", "optimizer"):
-            yield _entry(f"{key}s", value["name"])
-        elif key in ("architectures", "optimizers"):
-            yield from (_entry(key, spec["name"]) for spec in value.values())
-        elif isinstance(value, dict):
-            yield from _named(value)
+def of_stage(stage: Stage, parameters: Any, source: Path) -> dict:
+    """All that determines a stage's numbers, and all that it needs to know: what ``results/code`` has of it."""
+    return {
+        "study": stage.study,
+        "group": stage.group,
+        "name": stage.name,
+        "stack": stage.stack,
+        "values": list(stage.values),
+        "module": stage.dotted,
+        "seeds": list(stage.seeds),
+        "settings": stage.settings.model_dump(),
+        "compute": stage.compute.model_dump(),
+        "device": stage.device,
+        "data": parameters.data.model_dump() if stage.takes_images else None,
+        **fingerprint(stage.roots, source),
+    }
 
 
 def fingerprint(roots: list[str], source: Path) -> dict:
@@ -142,8 +89,20 @@ def fingerprint(roots: list[str], source: Path) -> dict:
     return {"fingerprint": combined, "modules": modules, "outside": outside}
 
 
-def _entry(package: str, name: str) -> str:
-    return name if ":" in name else f"{PACKAGE}.lab.{package}.{name}"
+def closure(roots: list[str], source: Path) -> list[str]:
+    """The files of this repository that modules are and import, apart from empty ones, as paths from its root."""
+    found: dict[str, Path] = {}
+    pending = list(roots)
+    while pending:
+        module = pending.pop()
+        path = source.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if module in found or module.split(".")[0] not in OURS or not path.is_file():
+            continue
+        found[module] = path
+        package = module if path.stem == "__init__" else module.rpartition(".")[0]
+        pending += [*_read(path.read_bytes(), True, package)[1], package]
+    return sorted(str(path.relative_to(source)) for path in found.values())
 
 
 def _is_inside(module: str) -> bool:

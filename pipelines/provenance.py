@@ -3,27 +3,11 @@
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines.files import read_json
-from pipelines.parameters import Parameters
-
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
-
-
-def identity(settings: dict, checked: Parameters, code: Path) -> dict:
-    """All that determines a training stage's numbers, apart from its seeds.
-
-    Args:
-        code: the stage's fingerprint file.
-    """
-    return {
-        "settings": settings,
-        "compute": checked.compute.model_dump(),
-        "data": checked.data.model_dump(),
-        "code": read_json(code)["fingerprint"],
-    }
 
 
 def told(wall_s: float, device: str) -> dict:
@@ -48,8 +32,8 @@ def commit() -> str:
 
 
 def _kernels() -> dict[str, str]:
-    """Which kernels the BLAS libraries have chosen for this processor: they decide how numpy rounds. Without versions,
-    for scipy brings a library of its own, which is loaded or not."""
+    """Which kernels numpy's and torch's libraries have chosen for this processor: they decide how sums round. Without
+    versions, for scipy brings a library of its own, which is loaded or not."""
     from threadpoolctl import threadpool_info
 
     found = {
@@ -57,6 +41,8 @@ def _kernels() -> dict[str, str]:
         for library in threadpool_info()
         if "architecture" in library
     }
+    if "torch" in sys.modules:
+        found.add(f"torch {sys.modules['torch'].backends.cpu.get_cpu_capability()}")
     return {"kernels": ", ".join(sorted(found))} if found else {}
 
 

@@ -1,4 +1,4 @@
-"""Rebuilding through DVC: which stages are stale, two at a time where they are independent, and what came of it.
+"""Rebuilding through DVC: which stages are stale, some at a time where they are independent, and what came of it.
 
 DVC alone decides what is stale. Training stages go to workers, each a ``dvc repro`` of one stage; everything else, and
 the timing stages last of all, is one ordinary ``dvc repro``.
@@ -11,45 +11,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines import state, tracking
-from pipelines.files import read_json
-from pipelines.parameters import Parameters
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipelines import checkpoints, tracking
+from pipelines.files import CODE, STATE, read_json
+from pipelines.stages import Stage
 
 ROOTS = ("prepare", "fingerprint")
-CODE = Path("results/code")
 POLL_S = 0.5
-PLAIN_LINE_EVERY_S = 30.0
+# Fewer stages are asked for by name.
+FEW = 5
+# A stage that has not run here is taken for a short one.
+UNKNOWN_S = 10.0
 
 
 class RebuildError(RuntimeError):
     """DVC failed; the message names the stage and its log."""
-
-
-@dataclass(frozen=True)
-class TrainingStage:
-    """A stage that workers may run beside others. ``weight``: its steps times seeds times examples, a guess at its
-    length."""
-
-    address: str
-    study: str
-    configuration: str
-    stack: str
-    weight: float
-
-    @property
-    def label(self) -> str:
-        return f"{self.configuration}-{self.stack}" if self.stack else self.configuration
-
-    @property
-    def progress(self) -> Path:
-        return state.progress(self.study, self.configuration, self.stack)
-
-    @property
-    def log(self) -> Path:
-        return state.log(self.study, self.label)
 
 
 @dataclass
@@ -62,50 +45,9 @@ class Report:
     seconds: float = 0.0
 
 
-def training_stages(parameters: Parameters) -> list[TrainingStage]:
-    """Every stage that trains or computes apart from the tables, longest first."""
-    stages = []
-    for study, settings in parameters.studies.items():
-        pipeline = f"pipelines/{study}/dvc.yaml"
-        for configuration, stack, seeds in settings.runs():
-            resolved = settings.settings(configuration)
-            weight = resolved["steps"] * len(seeds) * max(resolved["images"], 100)
-            if configuration in settings.configurations:
-                name = f"run@{configuration}-{stack}"
-            else:
-                name = f"{'compare' if configuration in settings.comparisons else 'control'}@{configuration}"
-            stages.append(TrainingStage(f"{pipeline}:{name}", study, configuration, stack, weight))
-        stages += [TrainingStage(f"{pipeline}:{name}", study, name, "", 1.0) for name in ("thresholds", "catapult")]
-    stages += [
-        TrainingStage(
-            f"pipelines/{study}/dvc.yaml:compute{'_on_images' if name in settings.on_images else ''}@{name}",
-            study,
-            name,
-            "",
-            1.0,
-        )
-        for study, settings in parameters.computed.items()
-        for name in settings.experiments
-    ]
-    stages += [
-        TrainingStage(f"pipelines/low_rank_progression/dvc.yaml:{name}", "low_rank_progression", name, "", 1e5)
-        for name in parameters.low_rank_progression.experiments
-    ]
-    for name in parameters.low_rank_progression.rungs:
-        rung = parameters.low_rank_progression.settings(name)
-        address = f"pipelines/low_rank_progression/dvc.yaml:rung@{name}"
-        stages.append(TrainingStage(address, "low_rank_progression", name, "", rung["steps"] * rung["seeds"]))
-    comparison = parameters.optimizer_comparison
-    pipeline = "pipelines/optimizer_comparison/dvc.yaml"
-    for workload, optimizer in comparison.contests():
-        name, resolved = f"{workload}-{optimizer}", comparison.workload(workload)
-        kind = "contest" if workload in comparison.workloads else "extra"
-        weight = 100.0 * resolved["steps"] * (comparison.protocol.trials + len(comparison.protocol.seeds))
-        stages.append(TrainingStage(f"{pipeline}:{kind}@{name}", "optimizer_comparison", name, "", weight))
-    stages += [
-        TrainingStage(f"{pipeline}:{name}", "optimizer_comparison", name, "", 1e5) for name in comparison.experiments
-    ]
-    return sorted(stages, key=lambda stage: -stage.weight)
+def longest_first(stages: list[Stage]) -> list[Stage]:
+    """By the seconds that each took when it last ran."""
+    return sorted(stages, key=lambda stage: -(read_json(stage.meta)["wall_s"] if stage.meta.is_file() else UNKNOWN_S))
 
 
 def dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -118,29 +60,30 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", "")])}
 
 
-def stale() -> dict[str, list]:
-    """What DVC would run, and why: {stage: reasons}.
+def stale(addresses: Iterable[str] = ()) -> dict[str, list]:
+    """What DVC would run of these stages, or of all, and why: {stage: reasons}.
 
     Raises:
         RebuildError: with what DVC said, if it cannot tell.
     """
-    # Of everything: asked for stages one by one, DVC reads the pipelines again for each.
-    found = dvc("status", "--json", capture_output=True, text=True)
+    asked = list(addresses)
+    # Asked for many, DVC takes longer than for all.
+    found = dvc("status", "--json", *(asked if len(asked) <= FEW else []), capture_output=True, text=True)
     if found.returncode != 0:
         raise RebuildError(f"dvc status failed:\n{found.stderr.strip()}")
     return json.loads(found.stdout or "{}")
 
 
-def rerun(stages: list[TrainingStage], jobs: int) -> Report:
+def rerun(stages: list[Stage], jobs: int) -> Report:
     """Run training stages whether stale or not, and restore none of them from a cache."""
     started = time.time()
     report = Report()
-    _work(list(stages), jobs, report, "--force", "--no-run-cache")
+    _work(longest_first(stages), jobs, report, "--force", "--no-run-cache")
     report.seconds = time.time() - started
     return report
 
 
-def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> Report:
+def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
     """Run what is stale among the training stages, ``jobs`` at a time, then what DVC makes of them.
 
     Args:
@@ -155,58 +98,66 @@ def rebuild(stages: list[TrainingStage], jobs: int, then: list[str] | None) -> R
     report = Report()
     _run_dvc(["repro", *ROOTS], report)
     # DVC does not watch the files of a user's own code.
-    if "fingerprint" not in report.ran and any(read_json(path)["outside"] for path in CODE.rglob("*.json")):
+    if "fingerprint" not in report.ran and any(read_json(path).get("outside") for path in CODE.rglob("*.json")):
         _run_dvc(["repro", "--force", "--single-item", "fingerprint"], report)
-    if stages:
-        reasons = stale()
-        _work([stage for stage in stages if stage.address in reasons], jobs, report)
+    together = longest_first([stage for stage in stages if not stage.alone])
+    if together:
+        reasons = stale([stage.address for stage in together])
+        _work([stage for stage in together if stage.address in reasons], jobs, report)
     if then is not None and not report.failed:
         _run_dvc(["repro", *then], report)
     report.seconds = time.time() - started
     return report
 
 
-def _work(pending: list[TrainingStage], jobs: int, report: Report, *flags: str) -> None:
-    queue, running, finished_weight = list(pending), {}, 0.0
-    total = len(pending)
-    display = _Display(total)
-    try:
-        while queue or running:
-            while queue and len(running) < jobs:
-                stage = queue.pop(0)
-                running[stage] = _start(stage, *flags)
-            time.sleep(POLL_S)
-            for stage, process in list(running.items()):
-                if process.poll() is None:
-                    continue
-                del running[stage]
-                finished_weight += stage.weight
-                text = stage.log.read_text(encoding="utf-8", errors="replace")
-                if process.returncode != 0:
-                    report.failed.append(stage.address)
-                    display.line(f"failed {stage.label}; the end of {stage.log}:\n{_tail(text)}")
-                else:
-                    restored = "is cached - skipping run" in text
-                    (report.restored if restored else report.ran).append(stage.address)
-                    display.line(f"{'restored' if restored else 'ran'} {stage.label}")
-            display.show(running, queue, jobs, finished_weight)
-    except BaseException:
-        for process in running.values():
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in running.values():
-            process.wait()
-        raise
-    finally:
-        display.close()
+def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:
+    running: dict[Stage, subprocess.Popen] = {}
+    with _display(len(queue)) as display:
+        try:
+            while queue or running:
+                while queue and len(running) < jobs:
+                    stage = queue.pop(0)
+                    running[stage] = _start(stage, *flags)
+                    display.begin(stage)
+                time.sleep(POLL_S)
+                for stage, process in list(running.items()):
+                    display.update(stage)
+                    if process.poll() is not None:
+                        del running[stage]
+                        display.end(stage, _outcome(stage, process.returncode, report))
+        except BaseException:
+            for process in running.values():
+                os.killpg(process.pid, signal.SIGTERM)
+            for process in running.values():
+                process.wait()
+            raise
 
 
-def _start(stage: TrainingStage, *flags: str) -> subprocess.Popen:
-    stage.log.parent.mkdir(parents=True, exist_ok=True)
-    stage.progress.unlink(missing_ok=True)
-    with stage.log.open("w", encoding="utf-8") as log:
+def _outcome(stage: Stage, code: int, report: Report) -> str:
+    """What came of a stage, entered into the report, and for the terminal."""
+    log = log_of(stage)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if code != 0:
+        report.failed.append(stage.address)
+        return f"failed {stage.label}; the end of {log}:\n{_tail(text)}"
+    restored = "is cached - skipping run" in text
+    (report.restored if restored else report.ran).append(stage.address)
+    return f"{'restored' if restored else 'ran'} {stage.label}"
+
+
+def log_of(stage: Stage) -> Path:
+    """What a stage says while it runs."""
+    return STATE / "logs" / f"{stage.path.replace('/', '@')}.log"
+
+
+def _start(stage: Stage, *flags: str) -> subprocess.Popen:
+    log = log_of(stage)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints.progress(stage.path).unlink(missing_ok=True)
+    with log.open("w", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *flags, stage.address],
-            stdout=log,
+            stdout=file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=environment(),
@@ -242,63 +193,38 @@ def _tail(text: str, lines: int = 25) -> str:
 
 
 class _Display:
-    """One line that says how far the workers are and how long is left; on a terminal it is rewritten in place."""
+    """A bar for all stages, and one for each that runs; without a terminal, a line for each that is done."""
 
-    def __init__(self, total: int):
-        self.total = total
-        self.started = self.last = time.time()
-        self.live = sys.stderr.isatty()
-        self.width = 0
+    def __init__(self, progress: Progress, total: int):
+        self.progress = progress
+        self.whole = progress.add_task("stages", total=total)
+        self.bars: dict[Stage, int] = {}
 
-    def show(self, running: dict, queue: list, jobs: int, finished_weight: float) -> None:
-        if not running or (not self.live and time.time() - self.last < PLAIN_LINE_EVERY_S):
+    def begin(self, stage: Stage) -> None:
+        self.bars[stage] = self.progress.add_task(stage.label, total=None)
+
+    def update(self, stage: Stage) -> None:
+        try:
+            told = read_json(checkpoints.progress(stage.path))
+        except (FileNotFoundError, ValueError):
             return
-        parts, left_s, rates = [], [], []
-        for stage in running:
-            told = _progress(stage)
-            if told is None:
-                parts.append(stage.label)
-                continue
-            fraction = told["step"] / told["steps"]
-            left_s.append(told["left_s"])
-            rates.append(told["left_s"] / max((1 - fraction) * stage.weight, 1e-9))
-            parts.append(f"{stage.label} step {told['step']}/{told['steps']}")
-        text = f"{self.total - len(queue) - len(running)} of {self.total} stages done; {', '.join(parts)}"
-        per_weight = max(rates) if rates else None
-        if per_weight is None and finished_weight:
-            per_weight = jobs * (time.time() - self.started) / finished_weight
-        if per_weight is not None:
-            waiting_s = per_weight * sum(stage.weight for stage in queue)
-            remaining = max([(sum(left_s) + waiting_s) / jobs, *left_s])
-            text += f"; about {_duration(remaining)} left"
-        self._write(text)
+        self.progress.update(self.bars[stage], completed=told["done"], total=told["planned"])
 
-    def line(self, text: str) -> None:
-        if self.live and self.width:
-            print("\r" + " " * self.width + "\r", end="", file=sys.stderr, flush=True)
-            self.width = 0
-        print(text, flush=True)
-
-    def close(self) -> None:
-        if self.live and self.width:
-            print(file=sys.stderr)
-
-    def _write(self, text: str) -> None:
-        self.last = time.time()
-        if self.live:
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-            print("\r" + text[:columns].ljust(min(self.width, columns)), end="", file=sys.stderr, flush=True)
-            self.width = min(len(text), columns)
-        else:
-            print(text, file=sys.stderr, flush=True)
+    def end(self, stage: Stage, said: str) -> None:
+        self.progress.remove_task(self.bars.pop(stage))
+        self.progress.advance(self.whole)
+        self.progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
-def _progress(stage: TrainingStage) -> dict | None:
-    try:
-        return read_json(stage.progress)
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+@contextmanager
+def _display(total: int) -> Iterator[_Display]:
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal or not total, transient=True) as progress:
+        yield _Display(progress, total)

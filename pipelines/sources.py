@@ -10,10 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 Arrays = dict[str, np.ndarray]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 ARCHIVE = "cifar10_first1000_per_batch.npz"
@@ -24,6 +27,26 @@ _DOWNLOAD_TIMEOUT_S = 30
 
 class DataError(RuntimeError):
     """Data that is missing or not what was pinned; the message says what to do."""
+
+
+class Hashes(BaseModel):
+    """SHA-256 of the C-order bytes of each array."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    x_train: Sha256
+    y_train: Sha256
+    x_test: Sha256
+    y_test: Sha256
+
+
+class Data(BaseModel):
+    """What params.yaml says of the images."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: Literal["cifar10", "digits"]
+    sha256: Hashes
 
 
 def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str]:

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.finished import Finished
-from pipelines.state import WANDB_UNREACHABLE
+from benchmarks.studies.declaration import Finished
+from pipelines import finished
+from pipelines.files import CODE, STATE, read_json
 
 PROJECT = "optimization-dynamics-benchmark"
+WANDB_UNREACHABLE = STATE / "wandb-unreachable"
+# All that determines a run's numbers, apart from its seed.
+IDENTITY = ("settings", "compute", "data", "code")
 INIT_TIMEOUT_S = 10
 FINISH_TIMEOUT_S = 10
 # A later stage of the same rebuild still finds the marker; an older one is forgotten.
@@ -26,9 +30,13 @@ MARKER_LIFE_S = 3600
 COMPLETE = "published"
 
 
-def run_id(study: str, configuration: str, seed: int, identity: dict) -> str:
-    """The same for the same parameters, code and data: ``identity`` is all that determines a stage's numbers."""
-    text = json.dumps([study, configuration, seed, identity], sort_keys=True)
+def id_of(record: dict, seed: int) -> str:
+    """Of a run: the same for the same settings, code and data.
+
+    Args:
+        record: of a stage's runs, as `pipelines.finished.Finished` has it.
+    """
+    text = json.dumps([record[name] for name in ("study", "name", *IDENTITY)] + [seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -41,8 +49,8 @@ def publish(runs: Finished, commit: str) -> dict:
         return {}
     try:
         published = {}
-        for seed in runs.seeds:
-            name = run_id(runs.study, runs.configuration, seed, runs.identity)
+        for seed in runs.record["seeds"]:
+            name = id_of(runs.record, seed)
             published[str(seed)] = {"id": name, "mode": _publish_one(runs, commit, seed, name)}
         return published
     except Exception as error:
@@ -92,18 +100,20 @@ def forget_failures() -> None:
 
 
 def _publish_one(runs: Finished, commit: str, seed: int, name: str) -> str:
-    history = runs.history[runs.history["seed"] == seed]
+    record = runs.record
+    history, rows = (table[table["seed"] == seed] for table in finished.tracked(runs))
+    profile = read_json(CODE / "profile.json")["profile"]
     run = _start(
         id=name,
-        name=f"{runs.configuration} seed {seed}",
+        name=f"{record['name']} seed {seed}",
         project=os.environ.get("WANDB_PROJECT", PROJECT),
-        group=runs.study,
+        group=record["study"],
         job_type="train",
-        tags=[runs.study, runs.configuration, runs.profile, runs.identity["settings"]["optimizer"]["name"]],
+        tags=[record["study"], record["name"], profile, record["settings"]["optimizer"]["name"]],
         config={
-            **runs.identity,
-            "study": runs.study,
-            "configuration": runs.configuration,
+            **{key: record[key] for key in IDENTITY},
+            "study": record["study"],
+            "configuration": record["name"],
             "seed": seed,
             "commit": commit,
         },
@@ -116,8 +126,7 @@ def _publish_one(runs: Finished, commit: str, seed: int, name: str) -> str:
         run.define_metric("*", step_metric="step")
         for step, values in history.pivot(index="step", columns="metric", values="value").iterrows():
             run.log({"step": int(step), **values.dropna().to_dict()})
-        row = runs.rows[runs.rows["seed"] == seed].iloc[0]
-        run.summary.update({key: _plain(value) for key, value in row.items() if not pd.isna(value)})
+        run.summary.update({key: _plain(value) for key, value in rows.iloc[0].items() if not pd.isna(value)})
         run.summary[COMPLETE] = len(history)
     return _finish(run)
 

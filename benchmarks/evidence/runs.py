@@ -81,21 +81,21 @@ METRICS = [name for name in COLUMNS if COLUMNS[name][0] and name not in ("learni
 ]
 
 
-def run_rows(history: pd.DataFrame, summary: dict) -> pd.DataFrame:
+def run_rows(history: pd.DataFrame, record: dict) -> pd.DataFrame:
     """The rows of one stage's runs.
 
     Args:
         history: columns seed, step, metric, value (`benchmarks.lab.history`).
-        summary: what the run stage wrote beside it: study, configuration, settings, facts, diverged.
+        record: what lies beside it in ``run.json``: study, name, seeds, settings, facts.
     """
-    settings, facts = summary["settings"], summary["facts"]
+    settings, facts = record["settings"], record["facts"]
     rows = []
-    for seed in summary["seeds"]:
+    for seed in record["seeds"]:
         mine = history[history["seed"] == seed]
         series = {metric: group.set_index("step")["value"] for metric, group in mine.groupby("metric")}
         row = {
-            "study": summary["study"],
-            "configuration": summary["configuration"],
+            "study": record["study"],
+            "configuration": record["name"],
             "seed": seed,
             "architecture": settings["architecture"]["name"],
             "loss_function": settings["loss"],
@@ -104,8 +104,8 @@ def run_rows(history: pd.DataFrame, summary: dict) -> pd.DataFrame:
             "images": settings["images"],
             "batch_size": settings["batch_size"],
             "parameters": facts["parameters"],
-            "steps": summary["diverged"].get(str(seed), settings["steps"]),
-            "diverged": int(str(seed) in summary["diverged"]),
+            "steps": facts["diverged"].get(str(seed), settings["steps"]),
+            "diverged": int(str(seed) in facts["diverged"]),
             "stability_threshold": facts["stability_threshold"],
         }
         row |= _loss_columns(series, settings["steps"]) | _sharpness_columns(series)

@@ -37,8 +37,8 @@ def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter]
         raise ValueError("the network has no parameter that requires a gradient: all are frozen, or there are none")
     kinds = {(p.dtype, p.device): name for name, p in named.items()}
     if len(kinds) > 1:
-        told = " and ".join(f"{name!r} of {dtype} on {device}" for (dtype, device), name in kinds.items())
-        raise ValueError(f"parameters must have one dtype and be on one device: there are {told}")
+        listed = " and ".join(f"{name!r} of {dtype} on {device}" for (dtype, device), name in kinds.items())
+        raise ValueError(f"parameters must have one dtype and be on one device: there are {listed}")
     ((dtype, device),) = kinds
     if dtype.is_complex:
         raise ValueError(f"parameters of {dtype}: only real ones have a gradient that is a direction of descent")
@@ -185,7 +185,7 @@ def can_vmap(problem, params_RxP: Tensor) -> bool:
 
 
 def _vmaps(few, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
-    found = []
+    readings = []
     data = (few._inputs, few._targets) if rows_RxB is None else (few._inputs[rows_RxB], few._targets[rows_RxB])
     for vmap in (False, True):
         few._vmap = vmap
@@ -198,8 +198,8 @@ def _vmaps(few, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
             if not vmap:
                 raise
             return False
-        found.append((losses_R.detach(), grads_RxP.detach()))
-    return _all_same(*found, tolerance=torch.finfo(params_RxP.dtype).eps ** 0.5)
+        readings.append((losses_R.detach(), grads_RxP.detach()))
+    return _all_same(*readings, tolerance=torch.finfo(params_RxP.dtype).eps ** 0.5)
 
 
 def require_derivative(problem, order: int) -> None:
@@ -226,17 +226,17 @@ def require_derivative(problem, order: int) -> None:
     size = float(lower(w).norm())
     try:
         point = few.at(w, curvature=True)
-        found = point.curvature_gradient(v, v) if order > 2 else point.hvp(v)
+        derivative = point.curvature_gradient(v, v) if order > 2 else point.hvp(v)
     except RuntimeError as error:
         said = f"missing ({str(error).splitlines()[0]})"
     else:
         apart = []
         for h in (1e-5, 1e-6, 1e-7, 1e-4, 1e-3, 1e-2):
             expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
-            largest = max(float(found.norm()), float(expected.norm()))
+            largest = max(float(derivative.norm()), float(expected.norm()))
             # Where rounding could hide an error, or feign one, a step size says nothing.
             if 30 * torch.finfo(w.dtype).eps * size / h < WRONG * largest:
-                apart.append(float((found - expected).norm()) / largest)
+                apart.append(float((derivative - expected).norm()) / largest)
                 if apart[-1] <= WRONG:
                     break
         if not apart or apart[-1] <= WRONG:
@@ -333,17 +333,18 @@ def _evaluate(
         if hasattr(loss, "check") and isinstance(outputs, Tensor):
             loss.check(outputs, targets)
         wanted = None if targets is None else targets[: len(inputs)]
-        told = f"outputs {', '.join(map(str, shapes))} and targets {None if wanted is None else tuple(wanted.shape)}"
+        shown = f"outputs {', '.join(map(str, shapes))} and targets {None if wanted is None else tuple(wanted.shape)}"
         try:
             losses_N = loss(outputs, wanted)
         except (RuntimeError, TypeError, IndexError, AttributeError) as error:
             kind = type(outputs).__name__
             advice = "" if isinstance(outputs, Tensor) else f"; the output is a {kind}: give a loss that takes it"
-            raise ValueError(f"the loss cannot be evaluated on {told}: {str(error).splitlines()[0]}{advice}") from error
+            said = str(error).splitlines()[0]
+            raise ValueError(f"the loss cannot be evaluated on {shown}: {said}{advice}") from error
         got = tuple(losses_N.shape) if isinstance(losses_N, Tensor) else type(losses_N).__name__
         if got != (len(inputs),):
             raise ValueError(
-                f"a loss must give one value per example: for {len(inputs)} examples it gave {got}, from {told}; with "
+                f"a loss must give one value per example: for {len(inputs)} examples it gave {got}, from {shown}; with "
                 "torch's losses, use reduction='none' and sum over the outputs of each example"
             )
         if not losses_N.requires_grad:
@@ -405,8 +406,8 @@ def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, bool, list[Tens
 def _culprit(module: nn.Module, inputs: Tensor, drew: bool) -> str:
     """The first submodule that draws random numbers, or (``drew`` False) whose output differs the second time."""
     first, second = _trace(module, inputs), _trace(module, inputs)
-    for (name, drawn, mine), (_, _, again) in zip(first, second):
-        if drawn if drew else not _all_same(mine, again):
+    for (name, drawn, once), (_, _, again) in zip(first, second):
+        if drawn if drew else not _all_same(once, again):
             return _told(module, name)
     return _told(module, "")
 
@@ -428,5 +429,5 @@ def _told(module: nn.Module, name: str) -> str:
 def _suspects(module: nn.Module) -> str:
     """The layers whose derivatives are known to be wrong or missing (docs/curvature.md)."""
     known = (nn.LayerNorm, nn.modules.batchnorm._NormBase)
-    found = [f"{type(child).__name__} {name!r}" for name, child in module.named_modules() if isinstance(child, known)]
-    return ", ".join(found) or type(module).__name__
+    names = [f"{type(child).__name__} {name!r}" for name, child in module.named_modules() if isinstance(child, known)]
+    return ", ".join(names) or type(module).__name__

@@ -1,6 +1,7 @@
-"""The table of an experiment: a row per system, seed and quantity."""
+"""What a stage makes: a table of an experiment, or the runs of a configuration."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import wraps
 
 import pandas as pd
@@ -11,13 +12,25 @@ COLUMNS = ["system", "seed", "quantity", "value"]
 Result = tuple[str, int | None, dict[str, float]]
 
 
+@dataclass(frozen=True)
+class Runs:
+    """What the runs of a configuration leave: a table of scores, of readings along the way, and facts about them.
+
+    ``rows`` and ``curves`` have a column ``seed``; either may be None. ``facts`` becomes JSON.
+    """
+
+    rows: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
+    facts: dict = field(default_factory=dict)
+
+
 def tabulate(results: Iterable[Result]) -> pd.DataFrame:
     rows = [(system, seed, *pair) for system, seed, quantities in results for pair in quantities.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def tidy(run: Callable[..., Iterator[Result]]) -> Callable[..., pd.DataFrame]:
-    """An experiment that yields results, made to return their table."""
+    """An experiment that yields results, made to return their table: a row per system, seed and quantity."""
 
     @wraps(run)
     def table(*args, **kwargs) -> pd.DataFrame:

@@ -11,10 +11,10 @@ def is_separable(inputs_NxD: np.ndarray, signs_N: np.ndarray) -> bool:
         signs_N: -1 or 1.
     """
     facing = signs_N[:, None] * inputs_NxD
-    found = linprog(
+    solution = linprog(
         np.zeros(facing.shape[1]), A_ub=-facing, b_ub=-np.ones(len(facing)), bounds=(None, None), method="highs"
     )
-    return found.status == 0
+    return solution.status == 0
 
 
 def require(inputs_NxD: np.ndarray, signs_N: np.ndarray, separable: bool) -> None:
@@ -39,7 +39,7 @@ def widest(inputs_NxD: np.ndarray, signs_N: np.ndarray) -> tuple[np.ndarray, flo
         product = gram @ a
         return a @ product / 2 - a.sum(), product - 1
 
-    found = minimize(
+    solution = minimize(
         value,
         np.zeros(len(facing)),
         jac=True,
@@ -47,6 +47,6 @@ def widest(inputs_NxD: np.ndarray, signs_N: np.ndarray) -> tuple[np.ndarray, flo
         method="L-BFGS-B",
         options={"maxiter": 100_000, "maxfun": 200_000, "ftol": 1e-16, "gtol": 1e-12},
     )
-    w = found.x @ facing
+    w = solution.x @ facing
     w = w / np.linalg.norm(w)
     return w, float((facing @ w).min())

@@ -129,15 +129,15 @@ def _distance_to(path_TxCxD: np.ndarray, point_CxD: np.ndarray) -> float:
 
 def half_times(times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.ndarray) -> np.ndarray:
     """P2: when each amplitude has made half of its way, (a_k(0) + s_k) / 2, interpolated linearly; nan if never: K."""
-    found = np.full(len(s_K), np.nan)
+    times_K = np.full(len(s_K), np.nan)
     for k, (a_T, s) in enumerate(zip(amplitudes_TxK.T, s_K)):
         share_T = (a_T - a_T[0]) / (s - a_T[0])
         passed = np.flatnonzero(share_T >= 0.5)
         if len(passed) and passed[0] > 0:
             i = passed[0]
             weight = (0.5 - share_T[i - 1]) / (share_T[i] - share_T[i - 1])
-            found[k] = times_T[i - 1] + weight * (times_T[i] - times_T[i - 1])
-    return found
+            times_K[k] = times_T[i - 1] + weight * (times_T[i] - times_T[i - 1])
+    return times_K
 
 
 def timing_slope(half_times_K: np.ndarray, s_K: np.ndarray) -> float:
@@ -191,13 +191,13 @@ def growth_exponents(times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.nd
 
     2 - 2 / L for a deep linear network of depth L, 0 for a single layer. nan from fewer than four readings there.
     """
-    found = np.full(len(s_K), np.nan)
+    exponents_K = np.full(len(s_K), np.nan)
     for k, (a_T, s) in enumerate(zip(amplitudes_TxK.T, s_K)):
         rates_T = np.gradient(a_T, times_T)
         within = (a_T >= 0.02 * s) & (a_T <= 0.2 * s) & (rates_T > 0)
         if within.sum() >= 4:
-            found[k] = np.polyfit(np.log(a_T[within]), np.log(rates_T[within] / (s - a_T[within])), 1)[0]
-    return found
+            exponents_K[k] = np.polyfit(np.log(a_T[within]), np.log(rates_T[within] / (s - a_T[within])), 1)[0]
+    return exponents_K
 
 
 def tracking(maps_TxCxD: np.ndarray, twin_TxCxD: np.ndarray, modes: Modes) -> float:
@@ -250,13 +250,13 @@ def shifted_concurrency(amplitudes_TxK: np.ndarray, draws: int = 50) -> float:
     """
     generator = np.random.default_rng(0)
     moves = np.abs(np.diff(amplitudes_TxK, axis=0))
-    found = []
+    scores = []
     for _ in range(draws):
         shifted = np.stack([np.roll(move, generator.integers(len(moves))) for move in moves.T], axis=1)
         totals, squares = shifted.sum(1), np.square(shifted).sum(1)
         moving = totals > 1e-3 * totals.max()
-        found.append(np.average(totals[moving] ** 2 / squares[moving], weights=totals[moving]))
-    return float(np.mean(found))
+        scores.append(np.average(totals[moving] ** 2 / squares[moving], weights=totals[moving]))
+    return float(np.mean(scores))
 
 
 def participation(matrices_TxCxD: np.ndarray) -> np.ndarray:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evidence.cards import CARDS
 from benchmarks.lab.architectures import deep_linear, two_layer
-from benchmarks.studies import catapult
+from benchmarks.studies.progressive_sharpening import catapult
+from benchmarks.studies.progressive_sharpening.study import STUDY, Catapult
 from benchmarks.theory import catapult as theory
 
 SEEDS = [11, 12]
 WIDTH = 256
-SETTINGS = {"width": WIDTH, "steps": 150, "resolution": 0.02}
+SETTINGS = Catapult(seeds=2, width=WIDTH, steps=150, resolution=0.02)
 
 
 def network(activation="identity", seeds=SEEDS, width=WIDTH, target=0.0):
@@ -91,7 +91,8 @@ def test_a_boundary_off_the_ladder_is_an_error():
 
 
 def test_the_table_has_a_row_a_system_and_seed():
-    assert list(table()) == list(CARDS["catapult"].columns)
+    (card,) = (experiment.card for experiment in STUDY.experiments if experiment.name == "catapult")
+    assert list(table()) == list(card.columns)
     rows = [(name, seed) for name in ("linear", "relu", "recursion", "one-layer") for seed in SEEDS]
     assert list(zip(table().system, table().seed)) == rows
     assert table().groupby("system").width.first().to_dict() == {

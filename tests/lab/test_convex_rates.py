@@ -7,21 +7,15 @@ import torch
 from benchmarks.lab.datasets import Images
 from benchmarks.studies.convex_rates import logistic_regression, worst_cases
 from benchmarks.studies.convex_rates.descent import gradient_descent, objective, run
+from benchmarks.studies.convex_rates.study import LogisticRegression, WorstCases
 from benchmarks.theory import convex_rates, margins
 
-SETTINGS = {
-    "steps": [1, 2, 10],
-    "step_sizes": [0.5, 1.0],
-    "problems": 20,
-    "mu": 0.1,
-    "nesterov_steps": [1, 2, 5],
-    "widths": 20,
-}
+SETTINGS = WorstCases(steps=[1, 2, 10], step_sizes=[0.5, 1.0], problems=20, mu=0.1, nesterov_steps=[1, 2, 5], widths=20)
 
 
 @pytest.fixture(scope="module")
 def table():
-    return worst_cases.run(SETTINGS, []).set_index(["system", "quantity"])["value"]
+    return worst_cases.run(SETTINGS).set_index(["system", "quantity"])["value"]
 
 
 def test_nesterovs_two_sequences_are_what_the_library_makes_whatever_the_momenta():
@@ -51,7 +45,7 @@ def test_the_tight_rates_are_attained_and_never_exceeded(table):
     assert table["random", "largest_ratio"] <= 1 + 1e-12
     assert table["quadratic", "slope_ratio"] == pytest.approx(1, abs=1e-12)
     assert table["quadratic", "looseness"] == pytest.approx(2, abs=1e-12)
-    for n in SETTINGS["nesterov_steps"]:
+    for n in SETTINGS.nesterov_steps:
         assert 1 - 1e-6 < table[f"nesterov-{n}", "ratio"] <= 1 + 1e-12
     assert table["nesterov-2", "gain"] == pytest.approx(1, abs=1e-6), "the two rates coincide up to two steps"
     assert table["nesterov-5", "gain"] > 1.2
@@ -76,7 +70,9 @@ def images(separable):
 
 
 def settings(**changes):
-    return {"images": 50, "pool": 1, "ridge": 1e-2, "separable": False, "steps": 30, "marks": [1, 30], **changes}
+    """The changes are not checked: a run has its own checks."""
+    small = {"images": 50, "pool": 1, "ridge": 1e-2, "separable": False, "steps": 30, "marks": [1, 30]}
+    return LogisticRegression(seeds=2, **small).model_copy(update=changes)
 
 
 def test_logistic_regression_stays_below_every_bound_and_ends_at_the_minimum():

@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.deep_linear import completion, conservation, kernels, simulation, solutions, waypoints
+from benchmarks.studies.deep_linear.study import Completion, Conservation, Kernels, Solutions, Waypoints
 from benchmarks.studies.table import COLUMNS
 from benchmarks.theory.modes import Modes
 
@@ -42,15 +43,9 @@ def test_a_single_layer_follows_its_exponential():
 
 
 def test_closed_forms_hold_where_they_should():
-    settings = {
-        "lr": 2e-3,
-        "time": 6.0,
-        "u0": 1e-2,
-        "scale": 0.03,
-        "growth_lr": 2e-3,
-        "escape_u0": [1e-4, 1e-3],
-        "escape_lr": 0.05,
-    }
+    settings = Solutions(
+        seeds=1, lr=2e-3, time=6.0, u0=1e-2, scale=0.03, growth_lr=2e-3, escape_u0=[1e-4, 1e-3], escape_lr=0.05
+    )
     table = solutions.run(settings, SEEDS[:1])
     assert measured(table, "aligned", "sigmoid_error")[0] < 0.02
     assert measured(table, "random", "half_time_ratio")[0] == pytest.approx(1, abs=0.05)
@@ -64,7 +59,7 @@ def test_closed_forms_hold_where_they_should():
 
 
 def test_what_is_conserved_and_what_is_not():
-    settings = {"lrs": [0.016, 0.008], "time": 1.0, "scale": 0.5, "parsimony_lr": 0.02, "parsimony_steps": 30}
+    settings = Conservation(seeds=3, lrs=[0.016, 0.008], time=1.0, scale=0.5, parsimony_lr=0.02, parsimony_steps=30)
     table = conservation.run(settings, SEEDS)
     assert measured(table, "linear", "drift_exponent") == pytest.approx(1, abs=0.05)
     assert measured(table, "relu-diagonal", "drift_exponent") == pytest.approx(1, abs=0.05)
@@ -75,16 +70,19 @@ def test_what_is_conserved_and_what_is_not():
 
 def test_muon_learns_weak_modes_first_and_gradient_descent_strong_ones():
     gd = {"name": "sgd", "lr": 0.02}
-    settings = {
-        "systems": {
-            "one-layer": {"activation": "none", "scale": 1e-3, "optimizer": gd, "steps": 300},
-            "linear": {"activation": None, "scale": 1e-3, "optimizer": gd, "steps": 800},
-            "relu": {"activation": "relu", "scale": 1e-3, "optimizer": gd, "steps": 1600},
-            "lost": {"activation": None, "scale": 1.0, "optimizer": {"name": "sgd", "lr": 9.0}, "steps": 30},
-        },
-        "rising": ["one-layer", "linear"],
-        "muon": {"lr": 1e-2, "scale": 1e-3, "steps": 300},
-    }
+    settings = Waypoints.model_validate(
+        {
+            "seeds": 1,
+            "systems": {
+                "one-layer": {"activation": "none", "scale": 1e-3, "optimizer": gd, "steps": 300},
+                "linear": {"activation": None, "scale": 1e-3, "optimizer": gd, "steps": 800},
+                "relu": {"activation": "relu", "scale": 1e-3, "optimizer": gd, "steps": 1600},
+                "lost": {"activation": None, "scale": 1.0, "optimizer": {"name": "sgd", "lr": 9.0}, "steps": 30},
+            },
+            "rising": ["one-layer", "linear"],
+            "muon": {"lr": 1e-2, "scale": 1e-3, "steps": 300},
+        }
+    )
     table = waypoints.run(settings, SEEDS[:1])
     assert measured(table, "linear", "waypoint_score")[0] > 0.9
     assert measured(table, "relu", "waypoint_score")[0] > 0.7
@@ -112,7 +110,7 @@ def test_the_nuclear_norm_minimizer_meets_its_optimality_conditions():
 
 
 def test_depth_completes_a_low_rank_matrix():
-    settings = {"size": 30, "rank": 1, "observed": 300, "init": 1e-3, "lr": [1.0, 0.5, 0.3], "steps": 1500}
+    settings = Completion(seeds=1, size=30, rank=1, observed=300, init=1e-3, lr=[1.0, 0.5, 0.3], steps=1500)
     table = completion.run(settings, SEEDS[:1])
     assert measured(table, "depth-2", "error")[0] < 0.05
     assert measured(table, "depth-1", "error")[0] > 0.5
@@ -121,10 +119,10 @@ def test_depth_completes_a_low_rank_matrix():
 
 
 def test_kernels_move_less_the_larger_the_imbalance_and_align_silently():
-    settings = {
-        "lr": 4e-3, "time": 2.0, "product": 0.1,
-        "alignment_lr": 0.05, "alignment_steps": 400, "scale": 0.01, "large_scale": 1.0, "colour": 2.0,
-    }  # fmt: skip
+    settings = Kernels(
+        seeds=1, lr=4e-3, time=2.0, product=0.1,
+        alignment_lr=0.05, alignment_steps=400, scale=0.01, large_scale=1.0, colour=2.0,
+    )  # fmt: skip
     table = kernels.run(settings, SEEDS[:1])
     for imbalance in kernels.IMBALANCES:
         assert measured(table, f"imbalance{imbalance:+g}", "riccati_error")[0] < 0.01

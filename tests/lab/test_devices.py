@@ -1,10 +1,13 @@
 """What trains on a device has the CPU's history, byte for byte; and the pretended device raises where a GPU would."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from pretend_device import NAME, PENDING
+from ruamel.yaml import YAML
 from torch import nn
 
 from benchmarks.lab import datasets
@@ -12,16 +15,21 @@ from benchmarks.lab.losses import CrossEntropy
 from benchmarks.lab.measurements import eigensolvers
 from benchmarks.lab.ntk import tangent_kernel
 from benchmarks.lab.problem import Problem
-from benchmarks.studies import progressive_sharpening
-from pipelines import entries, parameters
-from pipelines.stages import run as stage
+from benchmarks.lab.training import Outcome, train
+from benchmarks.studies import entries
+from benchmarks.studies.progressive_sharpening import training
+from benchmarks.studies.progressive_sharpening.study import Settings, Sharpening
+from benchmarks.studies.schema import Compute
+from benchmarks.studies.table import Runs
+from pipelines import checkpoints
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
-CHECKED = parameters.load("params.quick.yaml")
-STUDY = CHECKED.progressive_sharpening
-HERE = CHECKED.compute.model_dump()
-THERE = HERE | {"device": NAME}
+QUICK = YAML(typ="safe", pure=True).load(Path(__file__).parents[2] / "params.quick.yaml")
+STUDY = Sharpening.model_validate({name: QUICK["progressive_sharpening"][name] for name in Sharpening.model_fields})
+CONFIGURATIONS = {name: STUDY.resolved(layer, name) for layer in STUDY.layers for name in STUDY.overrides(layer)}
+HERE = Compute.model_validate(QUICK["compute"])
+THERE = HERE.model_copy(update={"device": NAME})
 # Beside those of the quick configurations.
 ARCHITECTURES = [
     dict(name="cnn", channels=[2, 2], activation="gelu"),
@@ -34,79 +42,85 @@ OPTIMIZERS = {name: NEEDED.get(name, {}) for name in entries.names("benchmarks.l
 
 
 @pytest.fixture(scope="module")
-def arrays():
+def images():
     generator, labels = np.random.default_rng(0), np.arange(300) % 10
     pixels = generator.integers(0, 255, (300, 1, 8, 8), dtype=np.uint8)
-    return dict(x_train=pixels[:200], y_train=labels[:200], x_test=pixels[200:], y_test=labels[200:])
-
-
-@pytest.fixture(scope="module")
-def images(arrays):
+    arrays = dict(x_train=pixels[:200], y_train=labels[:200], x_test=pixels[200:], y_test=labels[200:])
     return datasets.images(**arrays, dtype=torch.float32)
 
 
-def few(name: str, **changes) -> dict:
+def few(name: str, **changes) -> Settings:
     """A configuration's settings with few images and steps, and readings and cold checks among these."""
-    settings = STUDY.settings(name)
-    measure = {entry: options and {**options} for entry, options in settings["measure"].items()}
-    for options in filter(None, measure.values()):
+    settings = CONFIGURATIONS[name].model_dump()
+    for options in filter(None, settings["measure"].values()):
         options |= {key: 2 for key in ("every", "cold_every") if key in options}
-    return settings | {"images": min(settings["images"], 20), "steps": 3, "measure": measure} | changes
+    return Settings.model_validate(settings | {"images": min(settings["images"], 20), "steps": 3} | changes)
 
 
-def assert_same_on_the_device(settings: dict, images, tolerance: float = 0.0) -> None:
-    here, facts = progressive_sharpening.run(settings, images, [1, 2], HERE)
-    there, same = progressive_sharpening.run(settings, images, [1, 2], THERE)
-    assert there.params_RxP.device.type == NAME and facts == same
+@pytest.fixture
+def outcomes(monkeypatch) -> list[Outcome]:
+    """What the loop leaves of each run that the study makes."""
+    made = []
+
+    def spy(*args, **options):
+        made.append(train(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(training, "train", spy)
+    return made
+
+
+def assert_same_on_the_device(settings: Settings, images, outcomes, tolerance: float = 0.0) -> None:
+    runs = [training.run(settings, [1, 2], images, compute) for compute in (HERE, THERE)]
+    here, there = outcomes
+    assert there.params_RxP.device.type == NAME and runs[0].facts == runs[1].facts
     torch.testing.assert_close(there.params_RxP.cpu(), here.params_RxP, rtol=tolerance, atol=tolerance)
-    pd.testing.assert_frame_equal(there.history.frame(), here.history.frame(), rtol=tolerance, atol=tolerance)
+    pd.testing.assert_frame_equal(runs[1].curves, runs[0].curves, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", STUDY.named)
-def test_a_configuration_has_the_same_history_on_the_device(name, images):
-    assert_same_on_the_device(few(name), images)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_configuration_has_the_same_history_on_the_device(name, images, outcomes):
+    assert_same_on_the_device(few(name), images, outcomes)
 
 
 @pytest.mark.parametrize("spec", ARCHITECTURES, ids=lambda spec: spec["name"])
-def test_an_architecture_has_the_same_history_on_the_device(spec, images):
-    assert_same_on_the_device(few("lr-high", architecture=spec, loss="cross_entropy"), images)
+def test_an_architecture_has_the_same_history_on_the_device(spec, images, outcomes):
+    assert_same_on_the_device(few("lr-high", architecture=spec, loss="cross_entropy"), images, outcomes)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_has_the_same_history_on_the_device(name, images):
+def test_an_optimizer_has_the_same_history_on_the_device(name, images, outcomes):
     small = {"name": "mlp", "hidden": [6], "activation": "tanh"}
     settings = few("sgd-b8", architecture=small, optimizer={"name": name, "lr": 0.01, **OPTIMIZERS[name]}, measure={})
     # On a device torch updates all tensors at once, and rounds NAdam's step otherwise.
-    assert_same_on_the_device(settings, images, tolerance=1e-6 if name == "nadam" else 0.0)
+    assert_same_on_the_device(settings, images, outcomes, tolerance=1e-6 if name == "nadam" else 0.0)
 
 
-def test_a_run_that_diverges_leaves_the_same_history_on_the_device(images):
-    assert_same_on_the_device(few("lr-high", optimizer={"name": "sgd", "lr": 1e4}, steps=20), images)
+def test_a_run_that_diverges_leaves_the_same_history_on_the_device(images, outcomes):
+    assert_same_on_the_device(few("lr-high", optimizer={"name": "sgd", "lr": 1e4}, steps=20), images, outcomes)
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_on_the_device(arrays, tmp_path, monkeypatch):
-    np.savez(tmp_path / "images.npz", **arrays)
-    monkeypatch.setattr(stage, "CHECKPOINT_EVERY_S", 0.0)
+def test_a_killed_run_goes_on_from_its_checkpoint_on_the_device(images, outcomes, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoints, "STATE", tmp_path)
     settings = few("linear-small", steps=4)
 
-    class Clock:
-        def __init__(self, until=None):
-            self.until = until
+    def resumable(compute: Compute, until: int | None = None) -> tuple[Runs, bool]:
+        kept = checkpoints.Checkpoints(compute.device, {"settings": settings.model_dump()})
 
-        def tick(self, step: int) -> None:
-            if step == self.until:
+        def observe(step: int, checkpoint) -> None:
+            if step == until:
                 raise KeyboardInterrupt
+            kept.observe(step, checkpoint)
 
-    def train(compute: dict, clock: Clock):
-        identity = {"settings": settings, "compute": compute}
-        path = tmp_path / f"{compute['device']}.pt"
-        return stage.train("progressive_sharpening", [1, 2], identity, tmp_path / "images.npz", path, clock)
+        made = training.run(settings, [1, 2], images, compute, resume=kept.resume(), observe=observe)
+        return made, kept.resumed
 
     with pytest.raises(KeyboardInterrupt):
-        train(THERE, Clock(until=3))
-    outcome, _, _, resumed = train(THERE, Clock())
-    assert resumed and outcome.params_RxP.device.type == NAME
-    assert outcome.history.frame().equals(train(HERE, Clock())[0].history.frame())
+        resumable(THERE, until=3)
+    made, resumed = resumable(THERE)
+    assert resumed and outcomes[-1].params_RxP.device.type == NAME
+    assert made.curves.equals(resumable(HERE)[0].curves)
 
 
 def test_the_tangent_kernel_is_the_same_on_the_device():

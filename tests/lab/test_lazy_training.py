@@ -14,6 +14,14 @@ from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem, flatten_parameters
 from benchmarks.studies.lazy_training import alignment, critical_rate, max_margin, minimum_norm, output_scale, widths
 from benchmarks.studies.lazy_training.setup import marks, network, two_classes
+from benchmarks.studies.lazy_training.study import (
+    CriticalRate,
+    KernelAlignment,
+    LazyOutputScale,
+    LazyWidths,
+    MaxMargin,
+    MinimumNorm,
+)
 from benchmarks.studies.low_rank_progression.networks import Linearized
 from benchmarks.theory import logistic_flow
 from benchmarks.theory.linearized import Descent
@@ -63,18 +71,21 @@ def test_marks_begin_and_end_with_the_run():
     assert marks(100, 5).tolist() == [0, 1, 3, 10, 32, 100]
 
 
-WIDTHS = {
-    "images": 16,
-    "tests": 10,
-    "pool": 1,
-    "rate": 0.8,
-    "steps": 250,
-    "memory": 64,
-    "systems": {
-        "tanh": {"activation": "tanh", "readout": "ntk", "widths": [64, 1024]},
-        "mean-field": {"activation": "tanh", "readout": "mean-field", "widths": [32, 256]},
-    },
-}
+WIDTHS = LazyWidths.model_validate(
+    {
+        "seeds": 1,
+        "images": 16,
+        "tests": 10,
+        "pool": 1,
+        "rate": 0.8,
+        "steps": 250,
+        "memory": 64,
+        "systems": {
+            "tanh": {"activation": "tanh", "readout": "ntk", "widths": [64, 1024]},
+            "mean-field": {"activation": "tanh", "readout": "mean-field", "widths": [32, 256]},
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +120,7 @@ def test_one_example_moves_the_kernel_as_the_conserved_quantity_says():
 
 
 def test_exponents_of_runs_that_did_not_train_are_no_numbers():
-    table = indexed(widths.run({**WIDTHS, "steps": 2}, [11], images()))
+    table = indexed(widths.run(WIDTHS.model_copy(update={"steps": 2}), [11], images()))
     assert np.isnan(table["tanh", "kernel_exponent", 11])
     assert not np.isnan(table["tanh-64", "kernel_change", 11])
 
@@ -123,34 +134,52 @@ def test_rates_are_those_of_the_modes_that_have_one():
     assert widths.r2(np.array([0.2, 0.4]), np.array([0.1, 0.2])) < 0, "twice too fast is no agreement"
 
 
+CRITICAL = CriticalRate.model_validate(
+    {
+        "seeds": 1,
+        "images": 16,
+        "pool": 1,
+        "widths": [512],
+        "mean_field_widths": [16],
+        "steps": 60,
+        "resolution": 0.02,
+        "memory": 64,
+    }
+)
+
+ALIGNMENT = KernelAlignment.model_validate(
+    {
+        "seeds": 1,
+        "images": 24,
+        "pool": 1,
+        "hidden": [24],
+        "activation": "relu",
+        "rate": 1.0,
+        "steps": 400,
+        "marks": 8,
+        "scale": 256.0,
+        "memory": 64,
+    }
+)
+
+
 @pytest.mark.parametrize(
     ("experiment", "settings"),
     [
-        (widths, {**WIDTHS, "images": 40, "memory": 0}),
-        (critical_rate, {"images": 40, "pool": 1, "widths": [8], "mean_field_widths": [], "memory": 0}),
-        (alignment, {"images": 40, "pool": 1, "hidden": [8], "activation": "relu", "scale": 256.0, "memory": 0}),
+        (widths, WIDTHS),
+        (critical_rate, CRITICAL),
+        (alignment, ALIGNMENT),
     ],
 )
 def test_a_kernel_that_does_not_fit_is_refused_before_any_training(experiment, settings, monkeypatch):
     monkeypatch.setattr(experiment, "descend", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(ValueError, match="MiB at least"):
-        experiment.run(settings, [11], images())
+        experiment.run(settings.model_copy(update={"images": 40, "memory": 0}), [11], images())
 
 
 def test_more_tests_than_there_are_are_refused():
     with pytest.raises(ValueError, match="70 test images of two classes asked for, 60 prepared"):
         two_classes(images(), 10, 70, 1)
-
-
-CRITICAL = {
-    "images": 16,
-    "pool": 1,
-    "widths": [512],
-    "mean_field_widths": [16],
-    "steps": 60,
-    "resolution": 0.02,
-    "memory": 64,
-}
 
 
 def test_the_critical_rate_is_twice_the_inverse_sharpness_where_the_kernel_stays():
@@ -166,16 +195,19 @@ def test_a_critical_rate_beyond_the_search_is_an_error(monkeypatch):
         critical_rate.run(CRITICAL, [11], images())
 
 
-SCALES = {
-    "images": 12,
-    "tests": 10,
-    "pool": 1,
-    "width": 16,
-    "scales": [16, 32, 64, 128, 256],
-    "rich_scales": [0.125, 0.25, 0.5, 1],
-    "rate": 0.2,
-    "steps": 150,
-}
+SCALES = LazyOutputScale.model_validate(
+    {
+        "seeds": 1,
+        "images": 12,
+        "tests": 10,
+        "pool": 1,
+        "width": 16,
+        "scales": [16, 32, 64, 128, 256],
+        "rich_scales": [0.125, 0.25, 0.5, 1],
+        "rate": 0.2,
+        "steps": 150,
+    }
+)
 
 
 def test_output_scale_has_the_exponents_of_lazy_training():
@@ -190,7 +222,7 @@ def test_output_scale_has_the_exponents_of_lazy_training():
 
 def test_too_few_scales_for_four_octaves_are_refused():
     with pytest.raises(ValueError, match="need five scales, got 2"):
-        output_scale.run({**SCALES, "scales": [1, 2]}, [11], images())
+        output_scale.run(SCALES.model_copy(update={"scales": [1, 2]}), [11], images())
 
 
 def test_alignment_of_kernels_that_are_known():
@@ -202,18 +234,7 @@ def test_alignment_of_kernels_that_are_known():
 
 
 def test_the_kernel_turns_to_the_targets_unless_it_is_lazy():
-    settings = {
-        "images": 24,
-        "pool": 1,
-        "hidden": [24],
-        "activation": "relu",
-        "rate": 1.0,
-        "steps": 400,
-        "marks": 8,
-        "scale": 256.0,
-        "memory": 64,
-    }
-    table = indexed(alignment.run(settings, [11], images()))
+    table = indexed(alignment.run(ALIGNMENT, [11], images()))
     assert table["standard", "rise", 11] > 1.2
     assert table["lazy", "rise", 11] == pytest.approx(1, abs=0.02)
     assert table["small", "alignment", 11] == pytest.approx(2 / (64 + 3) ** 0.5, rel=1e-3)
@@ -222,16 +243,19 @@ def test_the_kernel_turns_to_the_targets_unless_it_is_lazy():
     assert 0 < table["standard", "early_log_share", 11] < table["standard", "early_share", 11] < 1
 
 
-NORM = {
-    "examples": 10,
-    "inputs": 30,
-    "hidden": 8,
-    "images": 8,
-    "pool": 1,
-    "steps": 1500,
-    "image_steps": 3000,
-    "rate": 0.5,
-}
+NORM = MinimumNorm.model_validate(
+    {
+        "seeds": 1,
+        "examples": 10,
+        "inputs": 30,
+        "hidden": 8,
+        "images": 8,
+        "pool": 1,
+        "steps": 1500,
+        "image_steps": 3000,
+        "rate": 0.5,
+    }
+)
 
 
 def test_gradient_descent_finds_the_least_norm_in_linear_models_from_zero_alone():
@@ -278,10 +302,12 @@ def test_the_nearest_interpolation_of_a_deep_network_is_stationary_and_fits():
 def test_as_many_examples_as_inputs_leave_no_choice(name, message):
     count = 30 if name == "examples" else 16
     with pytest.raises(ValueError, match=f"{message} inputs leave no choice of minimizers"):
-        minimum_norm.run({**NORM, name: count}, [11], images())
+        minimum_norm.run(NORM.model_copy(update={name: count}), [11], images())
 
 
-MARGIN = {"points": 8, "inputs": 3, "gap": 0.3, "images": 12, "pool": 1, "log_time": 55.0, "far": 10000.0}
+MARGIN = MaxMargin.model_validate(
+    {"seeds": 1, "points": 8, "inputs": 3, "gap": 0.3, "images": 12, "pool": 1, "log_time": 55.0, "far": 10000.0}
+)
 
 
 def test_logistic_flow_meets_its_closed_form_and_gradient_descent_by_the_library():
@@ -320,6 +346,6 @@ def test_separable_logistic_regression_goes_to_the_widest_margin_and_least_squar
 def test_inseparable_images_are_refused_before_any_flow(monkeypatch):
     monkeypatch.setattr(logistic_flow, "coefficients", lambda *_: pytest.fail("it integrated"))
     with pytest.raises(ValueError, match="no plane separates the two classes"):
-        max_margin.run({**MARGIN, "images": 60}, [11], images(gap=0.0))
+        max_margin.run(MARGIN.model_copy(update={"images": 60}), [11], images(gap=0.0))
     with pytest.raises(ValueError, match="61 images of two classes asked for, 60 prepared"):
-        max_margin.run({**MARGIN, "images": 61}, [11], images())
+        max_margin.run(MARGIN.model_copy(update={"images": 61}), [11], images())

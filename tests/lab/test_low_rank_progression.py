@@ -12,7 +12,8 @@ from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.low_rank_progression import bases, networks, output_scale, rung, setting, weights
 from benchmarks.studies.low_rank_progression.path import follow
-from benchmarks.studies.settings import resolve
+from benchmarks.studies.low_rank_progression.study import ImagesData, OutputScale, PlantedData, Rung
+from benchmarks.studies.schema import Compute, resolve
 from benchmarks.theory import modes as observables
 from benchmarks.theory.ranks import stable_rank
 
@@ -31,6 +32,7 @@ DATA = {
 }
 PLANTED = {"name": "planted", "examples": 400, "components": 5, "spectrum": [1.0, 0.5], "functions": ["he1", "he2"]}
 BASE = {
+    "seeds": 2,
     "data": DATA,
     "architecture": {"name": "bias_free_mlp", "hidden": [20], "activation": "relu"},
     "linearized": False,
@@ -45,6 +47,7 @@ BASE = {
     "twin": True,
     "depth": None,
 }
+COMPUTE = Compute(device="cpu", dtype="float32", threads=1, chunk_size=5000)
 LINEAR = {"architecture": {"activation": "identity"}, "twin": False, "depth": 2}
 
 
@@ -60,12 +63,12 @@ def images():
 
 
 def made(images, seed=1, loss="mse", **changes):
-    return setting.from_images({**DATA, **changes}, images, seed, loss, torch.float64)
+    return setting.from_images(ImagesData.model_validate({**DATA, **changes}), images, seed, loss, torch.float64)
 
 
 def scores(images, seeds=(1, 2), **overrides):
-    table, _ = rung.run(resolve(BASE, overrides), images, list(seeds), torch.float32)
-    return table.pivot_table(index=["system", "quantity"], columns="seed", values="value")
+    runs = rung.run(Rung.model_validate(resolve(BASE, overrides)), list(seeds), images, COMPUTE)
+    return runs.rows.pivot_table(index=["system", "quantity"], columns="seed", values="value")
 
 
 # Settings
@@ -140,7 +143,7 @@ def test_labels_that_are_not_classes_are_refused():
 
 
 def test_planted_features_are_orthonormal_and_the_second_polynomial_is_not_linear():
-    one = setting.planted(PLANTED, 1, torch.float64)
+    one = setting.planted(PlantedData.model_validate(PLANTED), 1, torch.float64)
     features = one.features_NxD.numpy()
     assert features.T @ features / 400 == pytest.approx(np.eye(2), abs=1e-10)
     assert one.modes.s_K == pytest.approx([1.0, 0.5])
@@ -384,7 +387,7 @@ def test_kinds_of_rung_that_train_seed_by_seed(images):
 
 
 def test_curves_start_at_nothing_and_keep_to_their_size(images):
-    _, curves = rung.run(resolve(BASE, {}), images, [1, 2], torch.float32)
+    curves = rung.run(Rung.model_validate(BASE), [1, 2], images, COMPUTE).curves
     for _, curve in curves.groupby(["system", "seed"]):
         assert curve["phi"].iloc[0] == 0 and curve["phi"].is_monotonic_increasing
         assert len(curve) <= rung.CURVE_POINTS
@@ -409,6 +412,7 @@ def test_the_largest_learning_rate_of_a_quadratic_is_that_of_its_curvature():
 
 def test_a_lazy_network_bears_a_learning_rate_that_goes_as_the_square_of_its_scale(images):
     settings = {
+        "seeds": 2,
         "images": 60,
         "pool": 1,
         "components": 8,
@@ -418,7 +422,7 @@ def test_a_lazy_network_bears_a_learning_rate_that_goes_as_the_square_of_its_sca
         "steps": 60,
         "resolution": 0.1,
     }
-    table = output_scale.run(settings, [1], images)
+    table = output_scale.run(OutputScale.model_validate(settings), [1], images)
     slopes = table[table["quantity"] == "lazy_slope"]["value"]
     assert slopes.to_numpy() == pytest.approx(2.0, abs=0.2)
     assert isinstance(table, pd.DataFrame) and set(table["quantity"]) >= {"scale", "largest_lr", "rich_slope"}

@@ -17,12 +17,11 @@ from torch import nn
 from torch.func import hessian
 from torch.nn import functional as F
 
-from benchmarks.evidence.cards import CARDS
 from benchmarks.lab import datasets, optimizers
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.optimizers.signum import signum
 from benchmarks.lab.problem import Problem, stack_parameters
-from benchmarks.studies import optimizer_steps
+from benchmarks.studies import entries
 from benchmarks.studies.optimizer_comparison import (
     blocks,
     class_imbalance,
@@ -31,13 +30,22 @@ from benchmarks.studies.optimizer_comparison import (
     normalised_quadratic,
     tasks,
 )
-from benchmarks.studies.settings import resolve
+from benchmarks.studies.optimizer_comparison.study import (
+    ClassImbalance,
+    Contest,
+    MeasuredHeterogeneity,
+    NormalisedQuadratic,
+    TuningProtocol,
+    Workload,
+)
+from benchmarks.studies.schema import Compute, resolve
+from benchmarks.studies.timings import optimizer_steps
+from benchmarks.studies.timings.study import OPTIMIZER_STEPS, TimedOptimizers
 from benchmarks.theory.tuning import lr_sensitivity
-from pipelines import entries
 
-COMPUTE = {"device": "cpu", "dtype": "float64", "chunk_size": 25}
-PROTOCOL = {"trials": 3, "tuning_seed": 1000, "space_seed": 0, "seeds": [1, 2], "marks": 6}
-WORKLOAD = {
+COMPUTE = Compute(device="cpu", dtype="float64", threads=1, chunk_size=25)
+PROTOCOL = TuningProtocol(trials=3, tuning_seed=1000, space_seed=0, seeds=[1, 2], marks=6)
+DEFAULTS = {
     "data": {"name": "images", "train": 48, "validation": 12, "pool": 1},
     "architecture": {"name": "mlp", "hidden": [4], "activation": "tanh"},
     "batch_size": None,
@@ -75,16 +83,25 @@ def images():
     return datasets.images(pixels[:70], labels[:70], pixels[70:], labels[70:], torch.float64)
 
 
+def workload_of(**changes):
+    return Workload.model_validate(resolve(DEFAULTS, changes))
+
+
+WORKLOAD = workload_of()
+
+
 def settings(contender, protocol=None, **workload):
-    return {**contender, "protocol": {**PROTOCOL, **(protocol or {})}, "workload": resolve(WORKLOAD, workload)}
+    # Copied, for a test may do with a single seed.
+    protocol = PROTOCOL.model_copy(update=protocol)
+    return Contest.model_validate({**contender, "protocol": protocol, "workload": workload_of(**workload)})
 
 
-def held(contender, images, compute=None, protocol=None, **workload):
-    return contest.run(settings(contender, protocol, **workload), images, {**COMPUTE, **(compute or {})})
+def held(contender, images, protocol=None, **workload):
+    return contest.run(settings(contender, protocol, **workload), images, COMPUTE)
 
 
 def of(result, role):
-    return result.runs[result.runs["role"] == role].reset_index(drop=True)
+    return result.rows[result.rows["role"] == role].reset_index(drop=True)
 
 
 def curve(result, seed, metric, role="final", factor=1.0):
@@ -226,7 +243,7 @@ def rows_in(part, whole):
 @pytest.mark.parametrize(("train", "validation"), [(48, 12), (30, 40), (60, 7)])
 def test_training_and_validation_images_share_none_and_the_test_set_is_whole(images, train, validation):
     data = {"name": "images", "train": train, "validation": validation, "pool": 1}
-    task = tasks.build(resolve(WORKLOAD, {"data": data}), images, 1, COMPUTE)
+    task = tasks.build(workload_of(data=data), images, 1, COMPUTE)
     assert {name: len(x) for name, (x, _) in task.splits.items()} == dict(train=train, validation=validation, test=20)
     chosen = {name: rows_in(task.splits[name][0], images.train_inputs) for name in ("train", "validation")}
     assert not set(chosen["train"]) & set(chosen["validation"])
@@ -239,14 +256,14 @@ def test_training_and_validation_images_share_none_and_the_test_set_is_whole(ima
 
 
 def test_a_task_takes_its_dtype_and_its_pooling(images):
-    compute = {**COMPUTE, "dtype": "float32"}
-    task = tasks.build(resolve(WORKLOAD, {"data": {**WORKLOAD["data"], "pool": 2}}), images, 1, compute)
+    compute = COMPUTE.model_copy(update={"dtype": "float32"})
+    task = tasks.build(workload_of(data={"pool": 2}), images, 1, compute)
     assert {x.dtype for x, _ in task.splits.values()} == {torch.float32}
     assert {p.dtype for p in task.network.parameters()} == {torch.float32}
     assert task.splits["train"][0].shape == (48, 1, 2, 2)
     assert task.problem.parameters == 4 * 4 + 4 + 4 * 3 + 3
     with pytest.raises(ValueError, match="71 training images asked for, 70 prepared"):
-        tasks.build(resolve(WORKLOAD, {"data": {**WORKLOAD["data"], "train": 59}}), images, 1, COMPUTE)
+        tasks.build(workload_of(data={"train": 59}), images, 1, COMPUTE)
 
 
 def test_a_seed_decides_the_initialization_and_not_the_images(images):
@@ -260,7 +277,7 @@ def test_a_seed_decides_the_initialization_and_not_the_images(images):
 
 @pytest.mark.parametrize("chunk_size", [1000, 7])
 def test_an_evaluation_is_a_mean_over_examples_and_over_those_of_a_group(images, chunk_size):
-    task = tasks.build(WORKLOAD, images, 1, {**COMPUTE, "chunk_size": chunk_size})
+    task = tasks.build(WORKLOAD, images, 1, COMPUTE.model_copy(update={"chunk_size": chunk_size}))
     params = [p.detach() + 0.3 for p in task.network.parameters()]
     found = task.evaluate(flat(params)[None], "validation")
     reference = Reference(images, 1)
@@ -279,7 +296,7 @@ def test_an_evaluation_is_a_mean_over_examples_and_over_those_of_a_group(images,
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_groups_of_classes_are_rarer_by_a_half_and_twice_as_many(images, balanced):
-    workload = resolve(WORKLOAD, {**IMBALANCED, "data": {**IMBALANCED["data"], "balanced": balanced}})
+    workload = workload_of(**{**IMBALANCED, "data": {**IMBALANCED["data"], "balanced": balanced}})
     task = tasks.build(workload, images, 1, COMPUTE)
     assert list(task.splits) == ["train"]
     inputs, labels = task.splits["train"]
@@ -350,7 +367,7 @@ def test_tokens_are_those_of_their_seed_and_go_through_a_transformer(images):
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not any(torch.equal(a, b) for a, b in zip(first, other))
     architecture = {"name": "transformer", "width": 4, "heads": 2, "layers": 1, "vocabulary": 16}
-    task = tasks.build(resolve(WORKLOAD, {"data": TOKENS, "architecture": architecture}), images, 1, COMPUTE)
+    task = tasks.build(workload_of(data=TOKENS, architecture=architecture), images, 1, COMPUTE)
     assert torch.equal(task.splits["train"][0], first[0]) and torch.equal(task.splits["train"][1], first[1])
     found = task.evaluate(stack_parameters([task.network]), "train")
     assert found["loss"] == pytest.approx(log(16), rel=0.3)
@@ -366,11 +383,11 @@ def sgd(images):
 
 
 def test_a_contest_is_trials_then_runs_that_count_then_other_learning_rates(images, sgd):
-    assert sgd.runs["role"].tolist() == ["trial"] * 3 + ["final"] * 2 + ["factor"] * 2
-    assert sgd.runs["seed"].tolist() == [1000] * 3 + [1, 2] + [1, 1]
-    assert sgd.runs["factor"].tolist() == [1.0] * 5 + [0.25, 4.0]
-    assert list(sgd.runs)[: len(contest.RUN_COLUMNS)] == contest.RUN_COLUMNS
-    assert sgd.runs["steps"].tolist() == [30] * 7 and sgd.runs["diverged"].tolist() == [0] * 7
+    assert sgd.rows["role"].tolist() == ["trial"] * 3 + ["final"] * 2 + ["factor"] * 2
+    assert sgd.rows["seed"].tolist() == [1000] * 3 + [1, 2] + [1, 1]
+    assert sgd.rows["factor"].tolist() == [1.0] * 5 + [0.25, 4.0]
+    assert list(sgd.rows)[: len(contest.RUN_COLUMNS)] == contest.RUN_COLUMNS
+    assert sgd.rows["steps"].tolist() == [30] * 7 and sgd.rows["diverged"].tolist() == [0] * 7
     points = contest.sample(SGD["space"], 3, 0)
     assert of(sgd, "trial")["trial"].tolist() == [0, 1, 2]
     assert of(sgd, "trial")["learning_rate"].tolist() == [point["lr"] for point in points]
@@ -390,13 +407,13 @@ def test_the_best_trial_is_the_one_that_ends_lowest_and_its_setting_runs(sgd):
     lr = trials["learning_rate"][best]
     assert of(sgd, "final")["learning_rate"].tolist() == [lr, lr]
     assert of(sgd, "factor")["learning_rate"].tolist() == pytest.approx([lr / 4, 4 * lr])
-    assert set(sgd.runs["trial"].iloc[3:]) == {best}
+    assert set(sgd.rows["trial"].iloc[3:]) == {best}
 
 
 def test_test_data_are_seen_by_runs_that_count_alone(sgd):
-    seen = sgd.runs.filter(regex="^(test|train|validation)_").notna()
+    seen = sgd.rows.filter(regex="^(test|train|validation)_").notna()
     assert sorted(seen) == ["test_accuracy", "test_loss", "train_loss", "validation_accuracy", "validation_loss"]
-    final = sgd.runs["role"] == "final"
+    final = sgd.rows["role"] == "final"
     assert bool(seen[final].all(axis=None)) and not bool(seen[~final].any(axis=None))
     assert not [metric for metric in sgd.curves["metric"].unique() if "test" in metric]
 
@@ -404,9 +421,9 @@ def test_test_data_are_seen_by_runs_that_count_alone(sgd):
 def test_test_data_change_nothing_else(images, sgd):
     shuffled = datasets.Images(images.train_inputs, images.train_labels, -images.test_inputs, images.test_labels, 3)
     other = held(SGD, shuffled)
-    assert not sgd.runs["test_loss"].equals(other.runs["test_loss"])
-    kept = [name for name in sgd.runs if not name.startswith("test_")]
-    pd.testing.assert_frame_equal(sgd.runs[kept], other.runs[kept])
+    assert not sgd.rows["test_loss"].equals(other.rows["test_loss"])
+    kept = [name for name in sgd.rows if not name.startswith("test_")]
+    pd.testing.assert_frame_equal(sgd.rows[kept], other.rows[kept])
     pd.testing.assert_frame_equal(sgd.curves, other.curves)
 
 
@@ -422,13 +439,13 @@ def test_curves_are_read_at_the_start_and_at_the_marks(sgd):
     assert set(sgd.curves.loc[sgd.curves["role"] == "factor", "metric"]) == {"objective"}
     trials = sgd.curves[sgd.curves["role"] == "trial"]
     assert trials[["step", "metric"]].drop_duplicates().to_numpy().tolist() == [[30, "objective"]]
-    assert trials["value"].tolist() == of(sgd, "trial")["objective"].tolist()
+    assert trials["value"].tolist() == of(sgd, "trial")["objective"].astype("float32").tolist()
 
 
 @pytest.mark.parametrize("contender", [SGD, {"optimizer": {"name": "adam"}, "space": {"lr": {"log": [1e-3, 1e-1]}}}])
 def test_equal_settings_give_equal_contests(images, contender):
     one, two = (held(contender, images, batch_size=16, steps=10, protocol=dict(marks=2)) for _ in range(2))
-    pd.testing.assert_frame_equal(one.runs, two.runs)
+    pd.testing.assert_frame_equal(one.rows, two.rows)
     pd.testing.assert_frame_equal(one.curves, two.curves)
     assert one.facts == two.facts
     assert of(one, "final")["objective"].nunique() == 2
@@ -553,7 +570,7 @@ def test_schedule_free_is_judged_at_its_average_and_goes_on_from_where_it_was(im
 
 @pytest.mark.parametrize("name", ["schedule_free_sgd", "schedule_free_adamw"])
 def test_readings_leave_a_schedule_free_run_where_it_was(images, name):
-    task = tasks.build(WORKLOAD, images, 1, {**COMPUTE, "dtype": "float32"})
+    task = tasks.build(WORKLOAD, images, 1, COMPUTE.model_copy(update={"dtype": "float32"}))
     optimizer = optimizers.named(name, lr=0.1)
     rows = [contest.Attempt(task, WORKLOAD, optimizer, 1, role, marks=15).go()[0] for role in ("trial", "final")]
     assert rows[0]["objective"] == rows[1]["objective"]
@@ -579,10 +596,10 @@ WILD = {"optimizer": {"name": "sgd"}, "space": {"lr": {"log": [1e5, 1e6]}}}
 
 def test_where_every_trial_diverges_there_are_trials_alone(images):
     result = held(WILD, images)
-    assert result.runs["role"].tolist() == ["trial"] * 3
-    assert result.runs["diverged"].tolist() == [1, 1, 1]
-    assert result.runs["objective"].tolist() == [np.inf] * 3
-    assert bool((result.runs["steps"] < 30).all())
+    assert result.rows["role"].tolist() == ["trial"] * 3
+    assert result.rows["diverged"].tolist() == [1, 1, 1]
+    assert result.rows["objective"].tolist() == [np.inf] * 3
+    assert bool((result.rows["steps"] < 30).all())
     assert result.facts["finite_trials"] == 0 and "best_trial" not in result.facts
     assert result.facts["implementation"] == "torch.optim.SGD"
     assert list(result.curves) == contest.CURVE_COLUMNS and result.curves.empty
@@ -600,8 +617,8 @@ def test_a_diverged_trial_is_a_trial_spent(images):
     assert result.facts["finite_trials"] == (~lost).sum()
     assert result.facts["best_trial"] == trials["objective"].argmin()
     assert (result.curves["role"] == "trial").sum() == (~lost).sum()
-    # As the stage writes it: runs without a reading leave the types of the rest alone.
-    assert (result.curves["value"].dtype, result.curves["step"].dtype.kind) == (np.float64, "i")
+    # Runs without a reading leave the types of the rest alone.
+    assert (result.curves["value"].dtype, result.curves["step"].dtype) == (np.float32, np.int32)
 
 
 def test_a_run_at_a_learning_rate_too_large_is_a_row(images):
@@ -641,8 +658,8 @@ def test_a_run_that_counts_and_loses_its_parameters_at_a_mark_is_a_row(images):
 
 def test_without_validation_data_the_training_loss_is_judged_and_told_by_group(images):
     result = held(SGD, images, steps=12, **IMBALANCED)
-    assert result.runs["role"].tolist() == ["trial"] * 3 + ["final"] * 2
-    assert not [name for name in result.runs if name.startswith(("test_", "validation_"))]
+    assert result.rows["role"].tolist() == ["trial"] * 3 + ["final"] * 2
+    assert not [name for name in result.rows if name.startswith(("test_", "validation_"))]
     finals = of(result, "final")
     assert finals["objective"].tolist() == finals["train_loss"].tolist()
     objective, training = curve(result, 1, "objective"), curve(result, 1, "training_loss")
@@ -671,7 +688,7 @@ def test_without_validation_data_the_training_loss_is_judged_and_told_by_group(i
     ],
 )
 def test_an_optimizer_keeps_so_many_numbers_a_parameter(images, contender, expected, dtype):
-    task = tasks.build(WORKLOAD, images, 1, {**COMPUTE, "dtype": dtype})
+    task = tasks.build(WORKLOAD, images, 1, COMPUTE.model_copy(update={"dtype": dtype}))
     facts = contest.facts_of(settings(contender), task)
     assert facts["parameters"] == 83
     assert facts["state_per_parameter"] == pytest.approx(expected)
@@ -704,12 +721,11 @@ def kernels_only(input_shape, outputs):
     ],
 )
 def test_muon_says_what_it_leaves_to_its_fallback(images, name, architecture, note):
-    workload = {**WORKLOAD, "architecture": architecture}
-    task = tasks.build(workload, images, 1, COMPUTE)
+    task = tasks.build(workload_of(architecture=architecture), images, 1, COMPUTE)
     sizes = [p.numel() for p in task.network.parameters()]
     matrices = sum(p.numel() for p in task.network.parameters() if p.ndim == 2)
     contender = {"optimizer": {"name": name}, "space": {"lr": {"log": [0.1, 1]}}}
-    facts = contest.facts_of({**settings(contender), "workload": workload}, task)
+    facts = contest.facts_of(settings(contender, architecture=architecture), task)
     expected = note.format(matrices / sum(sizes))
     assert facts["note"].startswith(expected) and bool(facts["note"]) == bool(note)
 
@@ -732,8 +748,8 @@ def test_every_entry_can_take_part(images, name):
     contender["optimizer"] |= {"sam": dict(rho=0.01)}.get(name, {})
     contender["optimizer"] |= dict(weight_decay=0.01) if name in ("adamw", "sgdw") else {}
     result = held(contender, images, steps=4, factors=[], protocol=dict(trials=1, seeds=[1], marks=2))
-    assert result.runs["role"].tolist() == ["trial", "final"]
-    assert bool(np.isfinite(result.runs["objective"]).all())
+    assert result.rows["role"].tolist() == ["trial", "final"]
+    assert bool(np.isfinite(result.rows["objective"]).all())
     assert result.facts["implementation"] == optimizers.named(name).implementation
 
 
@@ -741,7 +757,7 @@ def test_options_are_told_beside_the_learning_rate(images):
     space = {"lr": {"log": [0.05, 1.0]}, "momentum": {"one_minus": [0.1, 0.5]}}
     result = held({"optimizer": {"name": "sgd", "nesterov": True}, "space": space}, images, steps=4, factors=[])
     points = contest.sample(space, 3, 0)
-    told = [json.loads(options) for options in result.runs["options"]]
+    told = [json.loads(options) for options in result.rows["options"]]
     assert told[:3] == [{"momentum": point["momentum"], "nesterov": True} for point in points]
     assert told[3] == told[result.facts["best_trial"]]
 
@@ -879,8 +895,8 @@ def test_heterogeneity_is_scipys_distance_of_smoothed_spectra():
 
 
 def test_the_heterogeneity_of_workloads_is_a_table(images):
-    imbalanced = resolve(WORKLOAD, IMBALANCED)
-    asked = {"workloads": {"mlp": WORKLOAD, "imbalanced": imbalanced}, "examples": 20, "products": 6}
+    workloads = {"mlp": WORKLOAD, "imbalanced": workload_of(**IMBALANCED)}
+    asked = MeasuredHeterogeneity(seeds=2, workloads=workloads, examples=20, products=6)
     table = heterogeneity.run(asked, [1, 2], images)
     assert list(table) == ["system", "seed", "quantity", "value"]
     wide = table.pivot(index=["system", "seed"], columns="quantity", values="value")
@@ -932,7 +948,7 @@ def test_late_losses_fall_as_one_over_frequency_and_time_under_gradient_descent_
             "sign": {"optimizer": {"name": "signum", "lr": 0.01, "momentum": 0.0}, "steps": 40},
         },
     }
-    table = class_imbalance.run(asked, [])
+    table = class_imbalance.run(ClassImbalance.model_validate(asked))
     assert list(table) == ["system", "seed", "quantity", "value"] and table["seed"].isna().all()
     by = table.pivot(index="quantity", columns="system", values="value")
     frequencies = np.array([12, 6, 4, 3]) / 25
@@ -962,15 +978,9 @@ def test_late_losses_fall_as_one_over_frequency_and_time_under_gradient_descent_
 # The normalised quadratic
 
 
-QUADRATIC = {
-    "decades": 3,
-    "rates": 5,
-    "search": [0.03, 0.3, 3.0],
-    "lr": 1.0,
-    "examples": 20,
-    "features": 4,
-    "steps": 40,
-}
+QUADRATIC = NormalisedQuadratic(
+    seeds=2, decades=3, rates=5, search=[0.03, 0.3, 3.0], lr=1.0, examples=20, features=4, steps=40
+)
 
 
 def drawn_quadratic(seed):
@@ -1009,7 +1019,7 @@ def test_the_quadratic_is_gradient_descent_written_out(name, lr):
 def test_beyond_two_over_the_curvature_the_plain_map_diverges_and_the_normalised_one_does_not():
     inputs, _, _ = drawn_quadratic(3)
     edge = 2 / torch.linalg.eigvalsh(inputs.T @ inputs / 20)[-1].item()
-    longer = {**QUADRATIC, "steps": 300}
+    longer = QUADRATIC.model_copy(update={"steps": 300})
     assert normalised_quadratic._loss(3, longer, "plain", 0.98 * edge)[0] < 1.0
     assert normalised_quadratic._loss(3, longer, "plain", 1.2 * edge)[0] == np.inf
     last, first = normalised_quadratic._loss(3, longer, "normalised", 100 * edge)
@@ -1042,10 +1052,11 @@ def test_every_kind_of_optimizer_can_be_timed(name, images):
     contender = {"optimizer": {"name": name}, "space": {"lr": {"log": [0.01, 0.1]}}}
     if name == "sam":
         contender["optimizer"]["rho"] = 0.05
-    table = optimizer_steps.run(
-        {"mlp": WORKLOAD}, {name: contender}, images, {**COMPUTE, "threads": torch.get_num_threads()}, repeats=1
+    asked = TimedOptimizers.model_validate(
+        {"workloads": {"mlp": WORKLOAD}, "contenders": {name: contender}, "repeats": 1}
     )
-    assert list(table.columns) == list(CARDS["timings/optimizer_steps"].columns)
+    table = optimizer_steps.run(asked, images, COMPUTE.model_copy(update={"threads": torch.get_num_threads()}))
+    assert list(table.columns) == list(OPTIMIZER_STEPS.columns)
     (row,) = table.to_dict("records")
     assert row["overhead"] == pytest.approx(row["loop_seconds"] / row["bare_seconds"] - 1)
     assert (row["workload"], row["optimizer"], row["over_sgd"]) == ("mlp", name, 1)

@@ -4,29 +4,42 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evidence.cards import CARDS
 from benchmarks.lab import datasets
 from benchmarks.lab.measurements.eigensolvers import dense_matrix
 from benchmarks.lab.measurements.peers import PEERS, Peer
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.problem import Problem
-from benchmarks.studies import eigensolvers as study
-from benchmarks.studies import training_step
-from benchmarks.studies.progressive_sharpening import build_problem
-from benchmarks.studies.training_step import plain_network, set_parameters
+from benchmarks.studies.progressive_sharpening.training import build_problem
+from benchmarks.studies.schema import Compute
+from benchmarks.studies.timings import eigensolvers as study
+from benchmarks.studies.timings import training_step
+from benchmarks.studies.timings.study import EIGENSOLVERS, TimedTraining
+from benchmarks.studies.timings.training_step import plain_network, set_parameters
 
-SETTINGS = {
-    "architecture": {"name": "mlp", "hidden": [6], "activation": "tanh"},
-    "loss": "mse",
-    "images": 40,
-    "classes": None,
-    "pool": 1,
-    "optimizer": {"name": "sgd", "lr": 0.05},
-    "divergence": 1e3,
-    "measure": {"sharpness": {"every": 2, "tolerance": 3e-4}},
-}
-COMPUTE = {"device": "cpu", "dtype": "float32", "chunk_size": 1000}
-TIMINGS = {"warmup": 3, "refreshes": 2, "repeats": 1, "target": 1e-3}
+TIMINGS = TimedTraining.model_validate(
+    {
+        "threads": 1,
+        "configuration": "tiny",
+        "seed": 4,
+        "warmup": 3,
+        "refreshes": 2,
+        "repeats": 1,
+        "target": 1e-3,
+        "training": {
+            "architecture": {"name": "mlp", "hidden": [6], "activation": "tanh"},
+            "loss": "mse",
+            "images": 40,
+            "classes": None,
+            "pool": 1,
+            "batch_size": None,
+            "optimizer": {"name": "sgd", "lr": 0.05},
+            "steps": 10,
+            "divergence": 1e3,
+            "measure": {"sharpness": {"every": 2, "tolerance": 3e-4, "max_hvps": 60, "cold_every": 100}},
+        },
+    }
+)
+COMPUTE = Compute(device="cpu", dtype="float32", threads=1, chunk_size=1000)
 
 
 def images():
@@ -45,7 +58,7 @@ def dense_eigenvalues(problem, params_RxP):
 
 @pytest.fixture(scope="module")
 def system():
-    problem, params_RxP, _ = build_problem(SETTINGS, images(), [4], COMPUTE)
+    problem, params_RxP, _ = build_problem(TIMINGS.training, images(), [4], COMPUTE)
     module, inputs, targets = plain_network(problem)
     set_parameters(module, problem, params_RxP)
     top = dense_eigenvalues(problem, params_RxP)[:3].numpy()
@@ -86,9 +99,9 @@ def test_the_reference_is_the_dense_hessian(system):
 
 
 def test_a_step_of_the_loop_is_timed_beside_a_bare_pass():
-    table = training_step.run(SETTINGS, images(), [4, 5], COMPUTE, TIMINGS).set_index("what")
+    table = training_step.run(TIMINGS, images(), COMPUTE).set_index("what")
     assert list(table.index) == ["bare forward and backward", "step of the training loop"]
-    assert (table["seconds"] > 0).all() and (table["repeats"] == TIMINGS["repeats"]).all()
+    assert (table["seconds"] > 0).all() and (table["repeats"] == TIMINGS.repeats).all()
     assert table["ratio"].tolist() == pytest.approx([1.0, table["seconds"].iloc[1] / table["seconds"].iloc[0]])
 
 
@@ -138,8 +151,8 @@ def test_nobody_is_timed_on_a_wrong_answer(monkeypatch):
     exact = next(peer for peer in PEERS if peer.name == "eigsh, graph kept")
     wrong = Peer("wrong", "1", False, exact.settings, off_by(2e-3))
     monkeypatch.setattr(study, "PEERS", (exact, wrong))
-    table = study.run(SETTINGS, images(), [4, 5], COMPUTE, TIMINGS)
-    assert list(table.columns) == list(CARDS["timings/eigensolvers"].columns)
+    table = study.run(TIMINGS, images(), COMPUTE)
+    assert list(table.columns) == list(EIGENSOLVERS.columns)
     assert list(table["k"]) == [1] * 4 + [3] * 4
     missed = table["solver"] == "wrong"
     assert (
@@ -148,7 +161,7 @@ def test_nobody_is_timed_on_a_wrong_answer(monkeypatch):
         .all(axis=None)
     )
     assert table.loc[missed, "setting"].str.startswith("none of").all()
-    assert (table.loc[~missed, "worst_error"] <= TIMINGS["target"]).all()
-    assert (table.loc[~missed, "solves"] == TIMINGS["refreshes"]).all()
+    assert (table.loc[~missed, "worst_error"] <= TIMINGS.target).all()
+    assert (table.loc[~missed, "solves"] == TIMINGS.refreshes).all()
     ours = table[(table["version"] == "this project") & (table["start"] == "warm")]
     assert list(ours["times_slower"]) == [1.0, 1.0]

@@ -17,11 +17,22 @@ from benchmarks.studies.scale_invariance import (
     rescaling,
 )
 from benchmarks.studies.scale_invariance.descent import Rule, descend
+from benchmarks.studies.scale_invariance.study import (
+    Equilibrium,
+    ExponentialRate,
+    Homogeneity,
+    IntrinsicRate,
+    NeuronConservation,
+    NormGrowth,
+    Rescaling,
+)
 from benchmarks.theory import scale_invariance as theory
 
 SEEDS = [1, 2]
-SMALL = {"inputs": 5, "outputs": 2, "hidden": [6, 6], "examples": 12, "eps": 0.0}
-ON_IMAGES = {"images": 40, "pool": 1, "hidden": [8, 8], "eps": 0.0, "batch_size": 8}
+SMALL = {"seeds": 2, "inputs": 5, "outputs": 2, "hidden": [6, 6], "examples": 12, "eps": 0.0}
+ON_IMAGES = {"seeds": 2, "images": 40, "pool": 1, "hidden": [8, 8], "eps": 0.0, "batch_size": 8}
+HOMOGENEITY = Homogeneity(**SMALL, ratios=[1e-5, 1e-4])
+NORM_GROWTH = NormGrowth(**SMALL, batch_size=4, lr=0.1, momentum=0.9, steps=30)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +97,7 @@ def test_the_closed_form_under_eps_is_a_finite_difference():
 
 
 def test_homogeneity_holds_to_rounding_and_not_without_normalisers():
-    found = values(homogeneity.run({**SMALL, "ratios": [1e-5, 1e-4]}, SEEDS))
+    found = values(homogeneity.run(HOMOGENEITY, SEEDS))
     for system in ("network", "rayleigh"):
         assert (found[system] < -13).all()
     assert (found["bare"] > -3).all()
@@ -94,16 +105,14 @@ def test_homogeneity_holds_to_rounding_and_not_without_normalisers():
     assert found["eps", "closed_form"] < -14
 
 
-@pytest.mark.parametrize("experiment", [homogeneity, norm_growth])
-def test_an_eps_is_an_error_before_any_work(experiment):
-    settings = {**SMALL, "eps": 1e-5, "ratios": [1e-5, 1e-4], "batch_size": 4, "lr": 0.1, "momentum": 0.9, "steps": 5}
+@pytest.mark.parametrize(("experiment", "settings"), [(homogeneity, HOMOGENEITY), (norm_growth, NORM_GROWTH)])
+def test_an_eps_is_an_error_before_any_work(experiment, settings):
     with pytest.raises(ValueError, match="is not scale-invariant"):
-        experiment.run(settings, SEEDS)
+        experiment.run(settings.model_copy(update={"eps": 1e-5}), SEEDS)
 
 
 def test_norms_grow_by_pythagoras_without_momentum_only():
-    settings = {**SMALL, "batch_size": 4, "lr": 0.1, "momentum": 0.9, "steps": 30}
-    found = values(norm_growth.run(settings, SEEDS))
+    found = values(norm_growth.run(NORM_GROWTH, SEEDS))
     assert found["network", "deviation"] < -11
     assert found["rayleigh", "deviation"] < -11
     assert min(found["momentum", "deviation"], found["bare", "deviation"]) > -1
@@ -141,8 +150,9 @@ def test_growth_is_a_root_and_the_equivalent_exists_only_for_weak_decay():
 
 
 def exponential(images, **changes):
-    settings = {**ON_IMAGES, "lr": 0.2, "weight_decay": 0.02, "momentum": 0.8, "steps": 80, "every": 20, **changes}
-    return exponential_rate.run(settings, SEEDS, images)
+    """The changes are not checked: a run has its own checks, and less decay is less rounding."""
+    settings = ExponentialRate(**ON_IMAGES, lr=0.2, weight_decay=0.05, momentum=0.8, steps=80, every=20)
+    return exponential_rate.run(settings.model_copy(update={"weight_decay": 0.02, **changes}), SEEDS, images)
 
 
 def test_an_exponential_learning_rate_is_weight_decay(images):
@@ -183,17 +193,19 @@ def test_the_equilibrium_is_that_of_the_linear_recursion_of_second_moments(momen
 
 def test_noise_settles_where_the_closed_forms_say(images):
     one = {"lr": 0.1, "weight_decay": 0.2}
-    settings = {
-        **ON_IMAGES,
-        "steps": 600,
-        "kicks": 2,
-        "toy_size": 60,
-        "toy_examples": 100,
-        "systems": {
-            "plain": {**one, "momentum": 0.0, "decoupled": False},
-            "decoupled": {**one, "momentum": 0.5, "decoupled": True},
-        },
-    }
+    settings = Equilibrium.model_validate(
+        {
+            **ON_IMAGES,
+            "steps": 600,
+            "kicks": 2,
+            "toy_size": 60,
+            "toy_examples": 100,
+            "systems": {
+                "plain": {**one, "momentum": 0.0, "decoupled": False},
+                "decoupled": {**one, "momentum": 0.5, "decoupled": True},
+            },
+        }
+    )
     found = values(equilibrium.run(settings, SEEDS, images))
     for system in ("toy-plain", "toy-decoupled"):
         assert found[system, "angle_ratio"] == pytest.approx(1, abs=0.03)
@@ -202,7 +214,7 @@ def test_noise_settles_where_the_closed_forms_say(images):
     assert found["plain", "memory"] == 1
     assert found["as-coupled", "norm_ratio"] > 1.5
     with pytest.raises(ValueError, match="is not scale-invariant"):
-        equilibrium.run({**settings, "eps": 1e-5}, SEEDS, images)
+        equilibrium.run(settings.model_copy(update={"eps": 1e-5}), SEEDS, images)
 
 
 def test_a_run_that_has_not_settled_has_no_ratio():
@@ -215,15 +227,9 @@ def test_a_run_that_has_not_settled_has_no_ratio():
 
 
 def test_neurons_conserve_what_homogeneity_says():
-    settings = {
-        "inputs": 4,
-        "outputs": 2,
-        "width": 6,
-        "examples": 15,
-        "lrs": [0.02, 0.01],
-        "time": 1.0,
-        "weight_decay": 0.05,
-    }
+    settings = NeuronConservation(
+        seeds=2, inputs=4, outputs=2, width=6, examples=15, lrs=[0.02, 0.01], time=1.0, weight_decay=0.05
+    )
     found = values(conservation.run(settings, SEEDS))
     for system in ("relu", "linear"):
         assert found[system, "flow"] < -13
@@ -236,6 +242,7 @@ def test_neurons_conserve_what_homogeneity_says():
 
 
 RESCALED = {
+    "seeds": 1,
     "inputs": 5,
     "outputs": 2,
     "hidden": [6, 6],
@@ -254,7 +261,7 @@ RESCALED = {
 
 
 def test_learning_rates_follow_their_units():
-    found = values(rescaling.run(RESCALED, [1]))
+    found = values(rescaling.run(Rescaling.model_validate(RESCALED), [1]))
     for how, sgd, normalised in (("loss", -1, 0), ("parameter", -2, -1), ("start", 2, 1)):
         assert found[f"sgd-{how}", "exponent"] == pytest.approx(sgd, abs=1e-9)
         for name in ("adam", "lion", "muon"):
@@ -268,26 +275,29 @@ def test_learning_rates_follow_their_units():
     ("changes", "message"),
     [
         ({"binary_factor": 10.0}, "power of two, got 10"),
-        ({"optimizers": {"soap": {"name": "soap", "lr": 0.1}}}, "soap"),
+        ({"optimizers": {**RESCALED["optimizers"], "soap": {"name": "soap", "lr": 0.1}}}, "soap"),
     ],
 )
 def test_rescaling_refuses_what_it_cannot_predict(changes, message):
+    settings = Rescaling.model_validate({**RESCALED, **changes})
     with pytest.raises(ValueError, match=message):
-        rescaling.run({**RESCALED, **changes}, [1])
+        rescaling.run(settings, [1])
 
 
 def intrinsic(images, **changes):
-    settings = {
-        **ON_IMAGES,
-        "lr": 0.5,
-        "product": 0.05,
-        "lr_factors": [0.5, 1],
-        "product_factors": [0.5, 1],
-        "steps": 80,
-        "every": 20,
-        "exact_steps": 40,
-        **changes,
-    }
+    settings = IntrinsicRate.model_validate(
+        {
+            **ON_IMAGES,
+            "lr": 0.5,
+            "product": 0.05,
+            "lr_factors": [0.5, 1],
+            "product_factors": [0.5, 1],
+            "steps": 80,
+            "every": 20,
+            "exact_steps": 40,
+            **changes,
+        }
+    )
     return intrinsic_rate.run(settings, SEEDS, images)
 
 

@@ -13,6 +13,8 @@ from pretend_device import NAME
 from benchmarks.lab import datasets
 from benchmarks.studies.low_rank_progression import rung
 from benchmarks.studies.optimizer_comparison import contest
+from benchmarks.studies.optimizer_comparison.study import contests
+from benchmarks.studies.schema import Compute
 from pipelines import parameters, sources
 
 pytestmark = pytest.mark.usefixtures("deterministic")
@@ -62,19 +64,25 @@ def tiny(tmp_path_factory) -> parameters.Parameters:
 
 @pytest.mark.parametrize("workload, optimizer", CONTESTS)
 def test_a_contest_has_the_same_runs_and_curves_on_the_device(workload, optimizer, images):
-    settings = COMPARISON.settings(workload, optimizer)
-    settings["protocol"] |= {"trials": 1, "seeds": [1], "marks": 2}
-    small = {"train": 60, "validation": 20, "pool": 1} if settings["workload"]["data"]["name"] == "images" else {}
-    small |= {"size": 3} if "size" in settings["workload"]["data"] else {}
-    small |= {"examples": 64} if "examples" in settings["workload"]["data"] else {}
-    settings["workload"] |= {"data": settings["workload"]["data"] | small, "steps": 4, "warmup": 1, "factors": []}
-    settings["workload"] |= {"batch_size": settings["workload"]["batch_size"] and 20, "curvature_examples": 20}
+    asked = {"workload": workload, "optimizer": optimizer}
+    settings = next(member.settings for member in contests(COMPARISON) if member.values == asked)
+    protocol = settings.protocol.model_copy(update={"trials": 1, "seeds": [1], "marks": 2})
+    data, batch_size = settings.workload.data, settings.workload.batch_size
+    small = {
+        "images": {"train": 60, "validation": 20, "pool": 1},
+        "imbalanced": {"size": 3},
+        "tokens": {"examples": 64},
+    }[data.name]
+    changes = {"data": data.model_copy(update=small), "steps": 4, "warmup": 1, "factors": []}
+    changes |= {"batch_size": batch_size and 20, "curvature_examples": 20}
+    made = settings.workload.model_copy(update=changes)
+    settings = settings.model_copy(update={"protocol": protocol, "workload": made})
+    compute = Compute(device="cpu", dtype="float32", threads=1, chunk_size=60)
     here, there = (
-        contest.run(settings, images, {"device": place, "dtype": "float32", "chunk_size": 60})
-        for place in ("cpu", NAME)
+        contest.run(settings, images, compute.model_copy(update={"device": place})) for place in ("cpu", NAME)
     )
     # numpy rounds a norm by where in memory its argument begins; nothing that trains moves.
-    pd.testing.assert_frame_equal(there.runs, here.runs, rtol=1e-12, atol=0)
+    pd.testing.assert_frame_equal(there.rows, here.rows, rtol=1e-12, atol=0)
     pd.testing.assert_frame_equal(there.curves, here.curves, rtol=1e-12, atol=0)
     assert there.facts == here.facts
 
@@ -89,7 +97,8 @@ def test_an_experiment_has_the_same_table_on_the_device(study, name, images, tin
 
 @pytest.mark.parametrize("name", ["small-gd-relu-hat", "default-adam-relu-real"])
 def test_a_rung_has_the_same_scores_and_curves_on_the_device(name, images, tiny):
-    settings = tiny.low_rank_progression.settings(name) | {"steps": 20}
-    here, there = (rung.run(settings, images, [1, 2], torch.float32, device=place) for place in ("cpu", NAME))
-    for one, other in zip(here, there):
-        pd.testing.assert_frame_equal(other, one, rtol=0, atol=0)
+    settings = tiny.low_rank_progression.resolved("rungs", name).model_copy(update={"steps": 20})
+    computes = (tiny.compute.model_copy(update={"device": place, "dtype": "float32"}) for place in ("cpu", NAME))
+    here, there = (rung.run(settings, [1, 2], images, compute) for compute in computes)
+    pd.testing.assert_frame_equal(there.rows, here.rows, rtol=0, atol=0)
+    pd.testing.assert_frame_equal(there.curves, here.curves, rtol=0, atol=0)

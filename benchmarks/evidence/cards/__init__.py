@@ -4,7 +4,7 @@ trust it, and how far a rebuild may differ.
 `CARDS` has a card a table, by the table's path in ``results/tables`` without ``.csv``.
 """
 
-from benchmarks.evidence.cards.card import Agreement, Card, Column
+from benchmarks.evidence.card import Agreement, Card, Column
 from benchmarks.evidence.cards.convex_rates import CARDS as CONVEX_RATES
 from benchmarks.evidence.cards.deep_linear import CARDS as DEEP_LINEAR
 from benchmarks.evidence.cards.lazy_training import CARDS as LAZY_TRAINING

@@ -1,6 +1,6 @@
 """Cards of the study of classical rates."""
 
-from benchmarks.evidence.cards.card import Column, relative, statistical
+from benchmarks.evidence.card import Column, relative, statistical
 from benchmarks.evidence.cards.deep_linear import tidy
 
 _PIPELINE = "pipelines/convex_rates/dvc.yaml"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from benchmarks.evidence.cards.card import EXACT, IDENTICAL, Card, Column, relative, statistical
+from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical
 
 # Smooth paths in float64: rounding stays rounding.
 _SMOOTH = relative(1e-4, floor=1e-7)

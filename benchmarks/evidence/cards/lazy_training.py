@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from benchmarks.evidence.cards.card import Card, Column, relative, statistical
+from benchmarks.evidence.card import Card, Column, relative, statistical
 from benchmarks.evidence.cards.deep_linear import tidy
 
 # Float64, and smooth in what is drawn.

@@ -1,6 +1,6 @@
 """Cards of the study behind Open Question 4.1."""
 
-from benchmarks.evidence.cards.card import EXACT, IDENTICAL, Card, Column, relative, statistical, with_interval
+from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical, with_interval
 from benchmarks.evidence.cards.deep_linear import tidy
 
 _PIPELINE = "pipelines/low_rank_progression/dvc.yaml"

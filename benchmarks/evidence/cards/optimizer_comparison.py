@@ -1,7 +1,7 @@
 """Cards of the study that compares optimizers."""
 
 from benchmarks.evidence import comparison
-from benchmarks.evidence.cards.card import (
+from benchmarks.evidence.card import (
     EXACT,
     IDENTICAL,
     Card,

@@ -1,6 +1,6 @@
 """Cards of the study of overparameterized networks."""
 
-from benchmarks.evidence.cards.card import Column, relative, statistical
+from benchmarks.evidence.card import Column, relative, statistical
 from benchmarks.evidence.cards.deep_linear import tidy
 
 _STAGE = "pipelines/overparameterization/dvc.yaml:compute_on_images@{}".format

@@ -1,7 +1,7 @@
 """Cards of the study of progressive sharpening and the edge of stability."""
 
 from benchmarks.evidence import runs
-from benchmarks.evidence.cards.card import EXACT, IDENTICAL, Card, Column, from_dictionary, relative, statistical
+from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, from_dictionary, relative, statistical
 
 _PIPELINE = "pipelines/progressive_sharpening/dvc.yaml"
 _SETTINGS = (

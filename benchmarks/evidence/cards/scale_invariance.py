@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from benchmarks.evidence.cards.card import Card, Column, relative, statistical
+from benchmarks.evidence.card import Card, Column, relative, statistical
 from benchmarks.evidence.cards.deep_linear import tidy
 
 # Logarithms of rounding: they differ between processors by much of a decade, or more where a run has amplified them.

@@ -1,6 +1,6 @@
 """Cards of the tables of seconds, which no rebuild is compared with."""
 
-from benchmarks.evidence.cards.card import EXACT, IDENTICAL, SECONDS, Card, Column
+from benchmarks.evidence.card import EXACT, IDENTICAL, SECONDS, Card, Column
 
 _PIPELINE = "pipelines/timings/dvc.yaml"
 _LIMITS = "Seconds of one machine, alone on it; ratios travel better. Part of no verdict, and never compared."

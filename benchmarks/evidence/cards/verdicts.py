@@ -1,6 +1,6 @@
 """The card of the table of checks."""
 
-from benchmarks.evidence.cards.card import EXACT, IDENTICAL, Card, Column, relative, statistical
+from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical
 
 _INTERVAL = ("ci95_low", "ci95_high")
 _MEASURED = statistical(otherwise=1e-2, floor=1e-6)

@@ -208,36 +208,36 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
     """
     R, P = start_RxP.shape
     _require(start_RxP.dtype, k, P)
-    found = krylov(apply, start_RxP, k, tolerance=tolerance, max_products=max_products)
+    result = krylov(apply, start_RxP, k, tolerance=tolerance, max_products=max_products)
     generator = torch.Generator().manual_seed(k)
     # A start within an invariant subspace sees nothing beyond it.
-    whole = found.products == P
-    verified = whole or (k == 1 and bool((found.residuals_RxK > _invariant(start_RxP.dtype)).all()))
-    while not verified and found.products < max_products and found.vectors_RxPxB.shape[2] < P:
+    whole = result.products == P
+    verified = whole or (k == 1 and bool((result.residuals_RxK > _invariant(start_RxP.dtype)).all()))
+    while not verified and result.products < max_products and result.vectors_RxPxB.shape[2] < P:
         drawn = torch.randn(R, P, generator=generator, dtype=torch.float64).to(start_RxP)
-        left = max_products - found.products
-        more = krylov(apply, drawn, 1, tolerance=tolerance, max_products=left, known=found)
-        full = found.eigenvalues_RxK.shape[1] == k
-        last_R, next_R = found.eigenvalues_RxK[:, -1], more.eigenvalues_RxK[:, 0]
+        left = max_products - result.products
+        more = krylov(apply, drawn, 1, tolerance=tolerance, max_products=left, known=result)
+        full = result.eigenvalues_RxK.shape[1] == k
+        last_R, next_R = result.eigenvalues_RxK[:, -1], more.eigenvalues_RxK[:, 0]
         verified = full and bool((next_R <= last_R + 2 * tolerance * last_R.abs()).all())
-        found = _merged(found, more, k)
-    converged_R = found.converged_R & (verified or found.vectors_RxPxB.shape[2] == P)
-    return replace(found, converged_R=converged_R)
+        result = _merged(result, more, k)
+    converged_R = result.converged_R & (verified or result.vectors_RxPxB.shape[2] == P)
+    return replace(result, converged_R=converged_R)
 
 
-def _merged(found: EigenResult, more: EigenResult, k: int) -> EigenResult:
+def _merged(result: EigenResult, more: EigenResult, k: int) -> EigenResult:
     """The k largest of the pairs of two results."""
     names = ("eigenvalues_RxK", "residuals_RxK", "errors_RxK")
-    joined = {name: torch.cat([getattr(found, name), getattr(more, name)], dim=1) for name in names}
+    joined = {name: torch.cat([getattr(result, name), getattr(more, name)], dim=1) for name in names}
     order = joined["eigenvalues_RxK"].argsort(dim=1, descending=True)[:, :k]
     joined = {name: values.gather(1, order) for name, values in joined.items()}
-    vectors = torch.cat([found.vectors_RxPxB, more.vectors_RxPxB], dim=2)
+    vectors = torch.cat([result.vectors_RxPxB, more.vectors_RxPxB], dim=2)
     vectors = vectors.gather(2, order.to(vectors.device)[:, None, :].expand(-1, vectors.shape[1], -1))
     return EigenResult(
         vectors_RxPxB=vectors,
         spectrum_RxB=joined["eigenvalues_RxK"],
-        converged_R=found.converged_R & more.converged_R,
-        products=found.products + more.products,
+        converged_R=result.converged_R & more.converged_R,
+        products=result.products + more.products,
         **joined,
     )
 

@@ -15,7 +15,7 @@ from benchmarks.theory import convex_rates, margins
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Two classes of images, which a seed draws: ``gradient-descent``, ``nesterov`` and, with a ridge,
     ``strongly-convex`` (Nesterov's with constant momentum) against the bounds with the constants of this ``problem``,
     X being its examples.
@@ -27,21 +27,21 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
     """
     for seed in seeds:
         inputs, signs = _data(settings, images, seed)
-        margins.require(inputs.numpy(), signs.numpy(), settings["separable"])
-        if settings["separable"] and not settings["ridge"]:
+        margins.require(inputs.numpy(), signs.numpy(), settings.separable)
+        if settings.separable and not settings.ridge:
             raise ValueError("a plane separates the two classes and there is no ridge: logistic loss has no minimizer")
         yield from _methods(settings, inputs, signs, seed)
 
 
-def _data(settings: dict, images: Images, seed: int) -> tuple[Tensor, Tensor]:
-    whole = subset(images, int((images.train_labels < 2).sum()), classes=2, pool=settings["pool"])
-    chosen = np.random.default_rng(seed).choice(len(whole.train_labels), settings["images"], replace=False)
+def _data(settings, images: Images, seed: int) -> tuple[Tensor, Tensor]:
+    whole = subset(images, int((images.train_labels < 2).sum()), classes=2, pool=settings.pool)
+    chosen = np.random.default_rng(seed).choice(len(whole.train_labels), settings.images, replace=False)
     inputs = whole.train_inputs[chosen].flatten(1).double()
     return inputs, 2.0 * whole.train_labels[chosen].double() - 1
 
 
-def _methods(settings: dict, inputs: Tensor, signs: Tensor, seed: int) -> Iterator[Result]:
-    facing, ridge, steps = signs[:, None] * inputs, settings["ridge"], settings["steps"]
+def _methods(settings, inputs: Tensor, signs: Tensor, seed: int) -> Iterator[Result]:
+    facing, ridge, steps = signs[:, None] * inputs, settings.ridge, settings.steps
     loss = partial(_loss, facing, ridge)
     n, size = facing.shape
     smooth = float(torch.linalg.eigvalsh(facing.T @ facing / n)[-1]) / 4 + ridge
@@ -65,7 +65,7 @@ def _methods(settings: dict, inputs: Tensor, signs: Tensor, seed: int) -> Iterat
         gaps = np.array(descend(problem, start, 1 / smooth, chosen)) - least
         bounds = np.array([bound(k) for k in range(len(gaps))])
         yield system, seed, {"largest_ratio": (gaps[1:] / bounds[1:]).max()}
-        for k in settings["marks"]:
+        for k in settings.marks:
             yield system, seed, {f"gap-{k}": gaps[k], f"bound-{k}": bounds[k]}
 
 

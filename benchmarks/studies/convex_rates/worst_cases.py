@@ -1,6 +1,6 @@
 """Tight rates: gradient descent and Nesterov's method on the functions on which they are at their worst (C1 to C4)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ BEYOND = 1.9
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+def run(settings) -> Iterator[Result]:
     """Nothing here has a seed: the random problems are one fixed set.
 
     ``huber-N-G`` is gradient descent by N steps of G / L on the Huber function that is worst for these, and ``huber``
@@ -38,20 +38,20 @@ def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
     quadratic with a step of 1.9 / L, where no theorem holds; ``huber-decay``, without strong convexity; ``plain-N`` and
     ``strongly-convex-plain``, gradient descent against the rates of Nesterov's method. Quantities: see the data card.
     """
-    sizes = [(n, size) for n in settings["steps"] for size in settings["step_sizes"]]
+    sizes = [(n, size) for n in settings.steps for size in settings.step_sizes]
     ratios = [_worst_value(n, size / L) / convex_rates.gradient_descent(L, R, size / L, n) for n, size in sizes]
     for (n, size), ratio in zip(sizes, ratios):
         yield f"huber-{n}-{size:g}", None, {"ratio": ratio}
     yield "huber", None, {"largest_deviation": max(abs(ratio - 1) for ratio in ratios)}
     yield "by-hand", None, {"largest_deviation": max(abs(_huber_ratio_by_hand(*pair) - 1) for pair in sizes)}
-    for n in settings["steps"]:
+    for n in settings.steps:
         yield f"beyond-{n}", None, {"ratio": _beyond_ratio(n)}
-    problems = np.random.default_rng(0).spawn(settings["problems"])
+    problems = np.random.default_rng(0).spawn(settings.problems)
     yield "random", None, {"largest_ratio": max(_random_ratio(rng, settings) for rng in problems)}
-    yield from _decay(settings["mu"])
+    yield from _decay(settings.mu)
     yield from _nesterov(settings)
     yield from _strongly_convex(settings)
-    for name, ratio in peers.pepit_ratios(settings["mu"]).items():
+    for name, ratio in peers.pepit_ratios(settings.mu).items():
         yield f"pepit-{name}", None, {"ratio": ratio}
 
 
@@ -97,13 +97,13 @@ def _beyond_ratio(n: int) -> float:
     return values[-1] / convex_rates.gradient_descent(L, R, BEYOND / L, n)
 
 
-def _random_ratio(rng: np.random.Generator, settings: dict) -> float:
+def _random_ratio(rng: np.random.Generator, settings) -> float:
     """On a sum of Huber functions in random directions, which is smooth, convex and least at zero."""
     size, terms = int(rng.integers(1, 6)), int(rng.integers(1, 6))
     directions = torch.from_numpy(rng.standard_normal((terms, size)))
     directions = directions / torch.linalg.matrix_norm(directions, 2)  # so that the sum is L-smooth
     huber = _huber(torch.from_numpy(rng.uniform(0.01, 1.0, terms)))
-    n, step = int(rng.choice(settings["steps"])), float(rng.choice(settings["step_sizes"])) / L
+    n, step = int(rng.choice(settings.steps)), float(rng.choice(settings.step_sizes)) / L
     values = gradient_descent(lambda x: huber(directions @ x), _direction(rng, size), step, n)
     return values[-1] / convex_rates.gradient_descent(L, R, step, n)
 
@@ -128,9 +128,9 @@ def _decay(mu: float) -> Iterator[Result]:
     yield "huber-decay", None, {"slope_ratio": np.polyfit(n[1:], np.log(flat[1:]), 1)[0] / exact}
 
 
-def _nesterov(settings: dict) -> Iterator[Result]:
-    for n in settings["nesterov_steps"]:
-        width, worst = _nesterov_worst(n, settings["widths"])
+def _nesterov(settings) -> Iterator[Result]:
+    for n in settings.nesterov_steps:
+        width, worst = _nesterov_worst(n, settings.widths)
         bound, plain = convex_rates.accelerated(L, R, n), _worst_value(n, 1 / L)
         yield f"nesterov-{n}", None, {"ratio": worst / bound, "gain": plain / worst}
         yield f"plain-{n}", None, {"ratio": plain / bound}
@@ -146,16 +146,16 @@ def _nesterov_worst(n: int, widths: int) -> tuple[float, float]:
     grid = np.geomspace(1e-3, 1.0, widths)
     best = int(np.argmin([minus_last(width) for width in grid]))
     around = grid[max(best - 1, 0)], grid[min(best + 1, widths - 1)]
-    found = minimize_scalar(minus_last, bounds=around, method="bounded", options={"xatol": 1e-14})
-    return found.x, -found.fun
+    least = minimize_scalar(minus_last, bounds=around, method="bounded", options={"xatol": 1e-14})
+    return least.x, -least.fun
 
 
-def _strongly_convex(settings: dict) -> Iterator[Result]:
+def _strongly_convex(settings) -> Iterator[Result]:
     """On random quadratics with eigenvalues from mu to L: the largest of f over its bound along the runs."""
-    mu = settings["mu"]
+    mu = settings.mu
     accelerated = [constant_momentum(L, mu)] * DECAY_STEPS
-    found: dict[str, list[float]] = {"": [], "-by-hand": [], "-plain": []}
-    for rng in np.random.default_rng(1).spawn(settings["problems"]):
+    shares: dict[str, list[float]] = {"": [], "-by-hand": [], "-plain": []}
+    for rng in np.random.default_rng(1).spawn(settings.problems):
         size = int(rng.integers(2, 8))
         spectrum = np.concatenate([[mu, L], rng.uniform(mu, L, size - 2)])
         start, eigenvalues = _direction(rng, size), torch.from_numpy(spectrum)
@@ -171,6 +171,6 @@ def _strongly_convex(settings: dict) -> Iterator[Result]:
         }
         for name, values in runs.items():
             bounds = [convex_rates.strongly_convex_accelerated(L, mu, R, values[0], n) for n in range(len(values))]
-            found[name].append(float(np.max(np.array(values) / bounds)))
-    for name, ratios in found.items():
+            shares[name].append(float(np.max(np.array(values) / bounds)))
+    for name, ratios in shares.items():
         yield f"strongly-convex{name}", None, {"largest_ratio": max(ratios)}

@@ -16,7 +16,7 @@ from benchmarks.studies.table import Result, tidy
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """A matrix M of low rank is completed from some of its entries: by descent on a product of factors, ``depth-1`` to
     ``depth-3``, and by the least nuclear norm, ``nuclear``.
 
@@ -25,10 +25,10 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     """
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        size, rank = settings["size"], settings["rank"]
+        size, rank = settings.size, settings.rank
         whole = generator.standard_normal((size, rank)) @ generator.standard_normal((rank, size)) / rank**0.5
         noise = generator.standard_normal((size, size))
-        seen = (generator.permutation(size * size) < settings["observed"]).reshape(size, size)
+        seen = (generator.permutation(size * size) < settings.observed).reshape(size, size)
         completed = {"nuclear": nuclear_norm_minimizer(whole, seen)}
         for depth in (1, 2, 3):
             completed[f"depth-{depth}"] = descended(whole, seen, depth, seed, settings)
@@ -51,14 +51,14 @@ def masked(outputs_NxC: Tensor, targets_Nx2C: Tensor) -> Tensor:
     return 0.5 * (seen * (outputs_NxC - values)).square().sum(-1)
 
 
-def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settings: dict) -> np.ndarray:
+def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settings) -> np.ndarray:
     """The product that gradient descent on the observed entries ends at."""
     size = len(whole)
     inputs = torch.eye(size, dtype=torch.float64)
     targets = torch.from_numpy(np.concatenate([whole.T, seen.T], axis=1))
     problem = Problem(deep_linear.build((size,), size, hidden=[size] * (depth - 1)).double(), inputs, targets, masked)
-    start = stacked([gaussian_factors(seed, [size] * (depth + 1), settings["init"] ** (1 / depth))])
-    steps, optimizer = settings["steps"], sgd(lr=settings["lr"][depth - 1])
+    start = stacked([gaussian_factors(seed, [size] * (depth + 1), settings.init ** (1 / depth))])
+    steps, optimizer = settings.steps, sgd(lr=settings.lr[depth - 1])
     path = simulate(problem, start, optimizer, steps=steps, every=steps)
     if path.diverged:
         return np.full((size, size), np.nan)

@@ -22,7 +22,7 @@ PARSIMONY_SIZE, DEPTH = 30, 3
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """The drift of balancedness, W_2' W_2 - W_1 W_1', from the start to a fixed time, by learning rate: ``linear``, a
     network with two square layers. Controls: ``relu``, and ``relu-diagonal``, the drift of its diagonal alone.
 
@@ -32,19 +32,19 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     Quantities: see the data card.
     """
     goal, inputs = target(0, SPECTRUM, SIZE), whitened_design(0, 64, SIZE)
-    starts = stacked(gaussian_factors(s, [SIZE, SIZE, SIZE], settings["scale"]) for s in seeds)
+    starts = stacked(gaussian_factors(s, [SIZE, SIZE, SIZE], settings.scale) for s in seeds)
     for system, activation, inside in (
         ("linear", None, torch.ones(SIZE, SIZE)),
         ("relu", "relu", 1 - torch.eye(SIZE)),
         ("relu-diagonal", "relu", torch.eye(SIZE)),
     ):
         whole, drifts = problem(goal, [SIZE], activation, inputs), []
-        for lr in settings["lrs"]:
-            steps = round(settings["time"] / lr)
+        for lr in settings.lrs:
+            steps = round(settings.time / lr)
             path = simulate(whole, starts, sgd(lr=lr), steps=steps, every=steps)
             change = imbalance(path.params_RxP) - imbalance(starts)
             drifts.append((change * inside).flatten(1).norm(dim=1).numpy())
-        slopes = np.polyfit(np.log(settings["lrs"]), np.log(drifts), 1)[0]
+        slopes = np.polyfit(np.log(settings.lrs), np.log(drifts), 1)[0]
         for seed, slope in zip(seeds, slopes):
             yield system, seed, {"drift_exponent": slope}
 
@@ -55,8 +55,8 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
         ("orthogonal-small", lambda s: _orthogonal_factors(s, 0.1)),
         ("gaussian", lambda s: gaussian_factors(s, [size] * (DEPTH + 1), 1.0)),
     ):
-        starts, steps = stacked(factors(seed) for seed in seeds), settings["parsimony_steps"]
-        path = simulate(whole, starts, sgd(lr=settings["parsimony_lr"]), steps=steps, every=steps)
+        starts, steps = stacked(factors(seed) for seed in seeds), settings.parsimony_steps
+        path = simulate(whole, starts, sgd(lr=settings.parsimony_lr), steps=steps, every=steps)
         for seed, params_P in zip(seeds, path.params_RxP):
             layers = params_P.reshape(DEPTH, size, size)
             yield system, seed, {"moved": max(moved(layer.numpy()) for layer in layers)}

@@ -21,7 +21,7 @@ EARLY = 0.9
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """D9: ``imbalance+1`` and so on, gradient descent from balanced factors of that imbalance beside the Riccati
     solution, which ``wrong_error`` takes for imbalance 0. The control is ``integrated``, the flow by an integrator that
     knows nothing of the formula.
@@ -34,15 +34,15 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     yield from _silent(settings, seeds)
 
 
-def _balanced(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def _balanced(settings, seeds: Sequence[int]) -> Iterator[Result]:
     goal = target(0, SPECTRUM, SIZE)
     whole = problem(goal, [SIZE])
     ((inputs, _),) = whole.chunks()
-    lr, product = settings["lr"], settings["product"]
+    lr, product = settings.lr, settings.product
     movement: dict[float, np.ndarray] = {}
     for imbalance in IMBALANCES:
         starts_RxP = stacked(balanced_factors(seed, imbalance, product) for seed in seeds)
-        path = simulate(whole, starts_RxP, sgd(lr=lr), steps=round(settings["time"] / lr), every=20)
+        path = simulate(whole, starts_RxP, sgd(lr=lr), steps=round(settings.time / lr), every=20)
         system, moves = f"imbalance{imbalance:+g}", []
         for seed, start_P, maps, end_P in zip(seeds, starts_RxP, path.maps_RxTxCxD, path.params_RxP):
             for quantity, shape in (("riccati_error", imbalance), ("wrong_error", 0.0)):
@@ -59,7 +59,7 @@ def _balanced(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
         for seed, ratio in zip(seeds, np.log(movement[0.0] / moves)):
             yield f"imbalance{imbalance:+g}", seed, {"log_movement_ratio": ratio}
     # The two matrix equations themselves, by an integrator that knows nothing of the formula.
-    times = np.linspace(0, settings["time"], 50)
+    times = np.linspace(0, settings.time, 50)
     for seed in seeds:
         factors = balanced_factors(seed, IMBALANCES[-1], product)
         formula = deep_linear.balanced_product(*factors, goal, IMBALANCES[-1], times)
@@ -91,7 +91,7 @@ def balanced_factors(seed: int, imbalance: float, product: float) -> list[np.nda
     return [a * orthogonal(generator, SIZE, SIZE), product / a * orthogonal(generator, SIZE, SIZE)]
 
 
-def _silent(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def _silent(settings, seeds: Sequence[int]) -> Iterator[Result]:
     for seed in seeds:
         generator = np.random.default_rng(seed)
         left, right = orthogonal(generator, EXAMPLES, EXAMPLES), orthogonal(generator, EXAMPLES, INPUTS)
@@ -100,14 +100,14 @@ def _silent(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
         teachers = (right.T[:, :4] * np.array([5.0, 3.0, 2.0, 1.0])) / 5.0
         tests = torch.from_numpy(generator.standard_normal((200, INPUTS)))
         # Examples that are orthogonal, or whose covariance falls as a power law of the same trace.
-        powers = np.arange(1, EXAMPLES + 1.0) ** -settings["colour"]
+        powers = np.arange(1, EXAMPLES + 1.0) ** -settings.colour
         spectra = {"white": np.ones(EXAMPLES), "coloured": powers * EXAMPLES / powers.sum()}
         for system, colour, scale in (
-            ("small", "white", settings["scale"]),
-            ("large", "white", settings["large_scale"]),
-            ("coloured", "coloured", settings["scale"]),
-            ("several", "white", settings["scale"]),
-            ("aligned", "white", settings["scale"]),
+            ("small", "white", settings.scale),
+            ("large", "white", settings.large_scale),
+            ("coloured", "coloured", settings.scale),
+            ("several", "white", settings.scale),
+            ("aligned", "white", settings.scale),
         ):
             inputs = torch.from_numpy((left * np.sqrt(EXAMPLES * spectra[colour])) @ right)
             goal = (teachers if system == "several" else teacher).T
@@ -118,7 +118,7 @@ def _silent(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
                 direction = correlation / np.linalg.norm(correlation)
                 factors = [scale * np.eye(WIDTH, 1) @ direction.T, scale * np.eye(1, WIDTH)]
             early_1xP = start_1xP = stacked([factors])
-            for step in descend(whole, start_1xP, sgd(lr=settings["alignment_lr"]), steps=settings["alignment_steps"]):
+            for step in descend(whole, start_1xP, sgd(lr=settings.alignment_lr), steps=settings.alignment_steps):
                 if early_1xP is start_1xP and step.losses_R <= EARLY * step.first_loss_R:
                     early_1xP = step.params_RxP.clone()
             end_P = step.params_RxP[0]

@@ -32,7 +32,7 @@ ALIGNED = 0.01
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """Gradient descent from small weights beside the closed forms.
 
     Systems: ``random``, two layers from Gaussian weights, and ``random-large``, the same at their default size.
@@ -45,8 +45,8 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     """
     goal = target(0, SPECTRUM, SIZE)
     modes = Modes.of(goal, len(SPECTRUM))
-    lr, steps = settings["lr"], round(settings["time"] / settings["lr"])
-    scale = settings["scale"]
+    lr, steps = settings.lr, round(settings.time / settings.lr)
+    scale = settings.scale
 
     def compare(system: str, path: Path, drawn: Sequence[int | None]) -> Iterator[Result]:
         for seed, maps in zip(drawn, path.maps_RxTxCxD):
@@ -59,7 +59,7 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
         return stacked([aligned_factors(0, goal, len(SPECTRUM), u0, depth)])
 
     flow = partial(simulate, optimizer=sgd(lr=lr), steps=steps, every=5)
-    yield from compare("aligned", flow(problem(goal, [SIZE]), aligned(2, settings["u0"])), [None])
+    yield from compare("aligned", flow(problem(goal, [SIZE]), aligned(2, settings.u0)), [None])
     wide = problem(goal, [40])
     starts = stacked(gaussian_factors(s, [SIZE, 40, SIZE], scale) for s in seeds)
     yield from compare("random", flow(wide, starts), seeds)
@@ -68,7 +68,7 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     yield from compare("one-layer", flow(problem(goal, []), starts), seeds)
 
     for depth in (1, 2, 3, 4):
-        growth_lr, u0 = settings["growth_lr"], settings["u0"]
+        growth_lr, u0 = settings.growth_lr, settings.u0
         # Until the weakest mode passes half.
         longest = deep_linear.growth_time(depth, SPECTRUM[-1], u0, 0.5 * SPECTRUM[-1])
         whole, steps = problem(goal, [SIZE] * (depth - 1)), round(longest / growth_lr)
@@ -77,7 +77,7 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
         yield f"depth-{depth}", None, {"growth_exponent": np.median(powers)}
     for depth in (2, 3, 4):
         yield f"depth-{depth}", None, {"escape_slope": escape_slope(depth, settings)}
-    u0s = settings["escape_u0"]
+    u0s = settings.escape_u0
     exact = [deep_linear.growth_time(3, 1.0, u0, 0.5) for u0 in u0s]
     yield "quadrature-3", None, {"escape_slope": log_slope(u0s, exact)}
 
@@ -105,9 +105,9 @@ def against_sigmoid(
     return float(max(errors)), float(np.median(ratios))
 
 
-def escape_slope(depth: int, settings: dict) -> float:
+def escape_slope(depth: int, settings) -> float:
     """How the half time of a single mode s = 1 depends on its initial amplitude."""
-    size, lr, u0s = 5, settings["escape_lr"], settings["escape_u0"]
+    size, lr, u0s = 5, settings.escape_lr, settings.escape_u0
     goal = target(0, (1.0,), size)
     starts = stacked(aligned_factors(0, goal, 1, u0, depth) for u0 in u0s)
     steps = round(deep_linear.growth_time(depth, 1.0, min(u0s), 0.9) / lr)

@@ -30,7 +30,7 @@ CONVERGENT = {"newton_schulz": [1.875, -1.25, 0.375], "newton_schulz_steps": 15}
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """Students of the teacher, by the systems of the settings: ``one-layer`` is their control, and the scores' own are
     ``linear-growth``, amplitudes t^2, and ``sigmoid``, the closed form of an aligned network. A system of ``rising``
     has a gain over the one before it.
@@ -43,23 +43,23 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
         inputs = whitened_design(seed, EXAMPLES, SIZE)
         modes = Modes.of(goal, len(SPECTRUM))
         by_system: dict[str, dict[str, float]] = {}
-        for system, options in settings["systems"].items():
-            hidden = [] if options["activation"] == "none" else [WIDTH]
-            activation = options["activation"] if hidden else None
-            start = stacked([gaussian_factors(seed, [SIZE, *hidden, SIZE], options["scale"])])
-            optimizer = optimizers.named(**options["optimizer"])
-            path = simulate(problem(goal, hidden, activation, inputs), start, optimizer, steps=options["steps"])
+        for system, options in settings.systems.items():
+            hidden = [] if options.activation == "none" else [WIDTH]
+            activation = options.activation if hidden else None
+            start = stacked([gaussian_factors(seed, [SIZE, *hidden, SIZE], options.scale)])
+            optimizer = optimizers.named(**options.optimizer)
+            path = simulate(problem(goal, hidden, activation, inputs), start, optimizer, steps=options.steps)
             by_system[system] = scores(path, modes)
-            yield system, seed, by_system[system] | {"scale": options["scale"]}
-        for before, after in itertools.pairwise(settings["rising"]):
+            yield system, seed, by_system[system] | {"scale": options.scale}
+        for before, after in itertools.pairwise(settings.rising):
             gain = by_system[after]["waypoint_score"] - by_system[before]["waypoint_score"]
             yield after, seed, {"waypoint_gain": gain}
-        square = settings["muon"]
+        square = settings.muon
         for kind, options in (("depth", CONVERGENT), ("default", {})):
             for depth in (2, 3, 4):
-                start = stacked([gaussian_factors(seed, [SIZE] * (depth + 1), square["scale"])])
-                optimizer = muon(lr=square["lr"], momentum=0.0, **options)
-                path = simulate(problem(goal, [SIZE] * (depth - 1)), start, optimizer, steps=square["steps"])
+                start = stacked([gaussian_factors(seed, [SIZE] * (depth + 1), square.scale)])
+                optimizer = muon(lr=square.lr, momentum=0.0, **options)
+                path = simulate(problem(goal, [SIZE] * (depth - 1)), start, optimizer, steps=square.steps)
                 yield f"muon-{kind}-{depth}", seed, {"timing_slope": scores(path, modes)["timing_slope"]}
     # Two factors whose singular values grow at one rate: amplitudes t^2.
     times, s_K = np.arange(0.0, 3.0, 1e-3), np.array(SPECTRUM)

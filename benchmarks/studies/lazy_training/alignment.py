@@ -25,7 +25,7 @@ AT_ONCE = {"examples": 16, "lr": 0.5 * 16, "steps": 500, "shrink": 1.0}
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Gradient descent on half squared errors of two classes; the tangent kernel of the training examples is taken at
     marks that are even in log-time, with time in steps.
 
@@ -43,13 +43,13 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
 
     Quantities: see the data card.
     """
-    data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
-    options = {"hidden": settings["hidden"], "activation": settings["activation"]}
+    data = two_classes(images, settings.images, 1, settings.pool, device=device)
+    options = {"hidden": settings.hidden, "activation": settings.activation}
     for seed in seeds:
-        for name, scale in (("standard", None), ("lazy", settings["scale"])):
+        for name, scale in (("standard", None), ("lazy", settings.scale)):
             module = network(mlp.build, data.inputs_NxD, seed, **options)
-            first = kernel(module, settings["memory"], data.inputs_NxD)
-            lr = learning_rate(settings["rate"], first)
+            first = kernel(module, settings.memory, data.inputs_NxD)
+            lr = learning_rate(settings.rate, first)
             yield name, seed, _follow(module, data, lr, scale, settings)
         small = partial(deep_linear.build, hidden=[WIDTH])
         yield "small", seed, _orthogonal(small, seed, settings, **SMALL)
@@ -62,19 +62,19 @@ def aligned(kernel_NxN: np.ndarray, targets_N: np.ndarray) -> float:
     return float(targets_N @ kernel_NxN @ targets_N / (np.linalg.norm(kernel_NxN) * (targets_N @ targets_N)))
 
 
-def _follow(module: nn.Module, data: TwoClasses, lr: float, scale: float | None, settings: dict) -> dict[str, float]:
-    steps, targets = settings["steps"], data.targets_Nx1
+def _follow(module: nn.Module, data: TwoClasses, lr: float, scale: float | None, settings) -> dict[str, float]:
+    steps, targets = settings.steps, data.targets_Nx1
     if scale is not None:
         with torch.no_grad():
             targets = module(data.inputs_NxD) + targets / scale
     problem = Problem(module, data.inputs_NxD, targets, "mse")
     log_end, end = round(steps**EARLY), round(EARLY * steps)
-    at = {*marks(steps, settings["marks"]), log_end, end}
+    at = {*marks(steps, settings.marks), log_end, end}
     kernels = {}
     for step in descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps):
         if step.number in at:
             params_P = step.params_RxP[0]
-            kernels[step.number] = kernel(module, settings["memory"], data.inputs_NxD, params_P=params_P)
+            kernels[step.number] = kernel(module, settings.memory, data.inputs_NxD, params_P=params_P)
     times, stack = list(kernels), list(kernels.values())
     lengths = [0.0, *(np.linalg.norm(after - before) for before, after in zip(stack, stack[1:]))]
     path = np.cumsum(lengths) / np.sum(lengths)
@@ -104,7 +104,7 @@ def _centred(kernel_NxN: np.ndarray) -> np.ndarray:
 
 
 def _orthogonal(
-    build: Callable[..., nn.Module], seed: int, settings: dict, *, examples: int, lr: float, steps: int, shrink: float
+    build: Callable[..., nn.Module], seed: int, settings, *, examples: int, lr: float, steps: int, shrink: float
 ) -> dict[str, float]:
     """A linear network on orthogonal examples of norm sqrt(N), with random targets of -1 and 1."""
     generator = np.random.default_rng(seed)
@@ -112,5 +112,5 @@ def _orthogonal(
     inputs = torch.from_numpy(examples**0.5 * orthogonal)
     targets = torch.from_numpy(generator.choice([-1.0, 1.0], (examples, 1)))
     module, data = network(build, inputs, seed, shrink), TwoClasses(inputs, targets, inputs[:1])
-    followed = _follow(module, data, lr, None, {**settings, "steps": steps, "marks": 10})
+    followed = _follow(module, data, lr, None, settings.model_copy(update={"steps": steps, "marks": 10}))
     return {name: followed[name] for name in ("alignment", "rise", "early_log_share", "early_share", "loss_left")}

@@ -20,7 +20,7 @@ RISE = 1e-4
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Bisection of the learning rate of gradient descent on half squared errors of two classes. A rate is too large if
     the loss rises at any step of the run: where one mode of the linearized network grows, it soon outweighs what the
     others lose, whether the network then diverges or is catapulted (Lewkowycz et al. 2020, arXiv:2003.02218).
@@ -34,9 +34,9 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
 
     Quantities: see the data card.
     """
-    data = two_classes(images, settings["images"], 1, settings["pool"], device=device)
-    systems = [(width, "ntk") for width in settings["widths"]]
-    systems += [(width, "mean-field") for width in settings["mean_field_widths"]]
+    data = two_classes(images, settings.images, 1, settings.pool, device=device)
+    systems = [(width, "ntk") for width in settings.widths]
+    systems += [(width, "mean-field") for width in settings.mean_field_widths]
     seeds = list(seeds)
     for width, readout in sorted(systems, reverse=True):  # the widest first: its kernel fits or nothing is done
         options = {"hidden": [width], "activation": "tanh", "readout": readout}
@@ -48,14 +48,14 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         yield "linear", seed, _threshold(module, data, settings)
 
 
-def _threshold(module: nn.Module, data: TwoClasses, settings: dict) -> dict[str, float]:
-    first = kernel(module, settings["memory"], data.inputs_NxD)
+def _threshold(module: nn.Module, data: TwoClasses, settings) -> dict[str, float]:
+    first = kernel(module, settings.memory, data.inputs_NxD)
     top = float(np.linalg.eigvalsh(first)[-1]) / len(first)
     problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
 
     def rises(rate: float) -> bool:
         before = np.inf
-        for step in descend(problem, problem.initial_RxP(), sgd(lr=rate / top), steps=settings["steps"]):
+        for step in descend(problem, problem.initial_RxP(), sgd(lr=rate / top), steps=settings.steps):
             loss = float(step.losses_R)
             if not loss <= before * (1 + RISE):
                 return True
@@ -64,10 +64,10 @@ def _threshold(module: nn.Module, data: TwoClasses, settings: dict) -> dict[str,
 
     if rises(LOW) or not rises(HIGH):
         raise ValueError(
-            f"no critical learning rate between {LOW:g} and {HIGH:g} over the sharpness in {settings['steps']} steps"
+            f"no critical learning rate between {LOW:g} and {HIGH:g} over the sharpness in {settings.steps} steps"
         )
     low, high = LOW, HIGH
-    while high / low > 1 + settings["resolution"]:
+    while high / low > 1 + settings.resolution:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if rises(middle) else (middle, high)
     return {"threshold_ratio": (low * high) ** 0.5 / 2, "lambda_max": top}

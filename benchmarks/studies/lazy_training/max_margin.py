@@ -18,7 +18,7 @@ DECADE = 10
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Gradient flow from zero on the logistic loss of separable examples without offset, integrated in ln t.
 
     Systems: ``gaussian``, Gaussian examples pushed apart along a random direction; ``images``, two classes of them,
@@ -37,7 +37,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
     yield "two-points", None, _two_points(times, settings)
     problems: list[tuple[str, int, np.ndarray]] = []
     for seed in seeds:
-        pixels, signs = drawn(images, settings["images"], settings["pool"], seed)
+        pixels, signs = drawn(images, settings.images, settings.pool, seed)
         # Inputs of order one: their scale only shifts ln t.
         facing = signs[:, None] * pixels / np.sqrt(np.mean(np.sum(pixels**2, axis=1)))
         problems += [("gaussian", seed, _gaussian(settings, seed)), ("images", seed, facing)]
@@ -49,33 +49,33 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
             yield "least-squares", seed, _least_squares(facing, times, settings)
 
 
-def _times(settings: dict) -> np.ndarray:
-    end, far = settings["log_time"], settings["far"]
+def _times(settings) -> np.ndarray:
+    end, far = settings.log_time, settings.far
     grid = [*np.linspace(1, end, 12), *np.geomspace(end, far / DECADE, 6), *np.geomspace(far / DECADE, far, 10)]
     return np.unique(np.round([*grid, end - STRETCH, end, far - STRETCH, far], 6))
 
 
-def _gaussian(settings: dict, seed: int) -> np.ndarray:
+def _gaussian(settings, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
-    facing = generator.standard_normal((settings["points"], settings["inputs"]))
-    facing[:, 0] = np.abs(facing[:, 0]) + settings["gap"]
+    facing = generator.standard_normal((settings.points, settings.inputs))
+    facing[:, 0] = np.abs(facing[:, 0]) + settings.gap
     return facing
 
 
-def _flow(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) -> dict[str, float]:
+def _flow(facing_NxD: np.ndarray, times_T: np.ndarray, settings) -> dict[str, float]:
     direction, margin = margins.widest(facing_NxD, np.ones(len(facing_NxD)))
     weights_TxD = logistic_flow.coefficients(facing_NxD @ facing_NxD.T, times_T) @ facing_NxD
     return _quantities(weights_TxD, direction, margin, times_T, settings)
 
 
-def _two_points(times_T: np.ndarray, settings: dict) -> dict[str, float]:
+def _two_points(times_T: np.ndarray, settings) -> dict[str, float]:
     lengths = np.array(LENGTHS)
     margin = float(1 / np.linalg.norm(1 / lengths))
     weights_TxD = np.stack([logistic_flow.along_an_axis(a, len(lengths), times_T) for a in lengths], axis=1)
     return _quantities(weights_TxD, margin / lengths, margin, times_T, settings)
 
 
-def _least_squares(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) -> dict[str, float]:
+def _least_squares(facing_NxD: np.ndarray, times_T: np.ndarray, settings) -> dict[str, float]:
     """w(t) = sum over singular triplets of (1 - exp(-t s^2 / N)) (u.1) v / s."""
     direction, margin = margins.widest(facing_NxD, np.ones(len(facing_NxD)))
     left, values, right = np.linalg.svd(facing_NxD, full_matrices=False)
@@ -85,11 +85,11 @@ def _least_squares(facing_NxD: np.ndarray, times_T: np.ndarray, settings: dict) 
 
 
 def _quantities(
-    weights_TxD: np.ndarray, direction_D: np.ndarray, margin: float, times_T: np.ndarray, settings: dict
+    weights_TxD: np.ndarray, direction_D: np.ndarray, margin: float, times_T: np.ndarray, settings
 ) -> dict[str, float]:
     norms = np.linalg.norm(weights_TxD, axis=1)
     errors = np.linalg.norm(weights_TxD / norms[:, None] - direction_D, axis=1)
-    end, far = settings["log_time"], settings["far"]
+    end, far = settings.log_time, settings.far
 
     def at(u: float, values: np.ndarray) -> float:
         return float(values[np.argmin(np.abs(times_T - u))])

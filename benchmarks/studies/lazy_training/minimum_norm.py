@@ -23,7 +23,7 @@ FITTED = 1e-12
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Gradient descent on half squared errors with more parameters than examples, in float64, and w*, the interpolating
     parameters nearest to where it started; for a linear model that starts at zero these are X^+ y.
 
@@ -42,20 +42,19 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
     Quantities: see the data card.
     """
     seeds = list(seeds)
-    pixels = {seed: drawn(images, settings["images"], settings["pool"], seed) for seed in seeds}
-    for name, size in (("examples", settings["inputs"]), *(("images", one.shape[1]) for one, _ in pixels.values())):
-        if settings[name] >= size:
-            raise ValueError(
-                f"{settings[name]} {name} of {size} inputs leave no choice of minimizers: fewer are needed"
-            )
+    pixels = {seed: drawn(images, settings.images, settings.pool, seed) for seed in seeds}
+    sizes = [("images", settings.images, one.shape[1]) for one, _ in pixels.values()]
+    for name, count, size in (("examples", settings.examples, settings.inputs), *sizes):
+        if count >= size:
+            raise ValueError(f"{count} {name} of {size} inputs leave no choice of minimizers: fewer are needed")
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        inputs = torch.randn(settings["examples"], settings["inputs"], dtype=torch.float64, generator=generator)
-        targets = torch.randn(settings["examples"], 1, dtype=torch.float64, generator=generator)
-        yield from _linear(inputs, targets, seed, settings["steps"])
+        inputs = torch.randn(settings.examples, settings.inputs, dtype=torch.float64, generator=generator)
+        targets = torch.randn(settings.examples, 1, dtype=torch.float64, generator=generator)
+        yield from _linear(inputs, targets, seed, settings.steps)
         yield from _deep(inputs, targets, seed, settings)
         inputs, signs = (torch.from_numpy(array) for array in pixels[seed])
-        yield "images", seed, _from_zero(inputs, signs[:, None], settings["image_steps"])
+        yield "images", seed, _from_zero(inputs, signs[:, None], settings.image_steps)
 
 
 def _linear(inputs: Tensor, targets: Tensor, seed: int, steps: int) -> Iterator[Result]:
@@ -83,9 +82,9 @@ def _pseudo_inverse(inputs: Tensor, targets: Tensor) -> Tensor:
     return torch.linalg.pinv(inputs) @ targets[:, 0]
 
 
-def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> Iterator[Result]:
-    linear = partial(deep_linear.build, hidden=[settings["hidden"]])
-    relu = partial(bias_free_mlp.build, hidden=[settings["hidden"]], activation="relu")
+def _deep(inputs: Tensor, targets: Tensor, seed: int, settings) -> Iterator[Result]:
+    linear = partial(deep_linear.build, hidden=[settings.hidden])
+    relu = partial(bias_free_mlp.build, hidden=[settings.hidden], activation="relu")
     for system, build, shrink in (
         ("deep-linear", linear, 1.0),
         ("relu", relu, 1.0),
@@ -93,7 +92,7 @@ def _deep(inputs: Tensor, targets: Tensor, seed: int, settings: dict) -> Iterato
     ):
         module = network(build, inputs, seed, shrink)
         start = flatten_parameters(module)
-        end, left = _train(module, inputs, targets, settings["rate"] / _top(inputs), settings["steps"])
+        end, left = _train(module, inputs, targets, settings.rate / _top(inputs), settings.steps)
         yield system, seed, {"loss_left": left}
         if build is linear:
             first, second = layers(module, end).values()

@@ -24,7 +24,7 @@ QUANTITIES = ("distance", "weight_discrepancy", "output_discrepancy")
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Gradient descent on |alpha (f_w - f_w0) - y|^2 / 2 alpha^2, the mean over two classes of images, beside that on
     the network linearized at w_0, in float64 (Chizat, Oyallon and Bach 2019, arXiv:1812.07956, section 2).
 
@@ -42,10 +42,10 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
 
     Quantities: see the data card.
     """
-    if len(settings["scales"]) < 5:
-        raise ValueError(f"slopes over four octaves need five scales, got {len(settings['scales'])}")
-    data = two_classes(images, settings["images"], settings["tests"], settings["pool"], torch.float64)
-    options = {"hidden": [settings["width"]], "activation": "tanh"}
+    if len(settings.scales) < 5:
+        raise ValueError(f"slopes over four octaves need five scales, got {len(settings.scales)}")
+    data = two_classes(images, settings.images, settings.tests, settings.pool, torch.float64)
+    options = {"hidden": [settings.width], "activation": "tanh"}
     for seed in seeds:
         tanh = network(ntk_mlp.build, data.inputs_NxD, seed, **options)
         yield "tanh", seed, _ladder(tanh, data, settings)
@@ -53,16 +53,16 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
         yield "linear", seed, _ladder(linear, data, settings)
 
 
-def _ladder(module: nn.Module, data: TwoClasses, settings: dict) -> dict[str, float]:
+def _ladder(module: nn.Module, data: TwoClasses, settings) -> dict[str, float]:
     everything = torch.cat([data.inputs_NxD, data.tests_MxD])
     jacobian_xP = jacobian(module, everything, flatten_parameters(module))[:, 0]
     quantities, by_scale, left = {}, {}, []
-    scales = sorted({*settings["rich_scales"], *settings["scales"]})
+    scales = sorted({*settings.rich_scales, *settings.scales})
     for scale in scales:
         by_scale[scale], loss_left = compare(module, data, jacobian_xP, scale, settings)
         left.append(loss_left)
         quantities |= {f"{name}-{scale:g}": value for name, value in zip(QUANTITIES, by_scale[scale])}
-    for kind, chosen in (("lazy", settings["scales"][-5:]), ("rich", settings["rich_scales"])):
+    for kind, chosen in (("lazy", settings.scales[-5:]), ("rich", settings.rich_scales)):
         for name, values in zip(QUANTITIES, zip(*(by_scale[scale] for scale in chosen))):
             quantities[f"{kind}_{name}"] = log_slope(chosen, values) if max(values) > ROUNDING else float("nan")
     last = by_scale[scales[-1]]
@@ -70,7 +70,7 @@ def _ladder(module: nn.Module, data: TwoClasses, settings: dict) -> dict[str, fl
 
 
 def compare(
-    module: nn.Module, data: TwoClasses, jacobian_xP: Tensor, scale: float, settings: dict
+    module: nn.Module, data: TwoClasses, jacobian_xP: Tensor, scale: float, settings
 ) -> tuple[Sequence[float], float]:
     """The three quantities at a scale and the root mean square of the linearized outputs' change over test images, at
     the end; and the last loss over the first.
@@ -84,12 +84,12 @@ def compare(
     with torch.no_grad():
         first, tests = module(data.inputs_NxD), module(data.tests_MxD)[:, 0]
     kernel = (jacobian_xP[:n] @ jacobian_xP[:n].T).numpy()
-    lr = learning_rate(settings["rate"], kernel)
+    lr = learning_rate(settings.rate, kernel)
     linear = Descent(kernel, -data.targets_Nx1[:, 0].numpy() / scale, lr)
     problem = Problem(module, data.inputs_NxD, first + data.targets_Nx1 / scale, "mse")
-    at = set(marks(settings["steps"], MARKS))
+    at = set(marks(settings.steps, MARKS))
     largest = np.zeros(3)
-    for step in descend(problem, start[None], sgd(lr=lr), steps=settings["steps"]):
+    for step in descend(problem, start[None], sgd(lr=lr), steps=settings.steps):
         if step.number not in at:
             continue
         moved = step.params_RxP[0] - start

@@ -69,8 +69,8 @@ def kernel(
     module: nn.Module, memory: int, inputs_NxD: Tensor, others_MxD: Tensor | None = None, params_P: Tensor | None = None
 ) -> np.ndarray:
     """The tangent kernel in float64, in ``memory`` MiB; see `tangent_kernel`."""
-    found = tangent_kernel(module, inputs_NxD, others_MxD, params_P=params_P, memory=memory * 2**20)
-    return found.double().cpu().numpy()
+    kernel_NxM = tangent_kernel(module, inputs_NxD, others_MxD, params_P=params_P, memory=memory * 2**20)
+    return kernel_NxM.double().cpu().numpy()
 
 
 def learning_rate(rate: float, kernel_NxN: np.ndarray) -> float:

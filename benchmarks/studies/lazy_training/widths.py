@@ -30,7 +30,7 @@ CONTROL_WIDTHS = (256, 512, 1024, 2048, 4096)
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Gradient descent on half squared errors of two classes, at a fixed rate in units of N / (largest eigenvalue of
     the first kernel), beside the exact descent of the linearized network.
 
@@ -52,16 +52,14 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
 
     Quantities: see the data card.
     """
-    data = two_classes(images, settings["images"], settings["tests"], settings["pool"], device=device)
+    data = two_classes(images, settings.images, settings.tests, settings.pool, device=device)
     seeds = list(seeds)
     # The widest first: a kernel that does not fit is found before any work.
-    todo = sorted(
-        ((width, name) for name, system in settings["systems"].items() for width in system["widths"]), reverse=True
-    )
+    todo = sorted(((width, name) for name, system in settings.systems.items() for width in system.widths), reverse=True)
     by_width: dict[tuple[str, int], dict[int, Outcome]] = {}
     for width, name in todo:
-        system = settings["systems"][name]
-        options = {"hidden": [width], "activation": system["activation"], "readout": system["readout"]}
+        system = settings.systems[name]
+        options = {"hidden": [width], "activation": system.activation, "readout": system.readout}
         for seed in seeds:
             outcome = _train(network(ntk_mlp.build, data.inputs_NxD, seed, **options), data, settings)
             by_width.setdefault((name, seed), {})[width] = outcome
@@ -72,7 +70,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         by_width["one-example", seed] = {width: _one_example(width, seed, settings) for width in CONTROL_WIDTHS}
     for (name, seed), outcomes in by_width.items():
         yield name, seed, _across(outcomes)
-    for name in settings["systems"]:
+    for name in settings.systems:
         outcomes = by_width[name, seeds[0]]
         for width in sorted({min(outcomes), max(outcomes)}):
             for i, (measured, predicted) in enumerate(outcomes[width].rates_Kx2, 1):
@@ -99,14 +97,14 @@ def r2(measured: np.ndarray, predicted: np.ndarray) -> float:
     return float(1 - ((y - x) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
 
-def _train(module: nn.Module, data: TwoClasses, settings: dict) -> Outcome:
-    n, steps = len(data.inputs_NxD), settings["steps"]
+def _train(module: nn.Module, data: TwoClasses, settings) -> Outcome:
+    n, steps = len(data.inputs_NxD), settings.steps
     everything = torch.cat([data.inputs_NxD, data.tests_MxD])
-    start = kernel(module, settings["memory"], everything, data.inputs_NxD)
+    start = kernel(module, settings.memory, everything, data.inputs_NxD)
     with torch.no_grad():
         first = module(everything)[:, 0].double().cpu().numpy()
     residuals = first[:n] - data.targets_Nx1[:, 0].double().cpu().numpy()
-    lr = learning_rate(settings["rate"], start[:n])
+    lr = learning_rate(settings.rate, start[:n])
     linear = Descent(start[:n], residuals, lr)
 
     problem = Problem(module, data.inputs_NxD, data.targets_Nx1, "mse")
@@ -118,7 +116,7 @@ def _train(module: nn.Module, data: TwoClasses, settings: dict) -> Outcome:
             tests = problem.outputs(step.params_RxP, data.tests_MxD)[0, :, 0].double().cpu().numpy()
             expected = first[n:] - start[n:] @ linear.gathered(step.number)
             discrepancy = max(discrepancy, _rms(tests - expected))
-    end = kernel(module, settings["memory"], data.inputs_NxD, params_P=step.params_RxP[0])
+    end = kernel(module, settings.memory, data.inputs_NxD, params_P=step.params_RxP[0])
     quantities = {
         "kernel_change": float(np.linalg.norm(end - start[:n]) / np.linalg.norm(start[:n])),
         "discrepancy": discrepancy,
@@ -139,10 +137,10 @@ def rates(linear: Descent, residuals_TxN: np.ndarray) -> np.ndarray:
     return np.stack([measured, predicted[chosen]], axis=1)
 
 
-def _one_example(width: int, seed: int, settings: dict) -> Outcome:
+def _one_example(width: int, seed: int, settings) -> Outcome:
     one = torch.ones(1, 1, dtype=torch.float64)
     module = network(ntk_mlp.build, one, seed, hidden=[width], activation="identity")
-    return _train(module, TwoClasses(one, TARGET * one, one), {**settings, "rate": 0.1, "steps": 200})
+    return _train(module, TwoClasses(one, TARGET * one, one), settings.model_copy(update={"rate": 0.1, "steps": 200}))
 
 
 def _across(outcomes: dict[int, Outcome]) -> dict[str, float]:

@@ -38,7 +38,7 @@ class Centred(nn.Module):
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Sequence[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Centred ReLU networks without biases, on whitened images. A seed draws the initialization.
 
     Systems: ``depth-L-k``, depth L with the k-th scale of the settings, from 0; ``depth-L`` has the slopes, of
@@ -46,14 +46,14 @@ def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu
 
     Quantities: see the data card.
     """
-    data = subset(images, settings["images"], pool=settings["pool"])
+    data = subset(images, settings.images, pool=settings.pool)
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
-    inputs = torch.from_numpy(whiten(pixels, settings["components"])[0]).float().to(device)
+    inputs = torch.from_numpy(whiten(pixels, settings.components)[0]).float().to(device)
     labels = one_hot(data.train_labels, data.classes)
     targets = torch.from_numpy(labels - labels.mean(0)).float().to(device)
-    scales = np.array(settings["scales"])
-    for depth in settings["depths"]:
-        options = {"hidden": [settings["width"]] * (depth - 1), "activation": "relu"}
+    scales = np.array(settings.scales)
+    for depth in settings.depths:
+        options = {"hidden": [settings.width] * (depth - 1), "activation": "relu"}
         for seed in seeds:
             (module,) = architectures.build_stack(
                 bias_free_mlp.build, inputs.shape[1:], data.classes, [seed], **options
@@ -61,7 +61,7 @@ def run(settings: dict, seeds: Sequence[int], images: Images, device: str = "cpu
             lrs = []
             for place, scale in enumerate(scales):
                 whole = Problem(Centred(module, float(scale)).to(device), inputs, targets, "mse")
-                lrs.append(largest_lr(whole, scale, settings["steps"], settings["resolution"]))
+                lrs.append(largest_lr(whole, scale, settings.steps, settings.resolution))
                 yield f"depth-{depth}-{place}", seed, {"scale": scale, "largest_lr": lrs[-1]}
             for regime, chosen in (("lazy", scales < 1), ("rich", scales > 1)):
                 slope = log_slope(scales[chosen], np.array(lrs)[chosen])

@@ -16,7 +16,7 @@ from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.studies.low_rank_progression import bases, networks, weights
 from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS, Path, Snapshot, build_problem, follow
 from benchmarks.studies.low_rank_progression.setting import Setting, from_images, planted
-from benchmarks.studies.table import Result, tabulate
+from benchmarks.studies.table import Result, Runs, tabulate
 from benchmarks.theory import modes as observables
 from benchmarks.theory.modes import CLOCK_END, Modes
 from benchmarks.theory.ranks import stable_rank
@@ -39,17 +39,16 @@ class Pair:
     twin_factor: float
 
 
-def run(
-    settings: dict, images: Images, seeds: Sequence[int], dtype: torch.dtype, device: str = "cpu"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run(settings, seeds: Sequence[int], images: Images, compute) -> Runs:
     """Train a rung's networks and twins, and score them.
 
     Args:
-        settings: a resolved rung of ``low_rank_progression`` in params.yaml.
-        device: of the training; data and networks are made, and weights are scored, on the CPU.
+        settings: `Rung` of study.py.
+        compute: `Compute` of the studies' schema.py; ``device`` is that of the training: data and networks are made,
+            and weights are scored, on the CPU.
 
     Returns:
-        scores, one row a system (net, twin), seed and quantity; curves, one row a system, seed and reading.
+        rows, the scores: one a system (net, twin), seed and quantity; curves, one row a system, seed and reading.
 
     Raises:
         ValueError: for a network without a linear twin, a twin that diverges, too many modes, or labels without
@@ -57,35 +56,38 @@ def run(
     """
     results: list[Result] = []
     curves: list[pd.DataFrame] = []
-    data = settings["data"]
-    shared = data["name"] == "images" and not data["rotate"] and data["labels"] != "random"
-    shared = shared and settings["basis"] != "kernel" and not settings["linearized"]
+    dtype = getattr(torch, compute.dtype)
+    data = settings.data
+    shared = data.name == "images" and not data.rotate and data.labels != "random"
+    shared = shared and settings.basis != "kernel" and not settings.linearized
     # Runs that share their data are one stack.
     for group in [list(seeds)] if shared else [[seed] for seed in seeds]:
-        group_results, group_curves = _group(settings, images, group, dtype, device)
+        group_results, group_curves = _group(settings, images, group, dtype, compute.device)
         results += group_results
         curves += group_curves
-    return tabulate(results), pd.concat(curves, ignore_index=True)
+    together = pd.concat(curves, ignore_index=True)
+    numbers = {name: "float32" for name in together if name != "system"}
+    return Runs(rows=tabulate(results), curves=together.astype(numbers), facts={})
 
 
 def _group(
-    settings: dict, images: Images, seeds: list[int], dtype: torch.dtype, device: str
+    settings, images: Images, seeds: list[int], dtype: torch.dtype, device: str
 ) -> tuple[list[Result], list[pd.DataFrame]]:
-    data = settings["data"]
-    if data["name"] == "planted":
+    data = settings.data
+    if data.name == "planted":
         setting = planted(data, seeds[0], dtype)
     else:
-        setting = from_images(data, images, seeds[0], settings["loss"], dtype)
-    if settings["basis"] == "quadratic":
-        setting = bases.quadratic(setting, data["merge"])
+        setting = from_images(data, images, seeds[0], settings.loss, dtype)
+    if settings.basis == "quadratic":
+        setting = bases.quadratic(setting, data.merge)
     pairs = [_pair(settings, setting, seed) for seed in seeds]
-    if settings["basis"] == "kernel":
-        setting = bases.kernel(setting, pairs[0].net, data["components"], data["merge"])
+    if settings.basis == "kernel":
+        setting = bases.kernel(setting, pairs[0].net, data.components, data.merge)
     there = setting.to(device)
     optimizer, twin_optimizer = _optimizers(settings, setting, there, pairs)
-    options = {"steps": settings["steps"], "seeds": seeds, "batch_size": settings["batch_size"]}
+    options = {"steps": settings.steps, "seeds": seeds, "batch_size": settings.batch_size}
     nets = [pair.net for pair in pairs]
-    curvature = not settings["linearized"]
+    curvature = not settings.linearized
     net_path = follow(nets, there, optimizers.named(**optimizer), curvature=curvature, **options)
     paths = {"net": (nets, net_path, optimizer)}
     if pairs[0].twin is not None:
@@ -107,16 +109,16 @@ def _group(
     return results, curves
 
 
-def _pair(settings: dict, setting: Setting, seed: int) -> Pair:
+def _pair(settings, setting: Setting, seed: int) -> Pair:
     torch.manual_seed(seed)
     outputs = len(setting.modes.target_CxD)
     shape = tuple(setting.inputs.shape[1:])
-    net = architectures.build(input_shape=shape, outputs=outputs, **settings["architecture"]).to(setting.inputs.dtype)
-    if settings["init"] is not None:
-        wanted = settings["init"] * top_singular_value(setting)
+    net = architectures.build(input_shape=shape, outputs=outputs, **settings.architecture).to(setting.inputs.dtype)
+    if settings.init is not None:
+        wanted = settings.init * top_singular_value(setting)
         net = networks.scaled(net, networks.scale_to(net, lambda m: strength(setting, m), wanted))
-    if not settings["twin"]:
-        return Pair(networks.Linearized(net) if settings["linearized"] else net, None, 1.0)
+    if not settings.twin:
+        return Pair(networks.Linearized(net) if settings.linearized else net, None, 1.0)
     twin = networks.linear_twin(net, shape)
     factor = networks.scale_to(twin, lambda m: strength(setting, m), strength(setting, net))
     return Pair(net, networks.scaled(twin, factor), factor)
@@ -135,40 +137,38 @@ def top_singular_value(setting: Setting) -> float:
     return float(np.linalg.norm(setting.modes.target_CxD, 2))
 
 
-def _optimizers(settings: dict, setting: Setting, there: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
+def _optimizers(settings, setting: Setting, there: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
     """The net's and the twin's. Both use the same learning rate; with ``follows_scale`` the twin's is multiplied by
     the factor of its weights.
 
     Args:
         there: the setting on the device.
     """
-    given = settings["optimizer"]
-    if settings["edge"] is None:
-        scale = pairs[0].twin_factor if settings["follows_scale"] else 1.0
+    given = {**settings.optimizer}
+    if settings.edge is None:
+        scale = pairs[0].twin_factor if settings.follows_scale else 1.0
         return given, {**given, "lr": given["lr"] * scale}
     pilot = _pair(settings, setting, PILOT_SEED)
     sharpest = max(_pilot(settings, there, module) for module in (pilot.net, pilot.twin) if module is not None)
-    lr = settings["edge"] * 2 / sharpest * (1 - given.get("momentum", 0.0))
+    lr = settings.edge * 2 / sharpest * (1 - given.get("momentum", 0.0))
     return {**given, "lr": lr}, {**given, "lr": lr}
 
 
-def _pilot(settings: dict, setting: Setting, module: nn.Module) -> float:
+def _pilot(settings, setting: Setting, module: nn.Module) -> float:
     """The largest sharpness along a run of plain gradient descent, started again more slowly while it diverges."""
     problem = build_problem(module, setting)
     at_start, _ = top_eigenpairs(problem.at(problem.initial_RxP(), curvature=True), None, 1, EIGEN_TOLERANCE)
     sharpness = max(float(at_start.eigenvalues_RxK[0, 0]), 2 * top_singular_value(setting))
     for _ in range(6):
         optimizer = sgd(lr=PILOT_FRACTION * 2 / sharpness)
-        path = follow([module], setting, optimizer, steps=settings["steps"], seeds=[PILOT_SEED])
+        path = follow([module], setting, optimizer, steps=settings.steps, seeds=[PILOT_SEED])
         if not path.diverged:
             return max(float(path.sharpness_R[0]), sharpness if len(path.snapshots[0]) < 2 else 0.0)
         sharpness *= 4
     raise ValueError("no learning rate was found at which gradient descent does not diverge")
 
 
-def _scores(
-    setting: Setting, module: nn.Module, path: Path, r: int, optimizer: dict, settings: dict
-) -> dict[str, float]:
+def _scores(setting: Setting, module: nn.Module, path: Path, r: int, optimizer: dict, settings) -> dict[str, float]:
     """All that is said of one run; what cannot be said is nan."""
     modes, lr = setting.modes, optimizer["lr"]
     if r in path.diverged:
@@ -211,19 +211,19 @@ def _scores(
     if len(halves) >= 3:
         scores["log_time_ratio_31"] = np.log(halves[2] / halves[0])
     scores |= _closed_form_scores(modes, path, r, settings, lr)
-    if not settings["linearized"]:
+    if not settings.linearized:
         scores["init_mup"] = strength(setting, networks.mup(module, PILOT_SEED)) / top_singular_value(setting)
         scores |= _weight_scores(setting, module, path.snapshots[r], modes)
     return scores
 
 
-def _closed_form_scores(modes: Modes, path: Path, r: int, settings: dict, lr: float) -> dict[str, float]:
+def _closed_form_scores(modes: Modes, path: Path, r: int, settings, lr: float) -> dict[str, float]:
     """Scores of a deep linear network as independent mode dynamics (D1, D3) predict them, once a mode has aligned.
 
     Each singular mode of the target starts where it is when it has grown to a fiftieth of its strength, or where it
     starts if that is larger.
     """
-    depth = settings["depth"]
+    depth = settings.depth
     if depth is None:
         return {}
     left, s, right = np.linalg.svd(modes.target_CxD, full_matrices=False)

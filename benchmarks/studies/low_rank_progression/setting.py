@@ -123,25 +123,25 @@ def modes_above(target_CxD: np.ndarray, floor: float, wanted: int | None, merge:
     return Modes.of(target_CxD, wanted or above, merge_from=merge * s[0])
 
 
-def from_images(settings: dict, images: Images, seed: int, loss: str, dtype: torch.dtype) -> Setting:
+def from_images(settings, images: Images, seed: int, loss: str, dtype: torch.dtype) -> Setting:
     """CIFAR-10, or whatever the images are. The seed is that of the rotation and of the permutation."""
-    data = subset(images, settings["images"], pool=settings["pool"])
+    data = subset(images, settings.images, pool=settings.pool)
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
-    scores, deviations, axes = whiten(pixels, settings["components"])
+    scores, deviations, axes = whiten(pixels, settings.components)
     generator = np.random.default_rng([seed, 1])
     real = one_hot(data.train_labels, data.classes)
     real = real - real.mean(0)
-    if settings["labels"] == "random":
+    if settings.labels == "random":
         real = real[generator.permutation(len(real))]
     natural = target_map(real, scores)
     floor = noise_floor(real, scores)
     # Of permuted labels all modes are noise, and those are what is asked for.
-    least = 0.0 if settings["labels"] == "random" else floor
-    modes = modes_above(natural, least, settings["modes"], settings["merge"])
+    least = 0.0 if settings.labels == "random" else floor
+    modes = modes_above(natural, least, settings.modes, settings.merge)
     changed = _changed(natural, modes, settings)
     if changed is not natural:
         # Equal strengths would all be one mode.
-        merge = settings["merge"] * np.linalg.norm(changed, 2) if settings["spectrum"] == "natural" else None
+        merge = settings.merge * np.linalg.norm(changed, 2) if settings.spectrum == "natural" else None
         modes = Modes.of(changed, int(modes.sizes_K.sum()), merge_from=merge)
     linear = scores @ changed.T
     targets = {
@@ -149,32 +149,32 @@ def from_images(settings: dict, images: Images, seed: int, loss: str, dtype: tor
         "real": real + scores @ (changed - natural).T,
         "random": real,
         "residual": real - linear,
-    }[settings["labels"]]
-    if settings["inputs"] == "images":
+    }[settings.labels]
+    if settings.inputs == "images":
         white = scores @ axes
         inputs = (white / white.std()).reshape(-1, *data.train_inputs.shape[1:])
     else:
-        inputs = scores if settings["inputs"] == "whitened" else scores * deviations / (deviations**2).mean() ** 0.5
-        if settings["rotate"]:
+        inputs = scores if settings.inputs == "whitened" else scores * deviations / (deviations**2).mean() ** 0.5
+        if settings.rotate:
             inputs = inputs @ np.linalg.qr(generator.standard_normal((scores.shape[1],) * 2))[0]
     if loss == "cross_entropy":
-        if settings["labels"] not in ("real", "random") or changed is not natural:
-            raise ValueError(f"cross-entropy needs classes, not {settings['labels']!r} labels")
+        if settings.labels not in ("real", "random") or changed is not natural:
+            raise ValueError(f"cross-entropy needs classes, not {settings.labels!r} labels")
         goal = torch.from_numpy(real).argmax(1)
     else:
         goal = torch.from_numpy(targets).to(dtype)
     return Setting(torch.from_numpy(inputs).to(dtype), goal, torch.from_numpy(scores).to(dtype), modes, floor, loss)
 
 
-def _changed(natural: np.ndarray, modes: Modes, settings: dict) -> np.ndarray:
+def _changed(natural: np.ndarray, modes: Modes, settings) -> np.ndarray:
     """The target with two singular values swapped, or with all of the modes' equal and no others."""
-    if settings["swap"] is None and settings["spectrum"] == "natural":
+    if settings.swap is None and settings.spectrum == "natural":
         return natural
     left, s, right = np.linalg.svd(natural, full_matrices=False)
-    if settings["spectrum"] == "flat":
+    if settings.spectrum == "flat":
         count = int(modes.sizes_K.sum())
         return np.sqrt(np.square(s[:count]).mean()) * left[:, :count] @ right[:count]
-    first, second = (k - 1 for k in settings["swap"])
+    first, second = (k - 1 for k in settings.swap)
     s[[first, second]] = s[[second, first]]
     return (left * s) @ right
 
@@ -185,19 +185,19 @@ HERMITE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def planted(settings: dict, seed: int, dtype: torch.dtype) -> Setting:
+def planted(settings, seed: int, dtype: torch.dtype) -> Setting:
     """y = sum s_k u_k h_k(v_k x) on Gaussian x, with orthonormal u_k and v_k drawn by the seed.
 
     The features are the functions h_k(v_k x) themselves, made orthonormal on the sample in the order of s; with h the
     second Hermite polynomial no linear network can learn any.
     """
     generator = np.random.default_rng([seed, 2])
-    D, strengths = settings["components"], np.array(settings["spectrum"])
-    K, N = len(strengths), settings["examples"]
+    D, strengths = settings.components, np.array(settings.spectrum)
+    K, N = len(strengths), settings.examples
     gaussian = generator.standard_normal((N, D))
     inputs, _, _ = whiten(gaussian, D)
     right, left = np.linalg.qr(generator.standard_normal((D, K)))[0], np.linalg.qr(generator.standard_normal((K, K)))[0]
-    raw = np.stack([HERMITE[name](inputs @ v) for name, v in zip(settings["functions"], right.T)], axis=1)
+    raw = np.stack([HERMITE[name](inputs @ v) for name, v in zip(settings.functions, right.T)], axis=1)
     q, r = np.linalg.qr(raw - raw.mean(0))
     features = N**0.5 * q * np.sign(np.diag(r))
     targets = (features * strengths) @ left.T

@@ -26,7 +26,7 @@ def initial_point(task: Task, examples: int) -> Point:
 def spectra(point: Point, seed: int, products: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Eigenvalues and weights (summing to 1) of each block, by stochastic Lanczos quadrature from one random vector of
     signs (Ubaru, Chen and Saad 2017)."""
-    found, start = [], 0
+    spectra, start = [], 0
     for index, size in enumerate(point.problem.sizes):
         block = slice(start, start + size)
 
@@ -41,9 +41,9 @@ def spectra(point: Point, seed: int, products: int) -> list[tuple[np.ndarray, np
         steps = min(products, size)
         result = krylov(apply, signs, steps, tolerance=0.0, max_products=steps)
         weights = (signs @ result.vectors_RxPxB[0]).square()[0].double()
-        found.append((result.eigenvalues_RxK[0].cpu().numpy(), (weights / weights.sum()).cpu().numpy()))
+        spectra.append((result.eigenvalues_RxK[0].cpu().numpy(), (weights / weights.sum()).cpu().numpy()))
         start += size
-    return found
+    return spectra
 
 
 def heterogeneity(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:

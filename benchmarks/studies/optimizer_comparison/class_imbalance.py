@@ -1,6 +1,6 @@
 """Softmax regression on one-hot inputs, where every class learns alone (Kunstner et al. 2024): for claim W1."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,30 +15,29 @@ from benchmarks.theory.exponents import log_slope
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+def run(settings) -> Iterator[Result]:
     """Each system of the settings, trained by all examples of classes of frequency 1/k: how the loss of a class follows
     from its frequency. Nothing is random: no seed.
 
     Quantities: see the data card.
     """
-    classes = settings["classes"]
+    classes = settings.classes
     frequencies = 1 / np.arange(1, classes + 1.0)
     frequencies /= frequencies.sum()
-    for name, system in settings["systems"].items():
-        spec = system["optimizer"]
+    for name, system in settings.systems.items():
+        spec = system.optimizer
         steps = [
-            round(time / spec["lr"]) if spec["name"] == "sgd" else system["steps"]
-            for time in (settings["time"], settings["early"])
+            round(time / spec.lr) if spec.name == "sgd" else system.steps for time in (settings.time, settings.early)
         ]
         late, early = class_losses(frequencies, optimizers.named(**spec), steps)
-        limits = late * frequencies * settings["time"]
+        limits = late * frequencies * settings.time
         scores = {
             "slope": log_slope(frequencies, late),
             "early_slope": log_slope(frequencies, early),
             "spread": late.max() / late.min(),
             "limit_low": limits.min(),
             "limit_high": limits.max(),
-            "regime": frequencies.min() * settings["time"] / classes,
+            "regime": frequencies.min() * settings.time / classes,
         }
         scores |= {f"frequency_{k}": value for k, value in enumerate(frequencies)}
         scores |= {f"loss_{k}": value for k, value in enumerate(late)}

@@ -9,7 +9,6 @@ data are seen once, by these runs at their last step.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import packages_distributions, version
 from math import cos, isfinite, pi
@@ -27,6 +26,7 @@ from benchmarks.lab.measurements.sharpness import Sharpness
 from benchmarks.lab.optimizers import Optimizer
 from benchmarks.lab.problem import stack_parameters
 from benchmarks.studies.optimizer_comparison import blocks, tasks
+from benchmarks.studies.table import Runs
 from benchmarks.theory.ranks import stable_rank
 
 RUN_COLUMNS = ["role", "trial", "factor", "seed", "learning_rate", "options", "steps", "diverged", "objective"]
@@ -35,29 +35,22 @@ CURVE_COLUMNS = ["role", "factor", "seed", "step", "metric", "value"]
 DIVERGENCE = 10.0
 
 
-@dataclass(frozen=True)
-class Contest:
-    """``runs``: a row a run (`RUN_COLUMNS`, then what its role measures); ``curves``: long; ``facts``: of the whole."""
-
-    runs: pd.DataFrame
-    curves: pd.DataFrame
-    facts: dict
-
-
-def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[int, int], None] = lambda *_: None):
-    """Tune, run, and vary the learning rate, as ``settings`` say: ``protocol``, ``workload``, ``optimizer``, ``space``.
+def run(settings, images: datasets.Images, compute, tick: Callable[[int, int], None] = lambda *_: None) -> Runs:
+    """Tune, run, and vary the learning rate.
 
     Args:
-        note: called after each run with the number of runs done and of all.
+        settings: `Contest` of study.py.
+        tick: called after each run with the number of runs done and of all.
 
     Returns:
-        A `Contest`. Where no trial was finite it has trials alone, and ``facts`` say so.
+        A row a run (`RUN_COLUMNS`, then what its role measures), long curves, and facts of the whole. Where no trial
+        was finite there are trials alone, and the facts say so.
     """
-    protocol, workload = settings["protocol"], settings["workload"]
-    factors, seeds = workload["factors"], protocol["seeds"]
-    planned = protocol["trials"] + len(seeds) + len(factors) * workload["factor_seeds"]
-    entry = optimizers.named(**settings["optimizer"])
-    points = sample(settings["space"], protocol["trials"], protocol["space_seed"])
+    protocol, workload = settings.protocol, settings.workload
+    factors, seeds = workload.factors, protocol.seeds
+    planned = protocol.trials + len(seeds) + len(factors) * workload.factor_seeds
+    entry = optimizers.named(**settings.optimizer)
+    points = sample(settings.space, protocol.trials, protocol.space_seed)
     rows, curves = [], []
 
     @cache
@@ -66,7 +59,7 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
 
     @cache
     def rates(seed: int) -> list[float]:
-        return blocks.rates(blocks.initial_point(task(seed), workload["curvature_examples"]), seed)
+        return blocks.rates(blocks.initial_point(task(seed), workload.curvature_examples), seed)
 
     def attempt(role: str, options: dict, seed: int, trial: int, factor: float = 1.0) -> dict:
         optimizer = entry(**{**options, "lr": options["lr"] * factor})
@@ -81,16 +74,16 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
         }
         if optimizer.block_rates:
             optimizer = optimizer(rates=rates(seed))
-        row, curve = Attempt(task(seed), workload, optimizer, seed, role, protocol["marks"]).go()
+        row, curve = Attempt(task(seed), workload, optimizer, seed, role, protocol.marks).go()
         rows.append(identity | row)
         curves.extend((role, factor, seed, *reading) for reading in curve)
-        note(len(rows), planned)
+        tick(len(rows), planned)
         return row
 
     objectives = [
-        attempt("trial", options, protocol["tuning_seed"], trial)["objective"] for trial, options in enumerate(points)
+        attempt("trial", options, protocol.tuning_seed, trial)["objective"] for trial, options in enumerate(points)
     ]
-    facts = facts_of(settings, task(protocol["tuning_seed"]))
+    facts = facts_of(settings, task(protocol.tuning_seed))
     finite = [trial for trial, value in enumerate(objectives) if isfinite(value)]
     facts["finite_trials"] = len(finite)
     if finite:
@@ -99,11 +92,12 @@ def run(settings: dict, images: datasets.Images, compute: dict, note: Callable[[
         for seed in seeds:
             attempt("final", points[best], seed, best)
         for factor in factors:
-            for seed in seeds[: workload["factor_seeds"]]:
+            for seed in seeds[: workload.factor_seeds]:
                 attempt("factor", points[best], seed, best, factor)
     table = pd.DataFrame(rows)
     others = [name for name in table if name not in RUN_COLUMNS]
-    return Contest(table[RUN_COLUMNS + others], pd.DataFrame(curves, columns=CURVE_COLUMNS), facts)
+    readings = pd.DataFrame(curves, columns=CURVE_COLUMNS).astype({"value": "float32", "step": "int32"})
+    return Runs(table[RUN_COLUMNS + others], readings, facts)
 
 
 def sample(space: dict[str, dict], trials: int, seed: int) -> list[dict[str, float]]:
@@ -133,9 +127,9 @@ def schedule(step: int, *, steps: int, warmup: int, decay: bool) -> float:
     return 0.5 * (1 + cos(pi * (step - warmup) / max(steps - warmup, 1))) if decay else 1.0
 
 
-def facts_of(settings: dict, task: tasks.Task) -> dict:
+def facts_of(settings, task: tasks.Task) -> dict:
     """What does not depend on a seed: names, memory, and which parameters the library's optimizer leaves to another."""
-    optimizer = optimizers.named(**settings["optimizer"])(**setting(settings["space"], [0.5] * len(settings["space"])))
+    optimizer = optimizers.named(**settings.optimizer)(**setting(settings.space, [0.5] * len(settings.space)))
     parameters = [nn.Parameter(p.detach().clone()) for p in task.network.parameters()]
     built = optimizer.build(parameters)
     for parameter in parameters:
@@ -196,17 +190,17 @@ def evaluating(step: Step) -> Iterator[None]:
 class Attempt:
     """One run: a setting of an optimizer on a seed's task."""
 
-    def __init__(self, task: tasks.Task, workload: dict, optimizer: Optimizer, seed: int, role: str, marks: int):
+    def __init__(self, task: tasks.Task, workload, optimizer: Optimizer, seed: int, role: str, marks: int):
         self.task, self.workload, self.optimizer, self.seed, self.role = task, workload, optimizer, seed, role
-        self.steps = workload["steps"]
+        self.steps = workload.steps
         self.split = "validation" if "validation" in task.splits else "train"
         self.marks = {round(k * self.steps / marks) for k in range(1, marks + 1)}
         self.half = max(mark for mark in self.marks if mark <= max(self.steps / 2, min(self.marks)))
         self.share = partial(
             schedule,
             steps=self.steps,
-            warmup=workload["warmup"],
-            decay=workload["decay"] and not optimizer.schedule_free,
+            warmup=workload.warmup,
+            decay=workload.decay and not optimizer.schedule_free,
         )
         self.row: dict = {}
         self.curve: list[tuple[int, str, float]] = []
@@ -221,7 +215,7 @@ class Attempt:
             stack_parameters([self.task.network]),
             self.optimizer,
             steps=self.steps,
-            minibatches=self.task.minibatches(self.workload["batch_size"], self.seed),
+            minibatches=self.task.minibatches(self.workload.batch_size, self.seed),
             divergence=DIVERGENCE,
         ):
             losses.append((step.number, "training_loss", float(step.losses_R)))
@@ -288,7 +282,7 @@ class Attempt:
 
     def _curvature(self, step: Step) -> None:
         """Sharpness of the loss of a part of the training data, and at half time in units of the optimizer's edge."""
-        point = self.task.part(self.workload["curvature_examples"]).at(step.params_RxP, curvature=True)
+        point = self.task.part(self.workload.curvature_examples).at(step.params_RxP, curvature=True)
         preconditioned = self.optimizer.diagonal is not None
 
         def preconditioner() -> Tensor | None:

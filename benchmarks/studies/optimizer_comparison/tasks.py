@@ -60,25 +60,29 @@ class Task:
         }
 
 
-def build(settings: dict, images: datasets.Images, seed: int, compute: dict) -> Task:
+def build(workload, images: datasets.Images, seed: int, compute) -> Task:
     """The task of a workload. Its seed decides the initialization, and generated data.
+
+    Args:
+        workload: `Workload` of study.py.
+        compute: with ``device``, ``dtype`` (by its name) and ``chunk_size``.
 
     Raises:
         ValueError: for images that are not there, or an architecture that does not fit.
     """
-    dtype, device = getattr(torch, compute["dtype"]), torch.device(compute["device"])
-    options = {key: value for key, value in settings["data"].items() if key != "name"}
-    kind = settings["data"]["name"]
+    dtype, device = getattr(torch, compute.dtype), torch.device(compute.device)
+    options = {key: value for key, value in workload.data if key != "name"}
+    kind = workload.data.name
     splits, classes, groups_C = _images(images, **options) if kind == "images" else GENERATORS[kind](seed, **options)
     inputs, labels = splits["train"]
     if inputs.is_floating_point():
         splits = {name: (x.to(dtype), y) for name, (x, y) in splits.items()}
     (network,) = architectures.build_stack(
-        input_shape=tuple(inputs.shape[1:]), outputs=classes, seeds=[seed], **settings["architecture"]
+        input_shape=tuple(inputs.shape[1:]), outputs=classes, seeds=[seed], **workload.architecture
     )
     network = network.to(device, dtype)
     splits = {name: (x.to(device), y.to(device)) for name, (x, y) in splits.items()}
-    problem = Problem(network, *splits["train"], "cross_entropy", chunk_size=compute["chunk_size"])
+    problem = Problem(network, *splits["train"], "cross_entropy", chunk_size=compute.chunk_size)
     return Task(problem, network, splits, groups_C.to(device))
 
 

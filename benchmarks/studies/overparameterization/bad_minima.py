@@ -20,7 +20,7 @@ from benchmarks.studies.table import Result, tidy
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """A network is trained on true labels until its loss is ``target``, from three starts: ``fresh``, its
     initialization; ``confused``, where training on random labels ended; and as a control ``instructed``, after as many
     steps on the true ones. Both pretrainings are on ``copies`` of every image of which a fraction ``erased`` of the
@@ -36,29 +36,29 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     Quantities: see the data card.
     """
     few = interpolable(images, settings)
-    data = subset(images, settings["images"], pool=settings["pool"]).to(device)
+    data = subset(images, settings.images, pool=settings.pool).to(device)
     for seed in seeds:
         yield from _networks(settings, data, seed)
-        yield from _linear(few, settings["far"], seed)
+        yield from _linear(few, settings.far, seed)
 
 
-def _networks(settings: dict, data: Images, seed: int) -> Iterator[Result]:
-    (module,) = networks(data, [seed], **settings["architecture"])
+def _networks(settings, data: Images, seed: int) -> Iterator[Result]:
+    (module,) = networks(data, [seed], **settings.architecture)
     start_P = flatten_parameters(module)
     inputs, random, true = _copies(settings, data, seed)
-    starts, pretraining = {"fresh": start_P}, settings | settings["pretraining"]
+    starts, pretraining = {"fresh": start_P}, settings.model_copy(update=dict(settings.pretraining))
     for system, labels, done in (
         ("confused", random, lambda loss, accuracy: accuracy == 1.0),
         ("instructed", true, lambda loss, accuracy: False),
     ):
         run = fit(Problem(module, inputs, labels, "cross_entropy"), start_P, pretraining, seed=seed, done=done)
-        pretraining["steps"] = run.steps[-1]
+        pretraining = pretraining.model_copy(update={"steps": run.steps[-1]})
         starts[system] = run.params_1xP[0]
         yield system, seed, {"pretraining_accuracy": run.accuracies[-1], "pretraining_steps": run.steps[-1]}
     problem = Problem(module, data.train_inputs, data.train_labels, "cross_entropy")
     accuracies = {}
     for system, params_P in starts.items():
-        run = fit(problem, params_P, settings, seed=seed, done=lambda loss, accuracy: loss <= settings["target"])
+        run = fit(problem, params_P, settings, seed=seed, done=lambda loss, accuracy: loss <= settings.target)
         accuracies[system] = accuracy_on_tests(problem, run, data) if run.reached else np.nan
         loss, steps = (run.losses[-1], run.steps[-1]) if run.reached else (np.nan, np.nan)
         yield system, seed, {"test_accuracy": accuracies[system], "train_loss": loss, "steps": steps}
@@ -66,13 +66,13 @@ def _networks(settings: dict, data: Images, seed: int) -> Iterator[Result]:
         yield system, seed, {"drop": accuracies["fresh"] - accuracies[system]}
 
 
-def _copies(settings: dict, data: Images, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def _copies(settings, data: Images, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Copies of every image with other pixels zero in each, random labels and the true ones."""
     generator = torch.Generator().manual_seed(seed)
-    inputs = data.train_inputs.repeat(settings["copies"], *[1] * (data.train_inputs.ndim - 1))
-    kept = torch.rand(len(inputs), 1, *inputs.shape[2:], generator=generator) >= settings["erased"]
+    inputs = data.train_inputs.repeat(settings.copies, *[1] * (data.train_inputs.ndim - 1))
+    kept = torch.rand(len(inputs), 1, *inputs.shape[2:], generator=generator) >= settings.erased
     random = torch.randint(data.classes, (len(inputs),), generator=generator)
-    return inputs * kept.to(inputs.device), random.to(inputs.device), data.train_labels.repeat(settings["copies"])
+    return inputs * kept.to(inputs.device), random.to(inputs.device), data.train_labels.repeat(settings.copies)
 
 
 def _linear(data: Images, far: float, seed: int) -> Iterator[Result]:

@@ -22,7 +22,7 @@ LAYERS = 3
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Three hidden ReLU layers in NTK parametrization, ``ntk``, trained on all of the data. Controls: ``mean-field``,
     the same with the readout divided by the width, at a learning rate in proportion to the width, and
     ``repeated-features`` (`_repeated`), a linear model. A seed draws the initialization; the images are fixed.
@@ -36,22 +36,22 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
 
     Quantities: see the data card.
     """
-    for name in ("widths", "mean_field_widths"):
-        if len(set(_wide(settings[name]))) < 2:
-            raise ValueError(f"{name} {settings[name]}: an exponent of the wide half needs two different widths there")
-    least = min(settings["widths"])
-    if least % 2 or any(width % least for width in settings["widths"]):
-        raise ValueError(f"widths {settings['widths']}: repeated features need multiples of an even least width")
-    data = subset(images, settings["images"], pool=settings["pool"]).to(device)
+    for name, widths in (("widths", settings.widths), ("mean_field_widths", settings.mean_field_widths)):
+        if len(set(_wide(widths))) < 2:
+            raise ValueError(f"{name} {widths}: an exponent of the wide half needs two different widths there")
+    least = min(settings.widths)
+    if least % 2 or any(width % least for width in settings.widths):
+        raise ValueError(f"widths {settings.widths}: repeated features need multiples of an even least width")
+    data = subset(images, settings.images, pool=settings.pool).to(device)
     targets = encode_targets(data.train_labels, "mse", data.classes, data.train_inputs.dtype)
     for seed in seeds:
         for system in ("ntk", "mean-field", "repeated-features"):
-            widths = settings["mean_field_widths" if system == "mean-field" else "widths"]
+            widths = settings.mean_field_widths if system == "mean-field" else settings.widths
             distances: dict[str, dict[int, float]] = {}
             for width in widths:
                 module, inputs, optimizer = _system(system, settings, data, width, seed)
                 problem = Problem(module.to(device), inputs, targets, "mse")
-                half, end, loss_left = _travel(problem, optimizers.named(**optimizer), settings["steps"])
+                half, end, loss_left = _travel(problem, optimizer, settings.steps)
                 scores = {f"loss-{width}": loss_left}
                 for layer, distance in end.items():
                     distances.setdefault(layer, {})[width] = distance
@@ -68,16 +68,17 @@ def _wide(widths: Sequence[int]) -> list[int]:
     return [width for width in widths if width**2 > min(widths) * max(widths)]
 
 
-def _system(system: str, settings: dict, data: Images, width: int, seed: int) -> tuple[nn.Module, Tensor, dict]:
+def _system(system: str, settings, data: Images, width: int, seed: int) -> tuple[nn.Module, Tensor, Optimizer]:
     """What is trained, on which inputs, by which optimizer."""
-    hidden = [min(settings["widths"]) if system == "repeated-features" else width] * LAYERS
+    optimizer = optimizers.named(**settings.optimizer)
+    hidden = [min(settings.widths) if system == "repeated-features" else width] * LAYERS
     readout = "mean-field" if system == "mean-field" else "ntk"
     (module,) = networks(data, [seed], ntk_mlp.build, hidden=hidden, activation="relu", readout=readout)
     if system == "repeated-features":
-        return *_repeated(module, data.train_inputs, width), settings["optimizer"]
+        return *_repeated(module, data.train_inputs, width), optimizer
     if system == "mean-field":
-        return module, data.train_inputs, settings["optimizer"] | {"lr": settings["mean_field_lr"] * width}
-    return module, data.train_inputs, settings["optimizer"]
+        return module, data.train_inputs, optimizer(lr=settings.mean_field_lr * width)
+    return module, data.train_inputs, optimizer
 
 
 def _repeated(base: nn.Sequential, inputs: Tensor, width: int) -> tuple[nn.Module, Tensor]:

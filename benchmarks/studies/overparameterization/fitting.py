@@ -38,7 +38,7 @@ class Fit:
         return float(np.interp(accuracy, self.accuracies[around], self.steps[around]))
 
 
-def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: Callable[[float, float], bool]) -> Fit:
+def fit(problem: Problem, params_P: Tensor, settings, *, seed: int, done: Callable[[float, float], bool]) -> Fit:
     """Train one run on fresh minibatches until it is done.
 
     A reading is a forward pass over all the data: at the start, every so many steps and at the end.
@@ -54,11 +54,11 @@ def fit(problem: Problem, params_P: Tensor, settings: dict, *, seed: int, done: 
     for step in descend(
         problem,
         params_P[None],
-        optimizers.named(**settings["optimizer"]),
-        steps=settings["steps"],
-        minibatches=Minibatches([seed], examples=problem.examples, size=settings["batch_size"]),
+        optimizers.named(**settings.optimizer),
+        steps=settings.steps,
+        minibatches=Minibatches([seed], examples=problem.examples, size=settings.batch_size),
     ):
-        if not bool(step.running_R) or (step.number % settings["every"] and step.number < settings["steps"]):
+        if not bool(step.running_R) or (step.number % settings.every and step.number < settings.steps):
             continue
         run.params_1xP = step.params_RxP.clone()
         outputs_NxC = problem.outputs(step.params_RxP, inputs)[0]
@@ -96,13 +96,13 @@ def two_networks(data: Images, seed: int, **options) -> list[nn.Module]:
     return networks(data, np.random.SeedSequence(seed).generate_state(2).tolist(), **options)
 
 
-def interpolable(images: Images, settings: dict) -> Images:
+def interpolable(images: Images, settings) -> Images:
     """The ``linear_images``, so few that a linear model interpolates any labels, by many solutions.
 
     Raises:
         ValueError: if there are more of them than inputs.
     """
-    few = subset(images, settings["linear_images"], pool=settings["pool"])
+    few = subset(images, settings.linear_images, pool=settings.pool)
     count, inputs = few.train_inputs.flatten(1).shape
     if count > inputs:
         raise ValueError(

@@ -17,7 +17,7 @@ from benchmarks.studies.table import Result, tidy
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """Linear least squares in float64, by ``gradient-descent`` and ``momentum`` from Gaussian weights: where they end,
     against the Euclidean projection of the start on the solutions. Controls: ``one-step``, on orthonormal inputs, and
     ``minimum-norm``, gradient descent's end against the projection of zero, over the same distance as the others.
@@ -33,19 +33,19 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     Quantities: see the data card.
     """
     few = interpolable(images, settings)
-    data = subset(images, settings["images"], pool=settings["pool"]).to(device)
+    data = subset(images, settings.images, pool=settings.pool).to(device)
     for seed in seeds:
         yield from _linear(settings, few, seed)
         yield "network", seed, _networks(settings, data, seed)
 
 
-def _linear(settings: dict, data: Images, seed: int) -> Iterator[Result]:
+def _linear(settings, data: Images, seed: int) -> Iterator[Result]:
     inputs, tests = (x.flatten(1).double() for x in (data.train_inputs, data.test_inputs))
     targets = torch.nn.functional.one_hot(data.train_labels, data.classes).double()
     top = float(torch.linalg.eigvalsh(inputs @ inputs.T / len(inputs))[-1])
     generator = torch.Generator().manual_seed(seed)
     starts_RxP = torch.randn(2, data.classes * inputs.shape[1], generator=generator, dtype=torch.float64)
-    steps = settings["linear_steps"]
+    steps = settings.linear_steps
     orthonormal = torch.linalg.qr(inputs.T).Q.T.contiguous()
     methods = {
         "gradient-descent": (inputs, sgd(lr=1 / top), steps),
@@ -65,7 +65,7 @@ def _linear(settings: dict, data: Images, seed: int) -> Iterator[Result]:
             yield "minimum-norm", seed, {"projection_error": float((end - least).norm() / distance)}
             yield "linear", seed, _compare(ends_RxP, inputs, targets, tests, data.test_labels)
     # A ridge of c |w|^2 / 2 is least squares with sqrt(n c) of each unit vector for further examples of target 0.
-    ridge = settings["ridge"] * top
+    ridge = settings.ridge * top
     size = inputs.shape[1]
     padded = torch.cat([inputs, (len(inputs) * ridge) ** 0.5 * torch.eye(size, dtype=inputs.dtype)])
     zeros = torch.zeros(size, data.classes, dtype=targets.dtype)
@@ -100,11 +100,11 @@ def _pair(guesses_R: Sequence[Tensor], labels: Tensor, train_loss: float) -> dic
     return {"disagreement": disagreement, "error": error, "ratio": ratio, "train_loss": train_loss}
 
 
-def _networks(settings: dict, data: Images, seed: int) -> dict[str, float]:
-    modules = two_networks(data, seed, **settings["architecture"])
+def _networks(settings, data: Images, seed: int) -> dict[str, float]:
+    modules = two_networks(data, seed, **settings.architecture)
     problem = Problem(modules[0], data.train_inputs, data.train_labels, "cross_entropy")
     runs = [
-        fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, _: loss < settings["target"])
+        fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, _: loss < settings.target)
         for module in modules
     ]
     if not all(run.reached for run in runs):

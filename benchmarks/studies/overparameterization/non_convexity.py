@@ -21,7 +21,7 @@ CHORD = 51
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Two runs of each system from initializations that a seed draws, in float64; the images are fixed. The control is
     the linear system, whose loss is convex.
 
@@ -33,19 +33,19 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
 
     Quantities: see the data card.
     """
-    for name, system in settings["systems"].items():
-        if system["architecture"].get("activation") == "relu":
+    for name, system in settings.systems.items():
+        if getattr(system.architecture, "activation", None) == "relu":
             raise ValueError(f"system {name!r}: ReLU has a kink and no Hessian there: use a smooth activation")
-    data = subset(images, settings["images"], pool=settings["pool"])
+    data = subset(images, settings.images, pool=settings.pool)
     for seed in seeds:
-        for name, system in settings["systems"].items():
+        for name, system in settings.systems.items():
             yield name, seed, _system(system, data, seed, settings)
 
 
-def _system(system: dict, data: Images, seed: int, settings: dict) -> dict[str, float]:
-    modules = [module.double() for module in two_networks(data, seed, **system["architecture"])]
-    targets = encode_targets(data.train_labels, system["loss"], data.classes, torch.float64)
-    problem = Problem(modules[0], data.train_inputs.double(), targets, system["loss"])
+def _system(system, data: Images, seed: int, settings) -> dict[str, float]:
+    modules = [module.double() for module in two_networks(data, seed, **system.architecture)]
+    targets = encode_targets(data.train_labels, system.loss, data.classes, torch.float64)
+    problem = Problem(modules[0], data.train_inputs.double(), targets, system.loss)
     starts_RxP = stack_parameters(modules)
     middle_step, middle_1xP, ends_RxP = _train(problem, starts_RxP, system)
     scores = {"step-middle": middle_step}
@@ -70,26 +70,26 @@ def _system(system: dict, data: Images, seed: int, settings: dict) -> dict[str, 
     }
 
 
-def _train(problem: Problem, starts_RxP: Tensor, system: dict) -> tuple[float, Tensor | None, Tensor]:
+def _train(problem: Problem, starts_RxP: Tensor, system) -> tuple[float, Tensor | None, Tensor]:
     """The step at which the first run's loss is `MIDDLE` of its first, its parameters there, and both ends."""
     middle_step, middle_1xP = float("nan"), None
-    for step in descend(problem, starts_RxP, optimizers.named(**system["optimizer"]), steps=system["steps"]):
+    for step in descend(problem, starts_RxP, optimizers.named(**system.optimizer), steps=system.steps):
         if middle_1xP is None and float(step.losses_R[0]) <= MIDDLE * float(step.first_loss_R[0]):
             middle_step, middle_1xP = step.number, step.params_RxP[:1].clone()
     return middle_step, middle_1xP, step.params_RxP
 
 
-def extremes(point: Point, seed: int, settings: dict) -> tuple[float, float]:
+def extremes(point: Point, seed: int, settings) -> tuple[float, float]:
     """lambda_min / lambda_max of the Hessian of one run, and its estimated error.
 
     The least is found as the top of lambda_max - H, for it may be zero, to which no relative error comes down. Ritz
     values lie inside the spectrum, so that a negative one is proof of a negative eigenvalue.
     """
-    if point.problem.parameters <= settings["dense"]:
+    if point.problem.parameters <= settings.dense:
         (hessian_PxP,) = dense_matrix(point.hvp, 1, point.problem.parameters)
         values_P = torch.linalg.eigvalsh((hessian_PxP + hessian_PxP.T) / 2)
         return float(values_P[0] / values_P[-1]), 0.0
-    max_products = settings["max_products"]
+    max_products = settings.max_products
     generator = torch.Generator().manual_seed(seed)
     start_1xP = torch.randn(point.params_RxP.shape, generator=generator, dtype=torch.float64)
     top = lanczos(point.hvp, start_1xP, 1, tolerance=TOLERANCE, max_products=max_products)

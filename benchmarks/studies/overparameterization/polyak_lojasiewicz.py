@@ -18,7 +18,7 @@ from benchmarks.studies.table import Result, tidy
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     """Full-batch gradient descent in float64 on two classes of images, which are fixed. The tangent kernel is read at
     ``readings``, over which the least of lambda_min and of the PL* ratio are taken; the excess is the largest over all
     steps t >= 1.
@@ -34,24 +34,24 @@ def run(settings: dict, seeds: Iterable[int], images: Images) -> Iterator[Result
 
     Quantities: see the data card.
     """
-    data = subset(images, settings["images"], classes=2, pool=settings["pool"])
+    data = subset(images, settings.images, classes=2, pool=settings.pool)
     inputs = data.train_inputs.flatten(1).double()
     targets = encode_targets(data.train_labels, "mse", 2, torch.float64)
-    widest = max(settings["widths"])
+    widest = max(settings.widths)
     if widest < len(inputs):
         raise ValueError(f"{widest} units at most for {len(inputs)} images: the fixed features need one an image")
     for seed in seeds:
-        for width in sorted(settings["widths"], reverse=True):  # the widest needs most memory: it fails first
-            module = _network(inputs.shape[1], width, settings["activation"], seed)
+        for width in sorted(settings.widths, reverse=True):  # the widest needs most memory: it fails first
+            module = _network(inputs.shape[1], width, settings.activation, seed)
             yield f"width-{width}", seed, _scores(module, inputs, targets, settings)
-        widest_module = _network(inputs.shape[1], widest, settings["activation"], seed)
+        widest_module = _network(inputs.shape[1], widest, settings.activation, seed)
         with torch.no_grad():
             features = widest_module[:-1](inputs)
         yield "fixed-features", seed, _scores(widest_module[-1], features, targets, settings)
     yield "vanishing", None, _vanishing(settings)
 
 
-def _vanishing(settings: dict) -> dict[str, float]:
+def _vanishing(settings) -> dict[str, float]:
     module = _network(1, 1, "identity", seed=0)
     for weight in module.parameters():
         nn.init.ones_(weight)
@@ -64,21 +64,21 @@ def _network(inputs: int, width: int, activation: str, seed: int) -> nn.Sequenti
     return module.double()
 
 
-def _scores(module: nn.Module, inputs: Tensor, targets: Tensor, settings: dict) -> dict[str, float]:
-    n, steps = len(inputs), settings["steps"]
+def _scores(module: nn.Module, inputs: Tensor, targets: Tensor, settings) -> dict[str, float]:
+    n, steps = len(inputs), settings.steps
     problem = Problem(module, inputs, targets, "mse")
     start_1xP = problem.initial_RxP()
 
     def spectrum(params_1xP: Tensor) -> np.ndarray:
-        kernel = tangent_kernel(module, inputs, params_P=params_1xP[0], memory=settings["memory"] * 2**20)
+        kernel = tangent_kernel(module, inputs, params_P=params_1xP[0], memory=settings.memory * 2**20)
         return torch.linalg.eigvalsh(kernel).numpy()
 
     first = spectrum(start_1xP)
-    lr = float(settings["lr"] * n / first[-1])
+    lr = float(settings.lr * n / first[-1])
     losses, least, ratios = [], {}, []
     for step in descend(problem, start_1xP, sgd(lr=lr), steps=steps):
         losses.append(float(step.losses_R))
-        if step.number in {0, *settings["readings"], steps}:
+        if step.number in {0, *settings.readings, steps}:
             least[step.number] = (spectrum(step.params_RxP) if step.number else first)[0]
             gradient = float(step.point.grads_RxP.square().sum())
             ratios.append(gradient / (2 * least[step.number] / n * losses[-1]))

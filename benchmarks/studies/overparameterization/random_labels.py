@@ -23,7 +23,7 @@ AGAIN = 10_000  # to another seed
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
+def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> Iterator[Result]:
     """One network on true labels, ``true-labels``, and on labels drawn uniformly, ``random-labels``, until all training
     examples are right or the steps are up; ``true-labels-few`` and ``random-labels-few``, the same on fewer images.
     Controls: ``half-rate``, true-labels-few at half the learning rate, and ``again``, true-labels-few from another
@@ -41,29 +41,29 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
     Quantities: see the data card.
     """
     few = _flat(interpolable(images, settings))
-    data = subset(images, settings["images"], pool=settings["pool"])
+    data = subset(images, settings.images, pool=settings.pool)
     many = _flat(data)
-    small = subset(images, settings["few"], pool=settings["pool"])
-    if many.shape[0] < 20 * settings["components"]:
+    small = subset(images, settings.few, pool=settings.pool)
+    if many.shape[0] < 20 * settings.components:
         raise ValueError(
-            f"{many.shape[0]} images for {settings['components']} components: with fewer than 20 images each "
+            f"{many.shape[0]} images for {settings.components} components: with fewer than 20 images each "
             "a linear model may fit random labels"
         )
     data, small = data.to(device), small.to(device)
     for seed in seeds:
         generator = np.random.default_rng(seed)
         random, random_few = (_draw(generator, len(d.train_labels), d.classes) for d in (data, small))
-        slow = settings["optimizer"] | {"lr": settings["optimizer"]["lr"] / 2}
+        slow = settings.optimizer.model_copy(update={"lr": settings.optimizer.lr / 2})
         steps: dict[str, float] = {}
         for system, images_, labels_N, drawn, optimizer in (
-            ("true-labels", data, data.train_labels, seed, settings["optimizer"]),
-            ("random-labels", data, random, seed, settings["optimizer"]),
-            ("true-labels-few", small, small.train_labels, seed, settings["optimizer"]),
-            ("random-labels-few", small, random_few, seed, settings["optimizer"]),
+            ("true-labels", data, data.train_labels, seed, settings.optimizer),
+            ("random-labels", data, random, seed, settings.optimizer),
+            ("true-labels-few", small, small.train_labels, seed, settings.optimizer),
+            ("random-labels-few", small, random_few, seed, settings.optimizer),
             ("half-rate", small, small.train_labels, seed, slow),
-            ("again", small, small.train_labels, seed + AGAIN, settings["optimizer"]),
+            ("again", small, small.train_labels, seed + AGAIN, settings.optimizer),
         ):
-            scores = _network(settings | {"optimizer": optimizer}, images_, labels_N, drawn)
+            scores = _network(settings.model_copy(update={"optimizer": optimizer}), images_, labels_N, drawn)
             steps[system] = scores["steps-99"]
             yield system, seed, scores
         for system in ("random-labels", "random-labels-few", "half-rate", "again"):
@@ -72,7 +72,7 @@ def run(settings: dict, seeds: Iterable[int], images: Images, device: str = "cpu
         drawn = _draw(generator, len(few), data.classes)
         yield "least-squares", seed, {"train_accuracy": _least_squares(few, drawn, data.classes)}
         drawn = _draw(generator, len(many), data.classes)
-        right, gradient = _softmax(_components(many, settings["components"]), drawn, data.classes)
+        right, gradient = _softmax(_components(many, settings.components), drawn, data.classes)
         yield "components", seed, {"train_accuracy": right, "gradient": gradient}
 
 
@@ -84,8 +84,8 @@ def _flat(data: Images) -> np.ndarray:
     return data.train_inputs.flatten(1).double().numpy()
 
 
-def _network(settings: dict, data: Images, labels_N: Tensor, seed: int) -> dict[str, float]:
-    (module,) = networks(data, [seed], **settings["architecture"])
+def _network(settings, data: Images, labels_N: Tensor, seed: int) -> dict[str, float]:
+    (module,) = networks(data, [seed], **settings.architecture)
     problem = Problem(module, data.train_inputs, labels_N.to(data.train_inputs.device), "cross_entropy")
     run = fit(problem, flatten_parameters(module), settings, seed=seed, done=lambda loss, accuracy: accuracy == 1.0)
     return {

@@ -18,7 +18,7 @@ ACTIVATIONS = {"relu": "relu", "linear": "identity", "tanh": "tanh"}
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """Full-batch gradient descent on two layers without bias: Q = |w_in|^2 - |w_out|^2 of each hidden neuron, at every
     step. Deviations are the largest over neurons and steps; ``flow`` is along the run at the largest learning rate,
     those with decay (by which Q is first multiplied by (1 - lr decay)^2) at the least. The rate of decay is that of
@@ -30,26 +30,25 @@ def run(settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
     """
     for system, activation in ACTIVATIONS.items():
         for seed in seeds:
-            sizes = [settings[key] for key in ("examples", "inputs", "outputs")]
-            inputs, targets = networks.gaussian_data(seed, *sizes)
-            options = {"hidden": [settings["width"]], "activation": activation}
-            module = bias_free_mlp.build((settings["inputs"],), settings["outputs"], **options)
+            inputs, targets = networks.gaussian_data(seed, settings.examples, settings.inputs, settings.outputs)
+            options = {"hidden": [settings.width], "activation": activation}
+            module = bias_free_mlp.build((settings.inputs,), settings.outputs, **options)
             problem = Problem(module.double(), inputs, targets, "mse")
             yield system, seed, _laws(problem, settings, seed)
 
 
-def _laws(problem: Problem, settings: dict, seed: int) -> dict[str, float]:
+def _laws(problem: Problem, settings, seed: int) -> dict[str, float]:
     scores: dict[str, float] = {}
     drifts = []
-    for lr in settings["lrs"]:
-        flow, increment, imbalance_TxH = _follow(problem, Rule(lr), settings["time"], seed)
-        if lr == max(settings["lrs"]):
+    for lr in settings.lrs:
+        flow, increment, imbalance_TxH = _follow(problem, Rule(lr), settings.time, seed)
+        if lr == max(settings.lrs):
             scores |= {"flow": flow, "increment": increment}
         drifts.append(float(np.sqrt(np.mean((imbalance_TxH[-1] - imbalance_TxH[0]) ** 2))))
         scores[f"drift-{lr:g}"] = drifts[-1]
-    scores["drift_exponent"] = log_slope(settings["lrs"], drifts)
-    rule = Rule(min(settings["lrs"]), decay=settings["weight_decay"])
-    _, scores["decay-increment"], imbalance_TxH = _follow(problem, rule, settings["time"], seed)
+    scores["drift_exponent"] = log_slope(settings.lrs, drifts)
+    rule = Rule(min(settings.lrs), decay=settings.weight_decay)
+    _, scores["decay-increment"], imbalance_TxH = _follow(problem, rule, settings.time, seed)
     first, last = imbalance_TxH[0], imbalance_TxH[-1]
     exponent = 2 * rule.lr * rule.decay * (len(imbalance_TxH) - 1)
     left = first * np.exp(-exponent)

@@ -110,15 +110,15 @@ def descend(
 
 
 def output_differences(
-    problem: Problem, rules: Sequence[Rule], seeds: Sequence[int], steps: int, settings: dict
+    problem: Problem, rules: Sequence[Rule], seeds: Sequence[int], steps: int, settings
 ) -> dict[int, Tensor]:
     """The largest difference of any output from that of the first rule's run, by step at a reading: other rules x
     seeds."""
-    batches = minibatches(problem, seeds, settings["batch_size"])
+    batches = minibatches(problem, seeds, settings.batch_size)
     readings = {}
     for step in descend(problem, networks.start(problem.module, seeds), rules, steps, batches):
         after = step.number + 1
-        if after % settings["every"] == 0 or after == steps:
+        if after % settings.every == 0 or after == steps:
             first, *rest = problem.at(step.after_RxP).outputs_RxNxC.chunk(len(rules))
             readings[after] = torch.stack([(outputs - first).abs().flatten(1).amax(1) for outputs in rest])
     return readings

@@ -19,7 +19,7 @@ KICK = 2**0.25  # of the weights: |w|^4 doubles
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int], images: Images) -> Iterator[Result]:
     """SGD to equilibrium: means over the second half of the run, of the layer that is furthest from one; the curves are
     of the first layer, with the E|g~|^2 and memory of the second half. Closed forms of angles are by mean cosines. A
     ``drift`` beyond 0.1 in a normalised network is no equilibrium, and the ratios are missing. ``relaxation`` counts
@@ -36,27 +36,26 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result
     Quantities: see the data card.
     """
     rules = {
-        name: Rule(one["lr"], one["weight_decay"], one["momentum"], one["decoupled"])
-        for name, one in settings["systems"].items()
+        name: Rule(one.lr, one.weight_decay, one.momentum, one.decoupled) for name, one in settings.systems.items()
     }
     first = next(iter(rules))
     network = networks.on_images(settings, images)
-    toy = networks.noise(settings["toy_size"], settings["toy_examples"])
+    toy = networks.noise(settings.toy_size, settings.toy_examples)
     bare = networks.on_images(settings, images, normalise=False)
     for prefix, problem, chosen, size in (
-        ("", network, rules, settings["batch_size"]),
+        ("", network, rules, settings.batch_size),
         ("toy-", toy, rules, 1),
-        ("bare-", bare, {first: rules[first]}, settings["batch_size"]),
+        ("bare-", bare, {first: rules[first]}, settings.batch_size),
     ):
         yield from _settle(prefix, problem, chosen, size, settings, seeds)
 
 
 def _settle(
-    prefix: str, problem: Problem, rules: dict[str, Rule], size: int, settings: dict, seeds: Sequence[int]
+    prefix: str, problem: Problem, rules: dict[str, Rule], size: int, settings, seeds: Sequence[int]
 ) -> Iterator[Result]:
     batches = minibatches(problem, seeds, size)
     start_SxP = networks.start(problem.module, seeds)
-    steps = settings["steps"]
+    steps = settings.steps
     moments = []
     for step in descend(problem, start_SxP, list(rules.values()), steps, batches, momenta=True):
         moments.append(_moments(problem, step))
@@ -122,16 +121,14 @@ def _furthest(ratios: np.ndarray) -> float:
     return float(ratios[np.abs(np.log(ratios)).argmax()])
 
 
-def _relax(
-    problem: Problem, weights_SxP: Tensor, rule: Rule, batches: Callable[[int], Tensor], settings: dict
-) -> np.ndarray:
+def _relax(problem: Problem, weights_SxP: Tensor, rule: Rule, batches: Callable[[int], Tensor], settings) -> np.ndarray:
     """From kicks up and down in turn, each over four time constants: y being the mean of |w|^4 after those up less that
     after those down, the time constant is the sum of y over its fall. What stays the same cancels."""
     expected = theory.relaxation_steps(rule.lr, rule.decay, rule.momentum, rule.decoupled)
     steps = round(4 * expected)
     following = {KICK: [], 1 / KICK: []}
-    number = settings["steps"]
-    for _ in range(settings["kicks"]):
+    number = settings.steps
+    for _ in range(settings.kicks):
         for kick, kept in following.items():
             norms = []
             for step in descend(problem, kick * weights_SxP, [rule], steps, lambda n, first=number: batches(first + n)):

@@ -20,7 +20,7 @@ SYSTEMS = {
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int], images: Images) -> Iterator[Result]:
     """Logits of all images, of the run with weight decay and of its equivalent with an exponential learning rate and
     none. A seed draws weights and minibatches.
 
@@ -40,24 +40,24 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result
         yield from _compare(system, problem, _rule(settings, **options), settings, seeds)
     rayleigh = networks.rayleigh(problem.module[0].in_features)
     yield from _compare("rayleigh", rayleigh, _rule(settings, momentum=True), settings, seeds)
-    exponent = settings["lr"] * settings["weight_decay"] * settings["steps"]
+    exponent = settings.lr * settings.weight_decay * settings.steps
     for seed in seeds:
         yield "plain", seed, {"exponent": exponent}
 
 
-def _rule(settings: dict, momentum: bool = False, decoupled: bool = False) -> Rule:
-    beta = settings["momentum"] if momentum else 0.0
-    return Rule(settings["lr"], decay=settings["weight_decay"], momentum=beta, decoupled=decoupled)
+def _rule(settings, momentum: bool = False, decoupled: bool = False) -> Rule:
+    beta = settings.momentum if momentum else 0.0
+    return Rule(settings.lr, decay=settings.weight_decay, momentum=beta, decoupled=decoupled)
 
 
-def _compare(system: str, problem: Problem, rule: Rule, settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
+def _compare(system: str, problem: Problem, rule: Rule, settings, seeds: Sequence[int]) -> Iterator[Result]:
     exponential = rule.exponential()
     others = {system: exponential, f"{system}-constant": replace(rule, decay=0.0)}
     if system == "coupled":
         others["coupled-zero"] = replace(exponential, buffer=0.0)
         alpha = theory.growth_root(rule.lr, rule.decay)
         others["coupled-plain"] = replace(rule, lr=rule.lr / alpha, decay=0.0, growth=alpha**-2)
-    readings = output_differences(problem, [rule, *others.values()], seeds, settings["steps"], settings)
+    readings = output_differences(problem, [rule, *others.values()], seeds, settings.steps, settings)
     quantities = {"difference": torch.stack(list(readings.values())).amax(0)}
     quantities |= {f"difference-{after}": differences for after, differences in readings.items()}
     for k, name in enumerate(others):

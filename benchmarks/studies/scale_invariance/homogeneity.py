@@ -17,7 +17,7 @@ SCALES = (0.3, 2.7, 30.0)
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int]) -> Iterator[Result]:
     """Gradient and dense Hessian where training starts. ``gradient`` scales one layer at a time, by which its own
     gradient becomes 1/c times what it was and the others' stay; ``hessian`` scales all layers. A seed draws data and
     weights.
@@ -60,8 +60,8 @@ def _deviations(problem: Problem, weights_1xP: Tensor) -> dict[str, float]:
     for c in SCALES:
         for layer in range(len(weights)):
             scaled = [w * c if k == layer else w for k, w in enumerate(weights)]
-            found = problem.at(torch.cat(scaled)[None]).grads_RxP[0].split(problem.sizes)
-            for k, (g, old) in enumerate(zip(found, gradient)):
+            scaled_gradient = problem.at(torch.cat(scaled)[None]).grads_RxP[0].split(problem.sizes)
+            for k, (g, old) in enumerate(zip(scaled_gradient, gradient)):
                 of_gradient.append(float(((c if k == layer else 1) * g - old).norm() / old.norm()))
         _, scaled_PxP = _derivatives(problem, c * weights_1xP)
         of_hessian.append(float((c**2 * scaled_PxP - hessian_PxP).norm() / hessian_PxP.norm()))
@@ -77,13 +77,13 @@ def _orthogonality(weights: Sequence[Tensor], gradient: Sequence[Tensor]) -> flo
     return max(float((w @ g).abs() / (w.norm() * g.norm())) for w, g in zip(weights, gradient))
 
 
-def _closed_forms(settings: dict, seed: int) -> dict[str, float]:
+def _closed_forms(settings, seed: int) -> dict[str, float]:
     """The same of w'Aw / 2|w|^2, from formulas and not by autograd: with n = w/|w| and q = n'An, g = (A - q) n / |w|
     and H = (A - q - 2 n a' - 2 a n') / |w|^2 with a = (A - q) n."""
-    problem = networks.rayleigh(settings["inputs"])
+    problem = networks.rayleigh(settings.inputs)
     matrix = problem.module.matrix
     weights_1xP = networks.start(problem.module, [seed])
-    found = {"orthogonality": 0.0, "gradient": 0.0, "hessian": 0.0, "euler": 0.0}
+    deviations = {"orthogonality": 0.0, "gradient": 0.0, "hessian": 0.0, "euler": 0.0}
     for c in (1.0, *SCALES):
         w = c * weights_1xP[0]
         n = w / w.norm()
@@ -97,18 +97,16 @@ def _closed_forms(settings: dict, seed: int) -> dict[str, float]:
             "hessian": (hessian - H).norm() / H.norm(),
             "euler": (H @ w + g).norm() / g.norm(),
         }
-        found = {name: max(value, float(errors[name])) for name, value in found.items()}
-    return found
+        deviations = {name: max(value, float(errors[name])) for name, value in deviations.items()}
+    return deviations
 
 
-def _with_eps(
-    settings: dict, inputs: Tensor, targets: Tensor, weights_1xP: Tensor
-) -> Iterator[tuple[str, dict[str, float]]]:
-    sizes = settings["inputs"], settings["outputs"], settings["hidden"]
+def _with_eps(settings, inputs: Tensor, targets: Tensor, weights_1xP: Tensor) -> Iterator[tuple[str, dict[str, float]]]:
+    sizes = settings.inputs, settings.outputs, settings.hidden
     first = networks.build(*sizes)
     variance = float(_passes(first, inputs, weights_1xP)[-1][0].detach().var(1, unbiased=False).mean())
     radials, worst = [], []
-    for ratio in settings["ratios"]:
+    for ratio in settings.ratios:
         eps = ratio * variance
         module = networks.build(*sizes, eps=eps)
         problem = Problem(module, inputs, targets, "mse")
@@ -126,15 +124,15 @@ def _with_eps(
             deviations.append(abs(float(w @ g) - radial) / float(w.norm() * g.norm()))
         worst.append(max(deviations))
         yield f"eps-{ratio:g}", {"orthogonality": log10(radials[-1]), "closed_form": log10(worst[-1])}
-    yield "eps", {"slope": log_slope(settings["ratios"], radials), "closed_form": log10(max(worst))}
+    yield "eps", {"slope": log_slope(settings.ratios, radials), "closed_form": log10(max(worst))}
 
 
 def _passes(module: nn.Sequential, inputs: Tensor, weights_1xP: Tensor) -> list[tuple[Tensor, Tensor]]:
     """What goes into each normaliser and what comes out, with the graph."""
     vector_to_parameters(weights_1xP[0], module.parameters())
-    found, x = [], inputs
+    layers, x = [], inputs
     for layer in module:
         before, x = x, layer(x)
         if isinstance(layer, networks.Normaliser):
-            found.append((before, x))
-    return found
+            layers.append((before, x))
+    return layers

@@ -16,7 +16,7 @@ FACTOR = 3.0  # of the learning rate, where the start follows
 
 
 @tidy
-def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result]:
+def run(settings, seeds: Sequence[int], images: Images) -> Iterator[Result]:
     """SGD with weight decay for pairs of learning rate and decay, some of which share their product: means of the
     readings in the second half; ``drift`` is from the third to the last quarter. A seed draws weights and minibatches.
 
@@ -33,41 +33,39 @@ def run(settings: dict, seeds: Sequence[int], images: Images) -> Iterator[Result
     network = networks.on_images(settings, images)
     yield from _equivalent(network, settings, seeds)
     bare = networks.on_images(settings, images, normalise=False)
-    chosen = subset(images, settings["images"], pool=settings["pool"])
+    chosen = subset(images, settings.images, pool=settings.pool)
     tests = (chosen.test_inputs.flatten(1).double(), chosen.test_labels)
     for system, problem in (("network", network), ("bare", bare)):
         problems = {"": problem, "test_": Problem(problem.module, *tests, "cross_entropy")}
         yield from _spreads(system, problems, {"": chosen.train_labels, "test_": tests[1]}, settings, seeds)
 
 
-def _equivalent(problem: Problem, settings: dict, seeds: Sequence[int]) -> Iterator[Result]:
-    lr, decay = settings["lr"], settings["product"] / settings["lr"]
+def _equivalent(problem: Problem, settings, seeds: Sequence[int]) -> Iterator[Result]:
+    lr, decay = settings.lr, settings.product / settings.lr
     others = {
         "rescaled": Rule(FACTOR * lr, decay / FACTOR, start=FACTOR**0.5),
         "same-start": Rule(FACTOR * lr, decay / FACTOR),
     }
-    readings = output_differences(
-        problem, [Rule(lr, decay), *others.values()], seeds, settings["exact_steps"], settings
-    )
+    readings = output_differences(problem, [Rule(lr, decay), *others.values()], seeds, settings.exact_steps, settings)
     for name, values in zip(others, torch.stack(list(readings.values())).amax(0)):
         for seed, value in zip(seeds, values):
             yield name, seed, {"difference": log10(float(value))}
 
 
 def _spreads(
-    system: str, problems: dict[str, Problem], labels: dict[str, Tensor], settings: dict, seeds: Sequence[int]
+    system: str, problems: dict[str, Problem], labels: dict[str, Tensor], settings, seeds: Sequence[int]
 ) -> Iterator[Result]:
     """Args: ``problems``, ``labels``: those of training under the name "", which is trained on, and others to read."""
-    lr, product = settings["lr"], settings["product"]
-    one_product = [(factor * lr, product / (factor * lr)) for factor in settings["lr_factors"]]
-    products = [(lr, factor * product / lr) for factor in settings["product_factors"]]
+    lr, product = settings.lr, settings.product
+    one_product = [(factor * lr, product / (factor * lr)) for factor in settings.lr_factors]
+    products = [(lr, factor * product / lr) for factor in settings.product_factors]
     pairs = list(dict.fromkeys(one_product + products))
     problem = problems[""]
-    batches = minibatches(problem, seeds, settings["batch_size"])
+    batches = minibatches(problem, seeds, settings.batch_size)
     readings: dict[str, list[Tensor]] = {f"{on}{what}": [] for on in problems for what in ("loss", "accuracy")}
     rules = [Rule(*pair) for pair in pairs]
-    for step in descend(problem, networks.start(problem.module, seeds), rules, settings["steps"], batches):
-        if (step.number + 1) % settings["every"] == 0 and step.number >= settings["steps"] // 2:
+    for step in descend(problem, networks.start(problem.module, seeds), rules, settings.steps, batches):
+        if (step.number + 1) % settings.every == 0 and step.number >= settings.steps // 2:
             for on, read in problems.items():
                 point = read.at(step.after_RxP)
                 readings[f"{on}loss"].append(point.losses_R)

@@ -129,29 +129,29 @@ def gaussian_data(seed: int, examples: int, inputs: int, outputs: int) -> tuple[
     return tuple(torch.from_numpy(values) for values in drawn)
 
 
-def on_gaussian_data(settings: dict, seed: int) -> tuple[Problem, Problem]:
+def on_gaussian_data(settings, seed: int) -> tuple[Problem, Problem]:
     """The same layers with normalisers and without, on inputs and targets without meaning.
 
     Raises:
         ValueError: if a layer of the normalised network is not scale-invariant: ``eps`` must be zero.
     """
-    sizes = settings["inputs"], settings["outputs"]
-    inputs, targets = gaussian_data(seed, settings["examples"], *sizes)
-    normalised = build(*sizes, settings["hidden"], eps=settings["eps"])
+    sizes = settings.inputs, settings.outputs
+    inputs, targets = gaussian_data(seed, settings.examples, *sizes)
+    normalised = build(*sizes, settings.hidden, eps=settings.eps)
     require_invariant(normalised, inputs)
-    bare = build(*sizes, settings["hidden"], normalise=False)
+    bare = build(*sizes, settings.hidden, normalise=False)
     return Problem(normalised, inputs, targets, "mse"), Problem(bare, inputs, targets, "mse")
 
 
-def on_images(settings: dict, images: Images, *, normalise: bool = True) -> Problem:
+def on_images(settings, images: Images, *, normalise: bool = True) -> Problem:
     """Cross-entropy of pooled images, in float64.
 
     Raises:
         ValueError: if a layer of the normalised network is not scale-invariant: ``eps`` must be zero.
     """
-    chosen = subset(images, settings["images"], pool=settings["pool"])
+    chosen = subset(images, settings.images, pool=settings.pool)
     inputs = chosen.train_inputs.flatten(1).double()
-    module = build(inputs.shape[1], chosen.classes, settings["hidden"], normalise=normalise, eps=settings["eps"])
+    module = build(inputs.shape[1], chosen.classes, settings.hidden, normalise=normalise, eps=settings.eps)
     if normalise:
         require_invariant(module, inputs)
     return Problem(module, inputs, chosen.train_labels, "cross_entropy")

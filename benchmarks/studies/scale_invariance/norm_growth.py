@@ -11,7 +11,7 @@ from benchmarks.studies.table import Result, tidy
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int]) -> Iterator[Result]:
     """SGD on Gaussian data without decay. A seed draws weights, data and minibatches.
 
     Systems: ``network`` (normalised) and ``rayleigh``, w'Aw / 2|w|^2. Controls, where the identity must fail:
@@ -22,23 +22,23 @@ def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
 
     Quantities: see the data card.
     """
-    plain, momentum = Rule(settings["lr"]), Rule(settings["lr"], momentum=settings["momentum"])
+    plain, momentum = Rule(settings.lr), Rule(settings.lr, momentum=settings.momentum)
     for seed in seeds:
         normalised, bare = networks.on_gaussian_data(settings, seed)
         for system, problem, rule in (
             ("network", normalised, plain),
-            ("rayleigh", networks.rayleigh(settings["inputs"]), plain),
+            ("rayleigh", networks.rayleigh(settings.inputs), plain),
             ("momentum", normalised, momentum),
             ("bare", bare, plain),
         ):
             yield system, seed, _growth(problem, rule, settings, seed)
 
 
-def _growth(problem: Problem, rule: Rule, settings: dict, seed: int) -> dict[str, float]:
+def _growth(problem: Problem, rule: Rule, settings, seed: int) -> dict[str, float]:
     start_1xP = networks.start(problem.module, [seed])
-    batches = minibatches(problem, [seed], settings["batch_size"])
+    batches = minibatches(problem, [seed], settings.batch_size)
     errors, predicted, squares = [], [], []
-    for step in descend(problem, start_1xP, [rule], settings["steps"], batches):
+    for step in descend(problem, start_1xP, [rule], settings.steps, batches):
         before, grads, after = (
             torch.stack([layer.square().sum() for layer in problem.views(params, 0)])
             for params in (step.before_RxP, step.grads_RxP, step.after_RxP)

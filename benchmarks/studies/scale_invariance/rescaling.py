@@ -28,7 +28,7 @@ TRANSFORMATIONS = ("loss", "parameter", "start")
 
 
 @tidy
-def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
+def run(settings, seeds: Iterable[int]) -> Iterator[Result]:
     """Runs with a rescaled loss, c L (``loss``), with parameters v, w = c v (``parameter``), and, of a normalised
     network, from weights c times as large (``start``), beside the first run. The learning rate times c^exponent is the
     one by which the first step is as long; where the run is then another, the best within a factor e of it. ``error``
@@ -44,21 +44,19 @@ def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
 
     Quantities: see the data card.
     """
-    for spec in settings["optimizers"].values():
-        if spec["name"] not in DEGREES:
+    for spec in settings.optimizers.values():
+        if spec.name not in DEGREES:
             raise ValueError(f"optimizer {spec['name']!r} is of unknown degree: known are {', '.join(sorted(DEGREES))}")
-    if np.log2(settings["binary_factor"]) % 1:
-        raise ValueError(f"binary_factor must be a power of two, got {settings['binary_factor']:g}")
-    contenders = {
-        name: (optimizers.named(**spec), DEGREES[spec["name"]]) for name, spec in settings["optimizers"].items()
-    }
-    steps, factor = settings["steps"], settings["factor"]
+    if np.log2(settings.binary_factor) % 1:
+        raise ValueError(f"binary_factor must be a power of two, got {settings.binary_factor:g}")
+    contenders = {name: (optimizers.named(**spec), DEGREES[spec.name]) for name, spec in settings.optimizers.items()}
+    steps, factor = settings.steps, settings.factor
     for seed in seeds:
         problems = _problems(settings, seed)
         scores: dict[str, dict[str, float]] = {}
         for name, contender in contenders.items():
             for how in TRANSFORMATIONS:
-                c = settings["binary_factor"] if name in settings["rounding"] else factor
+                c = settings.binary_factor if name in settings.rounding else factor
                 scores[f"{name}-{how}"] = _match(problems, *contender, how, c, steps, seed)
         largest = {
             how: {
@@ -67,9 +65,9 @@ def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
             }
             for how in TRANSFORMATIONS
         }
-        for name in settings["rounding"]:
+        for name in settings.rounding:
             scores[f"{name}-decimal-loss"] = _match(problems, *contenders[name], "loss", factor, steps, seed)
-        usual = adam(lr=settings["optimizers"]["adam"]["lr"])
+        usual = adam(lr=settings.optimizers["adam"].lr)
         scores["adam-eps-loss"] = _match(problems, usual, DEGREES["adam"], "loss", 1e-8, steps, seed)
         for degree in (1, 0):
             for how in ("loss", "parameter"):
@@ -79,13 +77,13 @@ def run(settings: dict, seeds: Iterable[int]) -> Iterator[Result]:
             yield system, seed, values
 
 
-def _problems(settings: dict, seed: int) -> dict[str, Problem]:
+def _problems(settings, seed: int) -> dict[str, Problem]:
     """A smooth network for loss and parameter, a normalised one for the start."""
-    sizes = [settings[key] for key in ("examples", "inputs", "outputs")]
+    sizes = settings.examples, settings.inputs, settings.outputs
     inputs, targets = networks.gaussian_data(seed, *sizes)
-    options = {"hidden": settings["hidden"], "activation": "tanh"}
-    smooth = bias_free_mlp.build((settings["inputs"],), settings["outputs"], **options).double()
-    normalised = networks.build(*sizes[1:], settings["hidden"])
+    options = {"hidden": settings.hidden, "activation": "tanh"}
+    smooth = bias_free_mlp.build((settings.inputs,), settings.outputs, **options).double()
+    normalised = networks.build(*sizes[1:], settings.hidden)
     smooth, normalised = (Problem(module, inputs, targets, "mse") for module in (smooth, normalised))
     return {"loss": smooth, "parameter": smooth, "start": normalised}
 

@@ -1,0 +1,82 @@
+"""Classical convex optimization: worst-case rates, and logistic regression of images, as experiments."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence.card import Column, relative, statistical, tidy
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.schema import Count, Strict
+
+_EXACT = relative(1e-6, floor=1e-9)
+_DRAWN = statistical(otherwise=1e-3, floor=1e-9)
+
+
+class WorstCases(Strict):
+    steps: Annotated[list[Count], Field(min_length=1)]  # N
+    step_sizes: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]  # in units of 1 / L
+    problems: Count  # random ones
+    mu: Annotated[float, Field(gt=0, lt=1)]
+    nesterov_steps: Annotated[list[Count], Field(min_length=1)]
+    widths: Annotated[int, Field(ge=3)]  # of the grid of Huber functions
+
+
+class LogisticRegression(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    ridge: Annotated[float, Field(ge=0)]
+    separable: bool  # what the problem is held to be
+    steps: Count
+    marks: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _bounded(self):
+        if self.separable and not self.ridge:
+            raise ValueError("separable data need a ridge: without one logistic loss has no minimizer")
+        if max(self.marks) > self.steps:
+            raise ValueError(f"mark {max(self.marks)} lies beyond the {self.steps} steps")
+        return self
+
+
+WORST_CASES = tidy(
+    "Worst-case rates of convex optimization",
+    "torch's SGD in float64 on the functions that attain the rates, and on random ones, over the closed forms",
+    "Nothing is drawn but one fixed set of random problems: no seeds. PEPit's rows need it installed.",
+    {
+        "ratio": Column("", "f(x_N) - f* over what the theorem allows", _EXACT),
+        "largest_ratio": Column("", "the largest of these over problems and steps", _EXACT),
+        "largest_deviation": Column("", "largest |ratio - 1| over steps and step sizes", relative(1e-3, floor=1e-9)),
+        "slope_ratio": Column("", "slope of ln f in the steps over its closed form", _EXACT),
+        "looseness": Column("", "that slope over the textbook's", _EXACT),
+        "textbook_ratio": Column("", "largest f over the textbook's bound", _EXACT),
+        "gain": Column("", "gradient descent's worst value over Nesterov's", _EXACT),
+    },
+    system="a method, with the number of steps and the step size in units of 1/L",
+)
+
+LOGISTIC_REGRESSION = tidy(
+    "Logistic regression: runs against bounds",
+    "two classes of images in float64, L and mu by dense eigenvalues, the minimizer by Newton's method",
+    "Bounds are for the worst function with these constants; logistic regression is far from it.",
+    {
+        "L": Column("loss/parameter^2", "top eigenvalue of X'X / 4n, plus the ridge", relative(1e-5)),
+        "mu": Column("loss/parameter^2", "least Hessian eigenvalue at the minimizer", relative(1e-4)),
+        "ridge": Column("loss/parameter^2", "weight of |w|^2 / 2", relative(1e-9)),
+        "distance": Column("parameter", "from the start to the minimizer", relative(1e-5)),
+        "gradient": Column("loss/parameter", "its norm at the minimizer: rounding", relative(1e-3, floor=1e-10)),
+        "largest_ratio": Column("", "largest f(x_n) - f* over the bound, over the steps", _DRAWN),
+        "gap-*": Column("nats", "f(x_n) - f* after so many steps", _DRAWN),
+        "bound-*": Column("nats", "the method's bound then", _DRAWN),
+    },
+    system="a method, or the problem itself",
+)
+
+STUDY = Study(
+    "convex_rates",
+    place=1,
+    experiments=(
+        Experiment("worst_cases", WorstCases, WORST_CASES),
+        Experiment("logistic_regression", LogisticRegression, LOGISTIC_REGRESSION),
+    ),
+)

@@ -1,0 +1,177 @@
+"""Deep linear networks: closed forms, conservation, waypoints, completion and kernels, as experiments."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence.card import DRAWN, EXACT, IDENTICAL, SMOOTH, Column, tidy
+from benchmarks.studies import entries
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.schema import Count, Name, Optimizer, Positive, Strict
+
+
+class Solutions(Strict):
+    seeds: Count
+    lr: Positive  # of the two-layer runs
+    time: Positive  # of the flow
+    u0: Positive  # amplitude at the start of aligned runs
+    scale: Positive  # of the Gaussian factors of the random ones
+    growth_lr: Positive
+    escape_u0: Annotated[list[Positive], Field(min_length=2)]
+    escape_lr: Positive
+
+
+class Conservation(Strict):
+    seeds: Count
+    lrs: Annotated[list[Positive], Field(min_length=2)]
+    time: Positive
+    scale: Positive  # of the Gaussian factors whose drift is measured
+    parsimony_lr: Positive
+    parsimony_steps: Count
+
+
+class Student(Strict):
+    activation: Name | None  # null: linear; "none": a single layer
+    scale: Positive
+    optimizer: Optimizer
+    steps: Count
+
+
+class Muon(Strict):
+    """Of the square networks of depth 2 to 4."""
+
+    lr: Positive
+    scale: Positive
+    steps: Count
+
+
+class Waypoints(Strict):
+    seeds: Count
+    systems: Annotated[dict[Name, Student], Field(min_length=1)]
+    rising: list[Name]  # systems in the order in which theory has their scores rise
+    muon: Muon
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in self.rising:
+            entries.require(name, list(self.systems), "system")
+        return self
+
+
+class Completion(Strict):
+    seeds: Count
+    size: Count  # of the square matrix
+    rank: Count
+    observed: Count  # entries
+    init: Positive  # the factors have singular values near init^(1 / depth)
+    lr: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # by depth
+    steps: Count
+
+    @model_validator(mode="after")
+    def _incomplete(self):
+        if not (self.rank <= self.size and self.observed < self.size**2):
+            raise ValueError(
+                f"a {self.size} x {self.size} matrix cannot have rank {self.rank} and {self.observed} entries observed"
+            )
+        return self
+
+
+class Kernels(Strict):
+    seeds: Count
+    lr: Positive
+    time: Positive
+    product: Positive  # the singular value of W_2 W_1 at the start of balanced runs
+    alignment_lr: Positive  # of silent alignment, as all below
+    alignment_steps: Count
+    scale: Positive
+    large_scale: Positive
+    colour: Positive  # exponent of the power law of the inputs' covariance
+
+
+SOLUTIONS = tidy(
+    "Closed forms against gradient descent",
+    "gradient descent in float64 on a whitened target, beside the formulas of benchmarks/theory/deep_linear.py",
+    "Small steps stand for gradient flow. Aligned systems have nothing to draw and no seed.",
+    {
+        "sigmoid_error": Column("fraction of s", "largest distance of an amplitude from the sigmoid", SMOOTH),
+        "half_time_ratio": Column("", "median over modes of the half time over its closed form", SMOOTH),
+        "half_time_slope": Column("", "slope of ln half time on ln s", SMOOTH),
+        "growth_exponent": Column("", "power of the amplitude by which a mode grows", SMOOTH),
+        "escape_slope": Column(
+            "", "slope of the escape time against the initial scale, in the law's own coordinates", SMOOTH
+        ),
+    },
+    system="a setting of benchmarks/studies/deep_linear/solutions.py",
+)
+
+CONSERVATION = tidy(
+    "What gradient flow conserves, and where it moves",
+    "the same systems at two learning rates and a fixed time, and singular values of each layer's change",
+    "A network of one hidden layer for the drift, of three layers for the subspace.",
+    {
+        "drift_exponent": Column("", "exponent of the learning rate in the drift of balancedness", SMOOTH),
+        "moved": Column("", "singular values of a layer that have left the bulk by 1e-6 of it", EXACT),
+    },
+    system="a setting of benchmarks/studies/deep_linear/conservation.py",
+)
+
+WAYPOINTS = tidy(
+    "Greedy low-rank progression: calibration of the observables",
+    "paths of students of a linear teacher (singular values 5, 3, 2, 1) scored by benchmarks/theory/modes.py",
+    "A toy: 256 whitened inputs of dimension 10, width 40.",
+    {
+        "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", DRAWN),
+        "timing_slope": Column("", "P2: slope of ln half time on ln s", DRAWN),
+        "concurrency": Column("modes", "P3: how many modes move at once", DRAWN),
+        "sequentiality": Column("", "P3: 1 where one mode moves at a time, 0 on the straight line", DRAWN),
+        "scale": Column("", "standard deviation of the initial weights over the default", EXACT),
+        "waypoint_gain": Column("", "waypoint score minus that of the system before it", DRAWN),
+    },
+    system="a setting of benchmarks/studies/deep_linear/waypoints.py",
+)
+
+COMPLETION = tidy(
+    "Matrix completion: depth against the nuclear norm",
+    "gradient descent from small weights on the observed entries; the nuclear norm's solution by thresholding",
+    "Synthetic matrices of one size and rank.",
+    {
+        "error": Column("fraction", "|W - M| / |M| over all entries", DRAWN),
+        "effective_rank": Column("", "exp of the entropy of the singular values' shares", DRAWN),
+        # Where optimization has stopped, far below what anything depends on.
+        "misfit": Column("fraction", "the same norm on the observed entries", IDENTICAL),
+        "log_error_ratio": Column("nats", "ln of one system's error over another's", DRAWN),
+        "log_rank_ratio": Column("nats", "ln of one system's effective rank over another's", DRAWN),
+    },
+    system="a setting of benchmarks/studies/deep_linear/completion.py",
+)
+
+KERNELS = tidy(
+    "Unaligned exact solutions, and silent alignment",
+    "the Riccati solution beside gradient descent, and tangent kernels along it",
+    "Two-layer networks; the scalar output of silent alignment has one mode.",
+    {
+        "riccati_error": Column("fraction of |T|", "largest distance of the map from the formula", SMOOTH),
+        "wrong_error": Column("fraction of |T|", "the same from the formula for another imbalance", SMOOTH),
+        "kernel_movement": Column("fraction", "|K(end) - K(0)| / |K(0)|", SMOOTH),
+        "log_movement_ratio": Column("nats", "ln of the movement without imbalance over this one", SMOOTH),
+        "early_cosine": Column("", "cosine of the kernels at 90 % of the first loss and at the end", DRAWN),
+        "kernel_error": Column(
+            "fraction", "distance of test outputs from kernel regression with the last kernel", DRAWN
+        ),
+        # Of a converged run: rounding squared.
+        "loss_left": Column("fraction", "last over first loss", IDENTICAL),
+    },
+    system="a setting of benchmarks/studies/deep_linear/kernels.py",
+)
+
+STUDY = Study(
+    "deep_linear",
+    place=4,
+    experiments=(
+        Experiment("solutions", Solutions, SOLUTIONS),
+        Experiment("conservation", Conservation, CONSERVATION),
+        Experiment("waypoints", Waypoints, WAYPOINTS),
+        Experiment("completion", Completion, COMPLETION),
+        Experiment("kernels", Kernels, KERNELS),
+    ),
+)

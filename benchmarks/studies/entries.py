@@ -1,0 +1,139 @@
+"""Entries that params.yaml names, checked before anything runs: inside ones are files of a package, outside ones
+``package.module:factory``.
+
+Nothing here imports an entry to answer a question about it: names and options are read from the files, so that
+settings can be checked in milliseconds.
+"""
+
+import ast
+import re
+from difflib import get_close_matches
+from importlib.machinery import all_suffixes
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def names(package: str) -> list[str]:
+    """The entries a package offers: its public files that define ``build``."""
+    files = sorted(p.stem for p in _folder(package).glob("*.py") if not p.stem.startswith("_"))
+    return [name for name in files if "build" in _functions(package, name)]
+
+
+def check(package: str, name: str) -> None:
+    """Raises ValueError unless ``name`` is an entry, or names an outside one whose module is there and mentions it."""
+    kind = f"entry of {package.rpartition('.')[2]}"
+    if ":" not in name:
+        require(name, names(package), kind, also="package.module:factory")
+        return
+    module, _, factory = name.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), factory]):
+        raise ValueError(f"unknown {kind} {name!r}: it is not of the form package.module:factory")
+    path = find(module)
+    if path is None:
+        raise ValueError(f"unknown {kind} {name!r}: there is no module {module!r}, is its package installed?")
+    # A name may be bound in many ways: what no text of the module hints at, it cannot have.
+    hint = rf"\b{factory}\b|import \*|__getattr__"
+    if path.suffix == ".py" and not re.search(hint, path.read_text(encoding="utf-8", errors="replace")):
+        raise ValueError(f"unknown {kind} {name!r}: module {module!r} has no {factory!r}")
+
+
+def check_options(package: str, name: str, options: dict) -> None:
+    """Raises ValueError unless ``build`` of the entry takes these keyword options, of these types, and misses none.
+
+    The options of an outside entry are checked when it is called.
+    """
+    check(package, name)
+    if ":" in name:
+        return
+    build = _functions(package, name)["build"]
+    known = {argument.arg: argument.annotation for argument in build.args.kwonlyargs}
+    needed = [option for option, default in zip(known, build.args.kw_defaults) if default is None]
+    for option, value in options.items():
+        require(option, list(known), f"option of {name!r}")
+        wanted = ast.unparse(known[option]) if known[option] else ""
+        if wanted in _CHECKS and not _CHECKS[wanted](value):
+            raise ValueError(f"option {option!r} of {name!r} must be {wanted}, got {value!r}")
+    for option in needed:
+        if option not in options:
+            raise ValueError(f"{name!r} needs the option {option!r}")
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Annotations of options that are checked before anything runs.
+_CHECKS = {
+    "int": _is_whole,
+    "float": lambda value: _is_whole(value) or isinstance(value, float),
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "Sequence[int]": lambda value: isinstance(value, list) and all(map(_is_whole, value)),
+}
+
+
+def defines(package: str, name: str, function: str) -> bool:
+    """Whether an entry's file defines a function of this name; an outside entry is taken to define none.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    check(package, name)
+    return ":" not in name and function in _functions(package, name)
+
+
+def arguments(package: str, name: str, function: str) -> list[str]:
+    """The names of a function's arguments, read from its file.
+
+    Raises:
+        ValueError: if the file has no such function.
+    """
+    found = _functions(package, name).get(function)
+    if found is None:
+        raise ValueError(f"{package}.{name} has no function {function!r}")
+    return [argument.arg for argument in (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)]
+
+
+def require(name: str, known: list[str], kind: str, also: str = "") -> None:
+    """Raises ValueError, naming the nearest known name, unless ``name`` is known."""
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        listed = ", ".join([*known, *([also] if also else [])]) or "none"
+        raise ValueError(f"unknown {kind} {name!r}: {hint}known are {listed}")
+
+
+def find(module: str) -> Path | None:
+    """The file of a module, or None.
+
+    Nothing is executed: `importlib.util.find_spec` alone would import the packages that a module lies in.
+    """
+    top, *rest = module.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:  # no name, or a main program
+        spec = None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.has_location else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for suffix in all_suffixes():
+            for file in (path / f"__init__{suffix}", path.with_name(path.name + suffix)):
+                if file.is_file():
+                    return file
+    return None
+
+
+def _functions(package: str, name: str) -> dict[str, ast.FunctionDef]:
+    """The functions that an entry's file defines, by name."""
+    tree = ast.parse((_folder(package) / f"{name}.py").read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def _folder(package: str) -> Path:
+    path = find(package)
+    if path is None:
+        raise ValueError(f"{package} is not a package")
+    return path.parent

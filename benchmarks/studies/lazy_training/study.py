@@ -1,0 +1,233 @@
+"""Lazy training: networks beside their linearization, how far the tangent kernel moves, which minimizer is found."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence.card import Column, relative, statistical, tidy
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.schema import Activation, Count, MiB, Name, Positive, Strict
+
+# A learning rate in units of N / (largest eigenvalue of the first tangent kernel), stable below 2 while that stays.
+KernelRate = Annotated[float, Field(gt=0, lt=2)]
+
+
+class LazySystem(Strict):
+    """A network with one hidden layer, by width."""
+
+    activation: Activation
+    readout: Literal["ntk", "mean-field"]
+    widths: Annotated[list[Count], Field(min_length=2)]
+
+
+class LazyWidths(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    tests: Count
+    pool: Count
+    rate: KernelRate
+    steps: Count
+    memory: MiB
+    systems: Annotated[dict[Name, LazySystem], Field(min_length=1)]
+
+
+class LazyOutputScale(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    tests: Count
+    pool: Count
+    width: Count
+    # Values of alpha, rising; lazy slopes are over the last five.
+    scales: Annotated[list[Positive], Field(min_length=5)]
+    rich_scales: Annotated[list[Positive], Field(min_length=2)]
+    rate: KernelRate
+    steps: Count
+
+    @model_validator(mode="after")
+    def _rising(self):
+        for name in ("scales", "rich_scales"):
+            scales = getattr(self, name)
+            if sorted(set(scales)) != scales:
+                raise ValueError(f"{name} must rise")
+        return self
+
+
+class CriticalRate(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    widths: Annotated[list[Count], Field(min_length=1)]
+    mean_field_widths: list[Count]
+    steps: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]  # relative, of the rate
+    memory: MiB
+
+
+class KernelAlignment(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Annotated[list[Count], Field(min_length=1)]
+    activation: Activation
+    rate: KernelRate
+    steps: Count
+    marks: Annotated[int, Field(ge=2)]
+    scale: Positive
+    memory: MiB
+
+
+class MinimumNorm(Strict):
+    seeds: Count
+    examples: Count
+    inputs: Count
+    hidden: Count
+    steps: Count
+    rate: Annotated[float, Field(gt=0, lt=2)]  # of networks, in units of N / (largest eigenvalue of XX')
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    image_steps: Count
+
+    @model_validator(mode="after")
+    def _overparametrized(self):
+        if self.examples >= self.inputs:
+            raise ValueError(f"{self.examples} examples of {self.inputs} inputs leave no choice of minimizers")
+        return self
+
+
+class MaxMargin(Strict):
+    seeds: Count
+    points: Annotated[int, Field(ge=2)]
+    inputs: Annotated[int, Field(ge=2)]
+    gap: Positive  # least distance of a Gaussian example from the plane
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    log_time: Annotated[float, Field(gt=10)]  # the first horizon, in ln t
+    far: Annotated[float, Field(gt=10)]  # the far one, in ln t
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.far < 10 * self.log_time:
+            raise ValueError(f"far, {self.far:g}, must be at least ten times log_time, {self.log_time:g}")
+        return self
+
+
+# Float64, and smooth in what is drawn.
+_SMOOTH = relative(1e-3, floor=1e-8)
+# Float32, along hundreds of steps.
+_DRAWN = statistical(otherwise=2e-2, floor=1e-5)
+_ROUNDING = relative(1.0, floor=1e-9)
+_SHARE = Column("", "the last loss over the first", statistical(otherwise=2e-2, floor=1e-12))
+
+
+def _experiment(
+    name: str, settings: type[Strict], title: str, computed: str, limits: str, quantities: Mapping[str, Column]
+) -> Experiment:
+    system = f"a setting of benchmarks/studies/lazy_training/{name}.py"
+    return Experiment(name, settings, tidy(title, computed, limits, quantities, system))
+
+
+EXPERIMENTS = (
+    _experiment(
+        "widths",
+        LazyWidths,
+        "Networks and their linearization, by width",
+        "gradient descent in float32 on two classes of images, beside the exact descent of the network linearized at "
+        "its start; tangent kernels by automatic differentiation",
+        "One hidden layer, one subset of images, one horizon. Exponents are least-squares slopes over all widths.",
+        {
+            "kernel_change": Column("", "|K_T - K_0| / |K_0|, Frobenius", _DRAWN),
+            "discrepancy": Column("output", "largest root mean square of f_t - f_t^lin over test images", _DRAWN),
+            "relative_error": Column("", "that over the root mean square of f_T^lin", _DRAWN),
+            "loss_left": _SHARE,
+            "rate_slope": Column("", "measured over predicted rate of a kernel mode, mean over modes", _DRAWN),
+            "rate_r2": Column("", "R^2 of the predicted rates as they stand, in logarithms", _DRAWN),
+            "modes": Column("", "how many have a rate", statistical(otherwise=0.1, floor=2.0)),
+            "kernel_exponent": Column("", "slope of ln kernel_change on ln width", _DRAWN),
+            "discrepancy_exponent": Column("", "slope of ln discrepancy on ln width", _DRAWN),
+            "wide_*": Column("", "that slope, from an eighth of the largest width on", _DRAWN),
+            "rate-*": Column("1/step", "measured rate of a mode, by rank", statistical(otherwise=0.1, floor=1e-3)),
+            "predicted_rate-*": Column("1/step", "-ln |1 - lr lambda / N|", statistical(otherwise=0.1, floor=1e-3)),
+        },
+    ),
+    _experiment(
+        "output_scale",
+        LazyOutputScale,
+        "Lazy training by output scale",
+        "gradient descent in float64 on a centred network times alpha, the loss over alpha^2, beside its linearization",
+        "One network of one width; alpha, not the width, makes it lazy.",
+        {
+            "distance-*": Column("parameter", "largest |w_t - w_0|, by alpha", _SMOOTH),
+            "weight_discrepancy-*": Column("parameter", "largest |w_t - w_t^lin|, by alpha", _SMOOTH),
+            "output_discrepancy-*": Column(
+                "output", "largest root mean square of alpha (f_t - f_t^lin), by alpha", _SMOOTH
+            ),
+            "*_distance": Column("", "slope of its logarithm on ln alpha, of lazy or rich scales", _SMOOTH),
+            "*_discrepancy": Column("", "the same, or the output's over that of alpha (f_T^lin - f_0)", _DRAWN),
+            "loss_left": _SHARE,
+        },
+    ),
+    _experiment(
+        "critical_rate",
+        CriticalRate,
+        "Critical learning rates",
+        "bisection of the learning rate at which the loss of gradient descent first rises, over 2 N / lambda_max(K_0)",
+        "A horizon of so many steps; a rise that needs more is not seen.",
+        {
+            "threshold_ratio": Column("", "critical learning rate over 2 N / lambda_max(K_0)", _DRAWN),
+            "lambda_max": Column("loss/parameter^2", "top eigenvalue of K_0 / N", relative(1e-3)),
+        },
+    ),
+    _experiment(
+        "alignment",
+        KernelAlignment,
+        "Kernel-target alignment",
+        "gradient descent on two classes of images, the tangent kernel at marks even in log-time; centred and scaled "
+        "for the lazy run; linear networks on orthogonal examples as controls",
+        "Shares of log-time depend on its unit, here a step, and on the horizon.",
+        {
+            "alignment": Column("", "<K, yy'> / |K| |yy'| at the end", _DRAWN),
+            "rise": Column("", "that over its first value", _DRAWN),
+            "centred_rise": Column("", "the same of centred kernels", _DRAWN),
+            "early_log_share": Column("", "share of the kernel's path in the first tenth of log-time", _DRAWN),
+            "early_share": Column("", "share of the kernel's path in the first tenth of the steps", _DRAWN),
+            "kernel_change": Column("", "|K_T - K_0| / |K_0|", _DRAWN),
+            "loss_left": _SHARE,
+            "alignment-*": Column("", "alignment after so many steps", _DRAWN),
+            "movement-*": Column("", "share of the kernel's path up to so many steps", _DRAWN),
+        },
+    ),
+    _experiment(
+        "minimum_norm",
+        MinimumNorm,
+        "The minimizer of least norm",
+        "torch's SGD in float64 on overparametrised least squares; the nearest interpolating parameters of networks by "
+        "descent along those that interpolate",
+        "For networks the nearest is a local minimum of the distance, reached from where training ended.",
+        {
+            "error": Column("", "|w - w*| / |w* - w_0|, or |w - X^+ y| / |X^+ y|", relative(1e-3, floor=1e-10)),
+            "distance_ratio": Column("", "|w - w_0| / |w* - w_0|", _SMOOTH),
+            "loss_left": Column("", "the last loss over the first: rounding", _ROUNDING),
+        },
+    ),
+    _experiment(
+        "max_margin",
+        MaxMargin,
+        "The direction of the widest margin",
+        "gradient flow of logistic regression in the logarithm of time, by an integrator with error control; the "
+        "widest margin by its dual quadratic program",
+        "Gradient flow, at times that no run of gradient descent reaches.",
+        {
+            "slope_ratio": Column("", "d|w| / d ln t times the margin, at the first horizon", _SMOOTH),
+            "far_slope_ratio": Column("", "the same at the far one", _SMOOTH),
+            "direction_exponent": Column("", "slope of ln |w / |w| - w*| on ln ln t, over a decade", _DRAWN),
+            "direction_error": Column("", "|w / |w| - w*| at the first horizon", _SMOOTH),
+            "far_direction_error": Column("", "the same at the far one", relative(2e-2, floor=1e-7)),
+            "margin": Column("input", "the widest", relative(1e-4)),
+            "norm-*": Column("", "|w| times the margin, at this ln t", _SMOOTH),
+            "error-*": Column("", "|w / |w| - w*| at this ln t", relative(2e-2, floor=1e-7)),
+        },
+    ),
+)
+
+STUDY = Study("lazy_training", place=3, experiments=EXPERIMENTS)

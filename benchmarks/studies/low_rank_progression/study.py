@@ -1,0 +1,268 @@
+"""The open question 4.1: the order in which networks learn the parts of a linear map, from textbook to practice."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical, tidy, with_interval
+from benchmarks.studies.declaration import Experiment, Family, Member, Study
+from benchmarks.studies.schema import Architecture, Count, Layered, Name, NamedOptimizer, Optimizer, Positive, Strict
+
+
+class ImagesData(Strict):
+    """A rung's data from images."""
+
+    name: Literal["images"]
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    components: Annotated[int, Field(ge=2)]
+    # Principal components of unit variance, the same with their own variances (of mean one), or put back into pixels.
+    inputs: Literal["whitened", "raw", "images"]
+    rotate: bool  # the whitened components, a rotation a seed
+    # What a linear network can learn of the real ones, those, the rest, or permuted ones.
+    labels: Literal["linear", "real", "residual", "random"]
+    spectrum: Literal["natural", "flat"]
+    # Two modes that trade their singular values, counted from 1.
+    swap: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
+    modes: Annotated[int, Field(ge=2)] | None
+    merge: Annotated[float, Field(gt=0, lt=1)]
+
+
+class PlantedData(Strict):
+    """Gaussian inputs, and labels that are functions of single directions of them."""
+
+    name: Literal["planted"]
+    examples: Count
+    components: Count
+    spectrum: Annotated[list[Positive], Field(min_length=2)]  # s_k
+    functions: list[Literal["he1", "he2"]]  # normalized Hermite polynomials
+
+    @model_validator(mode="after")
+    def _matched(self):
+        if not len(self.functions) == len(self.spectrum) <= self.components:
+            raise ValueError(
+                f"{len(self.spectrum)} strengths need as many functions and no fewer components, "
+                f"got {len(self.functions)} and {self.components}"
+            )
+        return self
+
+
+class RungOptimizer(NamedOptimizer):
+    """An optimizer whose learning rate may be left to pilots."""
+
+    lr: Positive | None = None
+
+
+class Rung(Strict):
+    """One resolved rung of the ladder."""
+
+    seeds: Annotated[int, Field(ge=2)]
+    data: Annotated[ImagesData | PlantedData, Field(discriminator="name")]
+    architecture: Architecture
+    linearized: bool
+    loss: Literal["mse", "cross_entropy"]
+    init: Positive | None
+    optimizer: RungOptimizer
+    edge: Annotated[float, Field(gt=0, le=1)] | None
+    follows_scale: bool
+    batch_size: Count | None
+    steps: Count
+    basis: Literal["data", "kernel", "quadratic"]
+    twin: bool
+    depth: Count | None
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if (self.edge is None) == (self.optimizer.lr is None):
+            raise ValueError("give the optimizer's lr, or an edge from which pilots find it, and not both")
+        # Checked with the learning rate that pilots would find.
+        Optimizer.model_validate({"lr": 1.0, **self.optimizer.model_dump(exclude_none=True)})
+        if self.linearized and self.twin:
+            raise ValueError("a linearized network has no twin here: set twin to false")
+        if self.basis != "data" and self.data.name != "images":
+            raise ValueError(f"the {self.basis} basis is of images, not of {self.data.name} data")
+        examples = self.data.images if self.data.name == "images" else self.data.examples
+        if self.batch_size and self.batch_size > examples:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {examples} examples")
+        return self
+
+
+class OutputScale(Strict):
+    """The largest stable learning rate against an output multiplier."""
+
+    seeds: Annotated[int, Field(ge=2)]
+    images: Count
+    pool: Count
+    components: Count
+    width: Count
+    depths: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+    scales: list[Positive]
+    steps: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]  # relative, of the learning rate
+
+    @model_validator(mode="after")
+    def _both_regimes(self):
+        if min(sum(scale < 1 for scale in self.scales), sum(scale > 1 for scale in self.scales)) < 2:
+            raise ValueError("scales needs at least two below and two above 1, for a slope in each regime")
+        return self
+
+
+class Ladder(Layered):
+    """The ladder from textbook to practice, a rung a stage."""
+
+    layers: ClassVar = {"rungs": Rung}
+
+    rungs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+    def members(self) -> Iterator[Member]:
+        """A stage a rung."""
+        for name in self.rungs:
+            settings = self.resolved("rungs", name)
+            yield Member({"rung": name}, list(range(1, settings.seeds + 1)), settings)
+
+
+_SCORE = statistical(otherwise=0.02, floor=1e-4)
+_MODES = relative(1e-4, floor=1e-8)
+_LIMITS = (
+    "CIFAR-10 subset, whitened or raw; modes above the floor of permuted labels alone are scored, up to 95 % of the "
+    "way to the target. docs/architecture.md has the conventions."
+)
+_SCORES = {
+    "diverged": Column("", "1 if the loss left all bounds, else 0", EXACT),
+    "censored": Column("", "1 if the run ended before 95 % of the way, else 0", EXACT),
+    "largest_phi": Column("fraction", "how much of the squared distance to the target was covered", _SCORE),
+    "steps": Column("steps", "updates made", IDENTICAL),
+    "learning_rate": Column("parameter^2/loss", "step size; a share of the edge that a pilot run measures", _SCORE),
+    "modes": Column("modes", "how many are scored", EXACT),
+    "noise_floor": Column("", "largest singular value of the target under permuted labels", _MODES),
+    "init": Column("", "u0 / s1: end-to-end scale of the initial weights over the strongest mode", _MODES),
+    "init_mup": Column("", "the same under the maximal update parametrization", _MODES),
+    "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", _SCORE),
+    "predicted_waypoint_score": Column(
+        "", "P1 of the network's own equation from where its modes have aligned", _SCORE
+    ),
+    "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line", _SCORE),
+    "concurrency": Column("modes", "N_act: how many modes move at once, weighted by the fall of the distance", _SCORE),
+    "null_concurrency": Column("modes", "N_act of the straight line", _SCORE),
+    "shifted_concurrency": Column("modes", "N_act where each mode's steps are shifted in time by themselves", _SCORE),
+    "predicted_concurrency": Column("modes", "N_act of the network's own equation", _SCORE),
+    "timing_slope": Column("", "P2: slope of ln half time on ln s", _SCORE),
+    "timing_order": Column("", "P2: Kendall's tau of early with strong", IDENTICAL),
+    "growth_exponent": Column("", "P4: power of the amplitude by which modes grow, mean", _SCORE),
+    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line", _SCORE),
+    "time_factor": Column("", "how much longer the network takes than its twin", _SCORE),
+    "time_spread": Column("", "spread of that factor over modes, in ln", _SCORE),
+    "visible_share": Column("fraction", "share of the fall of the loss that the linear modes account for", _SCORE),
+    "loss_fall": Column("fraction", "share of the first loss that is gone at the end of the clock", _SCORE),
+    "departure": Column("", "root mean square distance from the straight line, in shares of s", _SCORE),
+    "edge_share": Column("", "lr times the largest sharpness, over 2", _SCORE),
+    "strength_*": Column("", "s_k: singular value of the target's k-th mode", _MODES),
+    "share_*": Column("fraction", "its part of the target's square", _MODES),
+    "half_time_*": Column("steps", "when the k-th mode has made half of its way", _SCORE),
+    "log_time_ratio_31": Column("nats", "ln of the third mode's half time over the first's", _SCORE),
+    "alignment": Column("", "S1: how far neighbouring layers' leading singular spaces coincide", _SCORE),
+    "alignment_chance": Column("", "S1 of random layers", _SCORE),
+    "alignment_over_chance": Column("", "S1 over that", _SCORE),
+    "imbalance_diagonal": Column("fraction", "S4: drift of the diagonal of W'W - WW' over the weights' square", _SCORE),
+    "imbalance_rest": Column("fraction", "S4: of what is off the diagonal", _SCORE),
+    "subspace_energy": Column("fraction", "S5: share of updates within twice as many dimensions as modes", _SCORE),
+    "subspace_chance": Column("fraction", "S5 of random updates", _SCORE),
+    "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a share of the way", _SCORE),
+    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a share of the way", _SCORE),
+    "layer_gap": Column("", "S6: least (sigma1 / sigma2) / l^(1/4) over the layers", _SCORE),
+    "kernel_cosine": Column("", "cosine of the tangent kernel early and at the end", _SCORE),
+}
+_MEAN = {name: Column(_SCORES[name].unit, f"{_SCORES[name].meaning}; mean over seeds", _SCORE) for name in _SCORES}
+# The answer's means have no intervals of their own, but for the scores that it judges.
+_PLAIN = statistical(otherwise=0.05, floor=1e-4)
+
+
+def _mean(name: str, of_twin: bool = False) -> Column:
+    column = _MEAN[name]
+    return Column(column.unit, f"{'the twin: ' if of_twin else ''}{column.meaning}", _PLAIN)
+
+
+def _carry_over(of: str) -> dict[str, Column]:
+    name = f"carry_over_{of}"
+    ratio = Column("", f"{of.replace('_', ' ')} over the twin's, with Fieller's interval", _SCORE)
+    word = Column("", "carries over, mostly, weakly, not; open or vacuous", IDENTICAL)
+    return {**with_interval(name, ratio), f"{name}_word": word}
+
+
+_ANSWER = Card(
+    title="Open Question 4.1: networks beside their linear twins",
+    row="one rung of the ladder",
+    keys=("rung",),
+    computed="means and 95 % intervals over seeds of low_rank_progression.long; ratios by Fieller 1954",
+    limits=_LIMITS,
+    n="n",
+    columns={
+        "rung": Column("", "its name in params.yaml", EXACT),
+        "architecture": Column("", "entry of benchmarks/lab/architectures and its options", EXACT),
+        "optimizer": Column("", "entry of benchmarks/lab/optimizers and its options", EXACT),
+        "labels": Column("", "linear (the best linear fit of the labels), real, random or planted", EXACT),
+        "data": Column("", "examples, components, inputs", EXACT),
+        "loss": Column("", "entry of benchmarks/lab/losses.py", EXACT),
+        "batch_size": Column("images", "examples in a step, or all", EXACT),
+        "init": _mean("init"),
+        "n": Column("seeds", "runs of the network", EXACT),
+        **with_interval("waypoint_score", _MEAN["waypoint_score"]),
+        **with_interval("sequentiality", _MEAN["sequentiality"]),
+        **with_interval("tracking", _MEAN["tracking"]),
+        **with_interval("twin_waypoint_score", Column("", "the twin's waypoint score; mean over seeds", _SCORE)),
+        **with_interval("twin_sequentiality", Column("", "the twin's sequentiality; mean over seeds", _SCORE)),
+        "verdict": Column("", "greedy, tracks its twin, neither, ...: the rung's word", EXACT),
+        **_carry_over("waypoint_score"),
+        **_carry_over("sequentiality"),
+        **{name: _mean(name) for name in ("visible_share", "loss_fall", "concurrency", "null_concurrency")},
+        **{name: _mean(name) for name in ("timing_slope", "growth_exponent")},
+        **{f"twin_{name}": _mean(name, True) for name in ("timing_slope", "growth_exponent", "departure")},
+        **{name: _mean(name) for name in ("time_factor", "time_spread", "edge_share", "learning_rate")},
+        "steps": Column("steps", "updates made; mean over seeds", IDENTICAL),
+        "modes": Column("modes", "how many are scored", EXACT),
+        "censored": Column("seeds", "runs that ended before 95 % of the way", EXACT),
+        "twin_censored": Column("seeds", "of the twin", EXACT),
+        "tracking_n": Column("seeds", "runs in which P5 has a meaning", EXACT),
+        "diverged": Column("seeds", "runs that left all bounds", EXACT),
+        "largest_phi": _mean("largest_phi"),
+    },
+)
+_LONG = Card(
+    title="Low-rank progression: every score of every run",
+    row="one rung, system, seed and quantity",
+    keys=("rung", "system", "seed", "quantity"),
+    computed="by benchmarks/theory/modes.py and the study's rung.py, from the path of the outputs' linear part",
+    limits=_LIMITS + " What cannot be said of a run has no row.",
+    replicates=("seed",),
+    rows="identical",
+    columns={
+        "rung": Column("", "its name in params.yaml", EXACT),
+        "system": Column("", "net, or twin: the deep linear network beside it", EXACT),
+        "seed": Column("", "of the initialization and of whatever is drawn", EXACT),
+        "quantity": Column("", "what the value is", EXACT),
+        "value": Column("the quantity's", "its value; how it may differ depends on the quantity", _SCORE),
+    },
+    quantities=_SCORES,
+)
+_OUTPUT_SCALE = tidy(
+    "The largest stable learning rate against an output multiplier",
+    "bisection of divergence in the learning rate, to 5 %, for six multipliers at two depths",
+    "500 images; the resolution of the bisection bounds the exponents.",
+    {
+        "scale": Column("", "what the outputs are divided by", EXACT),
+        "largest_lr": Column("parameter^2/loss", "largest learning rate that does not diverge", relative(0.1)),
+        "lazy_slope": Column("", "exponent of it in scales below one", statistical(otherwise=0.05, floor=0.05)),
+        "rich_slope": Column("", "and in scales above one", statistical(otherwise=0.05, floor=0.05)),
+    },
+    system="depth, and the scale's place in params.yaml",
+)
+
+STUDY = Study(
+    "low_rank_progression",
+    place=5,
+    experiments=(Experiment("output_scale", OutputScale, _OUTPUT_SCALE),),
+    families=(Family("rung", module="rung", path="{rung}", settings=Rung, members=Ladder.members),),
+    model=Ladder,
+    tables={"low_rank_progression.long": _LONG, "open_question_4_1": _ANSWER},
+)

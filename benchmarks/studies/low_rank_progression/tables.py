@@ -1,0 +1,32 @@
+"""The study's tables and curves, from its runs, once the observables have passed their gate."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from benchmarks.evidence import carry_over
+from benchmarks.studies.declaration import Finished, Made
+
+
+def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
+    """Every score, and the table that answers Open Question 4.1.
+
+    Raises:
+        ValueError: as "instrument broken", where the observables fail on what is known.
+    """
+    scores = [one.rows.assign(rung=one.record["name"]) for one in runs]
+    long = pd.concat(scores, ignore_index=True)[["rung", "system", "seed", "quantity", "value"]]
+    carry_over.require_gate(read["deep_linear/waypoints"], long)
+    curves = pd.concat([one.curves.assign(rung=one.record["name"]) for one in runs], ignore_index=True)
+    drawn = curves[curves["rung"].isin(carry_over.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
+    answer = carry_over.answer(long, {one.record["name"]: one.record["settings"] for one in runs})
+    return Made({"low_rank_progression.long": long, "open_question_4_1": answer}, curves if drawn.empty else drawn)
+
+
+def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For W&B: a network and its twin are one run a seed, curves its history, scores its row."""
+    history = runs.curves.melt(["system", "seed", "step"], var_name="metric").dropna()
+    history["metric"] = history["system"] + "/" + history["metric"]
+    names = runs.rows["system"] + "/" + runs.rows["quantity"]
+    rows = runs.rows.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
+    return history.drop(columns="system"), rows

@@ -1,0 +1,412 @@
+"""Why some optimizers work better than others: all on every workload after the same tuning, and experiments on the
+mechanisms that are said to explain it."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence import comparison
+from benchmarks.evidence.card import (
+    EXACT,
+    IDENTICAL,
+    Card,
+    Column,
+    from_dictionary,
+    relative,
+    statistical,
+    tidy,
+    with_interval,
+)
+from benchmarks.studies import entries
+from benchmarks.studies.declaration import Experiment, Family, Member, Study
+from benchmarks.studies.schema import (
+    Architecture,
+    Count,
+    Layered,
+    Name,
+    NamedOptimizer,
+    Optimizer,
+    Positive,
+    Strict,
+)
+
+# What is tuned, by option: an interval of it, or of one minus it.
+Space = Annotated[dict[str, dict[Literal["log", "one_minus"], list[Positive]]], Field(min_length=1)]
+
+
+class SplitImages(Strict):
+    """A workload on images: training and validation out of the training set."""
+
+    name: Literal["images"]
+    train: Annotated[int, Field(ge=2)]
+    validation: Annotated[int, Field(ge=2)]
+    pool: Count
+
+
+class Imbalanced(Strict):
+    """Features without meaning, classes with frequencies like 1/rank."""
+
+    name: Literal["imbalanced"]
+    size: Annotated[int, Field(ge=2)]
+    balanced: bool
+
+
+class Tokens(Strict):
+    """Next tokens with frequencies like rank^-exponent."""
+
+    name: Literal["tokens"]
+    vocabulary: Annotated[int, Field(ge=2)]
+    length: Count
+    examples: Count
+    exponent: Annotated[float, Field(ge=0)]
+    copied: Annotated[float, Field(ge=0, le=1)]
+
+
+class Workload(Strict):
+    """What optimizers are compared on, resolved."""
+
+    data: Annotated[SplitImages | Imbalanced | Tokens, Field(discriminator="name")]
+    architecture: Architecture
+    batch_size: Count | None
+    steps: Count
+    warmup: Annotated[int, Field(ge=0)]
+    decay: bool
+    factors: list[Positive]
+    factor_seeds: Count
+    curvature_examples: Count
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        examples = {"images": "train", "tokens": "examples"}.get(self.data.name)
+        if self.batch_size and examples and self.batch_size > getattr(self.data, examples):
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {getattr(self.data, examples)} examples")
+        if self.warmup >= self.steps:
+            raise ValueError(f"a warmup of {self.warmup} leaves nothing of {self.steps} steps")
+        if 1.0 in self.factors:
+            raise ValueError("factors are of the tuned learning rate, which runs anyway: leave 1 out")
+        return self
+
+
+class Contender(Strict):
+    """An optimizer with what is tuned of it."""
+
+    optimizer: NamedOptimizer
+    space: Space
+
+    @model_validator(mode="after")
+    def _searchable(self):
+        if "lr" not in self.space:
+            raise ValueError("the space must have lr")
+        for option, spec in self.space.items():
+            if len(spec) != 1 or len(ends := next(iter(spec.values()))) != 2 or ends[0] >= ends[1]:
+                raise ValueError(f"the space of {option!r} must be log: [low, high] or one_minus: [low, high]")
+            if "one_minus" in spec and ends[1] > 1:
+                raise ValueError(f"one minus {option!r} must be at most 1, got {ends[1]:g}")
+            if option in self.optimizer.model_extra:
+                raise ValueError(f"{option!r} is both fixed and in the space")
+        Optimizer.model_validate({**self.optimizer.model_dump(), **dict.fromkeys(self.space, 0.5)})
+        return self
+
+
+class TuningProtocol(Strict):
+    """The same for every optimizer."""
+
+    trials: Count
+    tuning_seed: int
+    space_seed: int
+    seeds: Annotated[list[int], Field(min_length=2)]
+    marks: Annotated[int, Field(ge=2)]
+
+    @model_validator(mode="after")
+    def _disjoint(self):
+        if self.tuning_seed in self.seeds:
+            raise ValueError(
+                f"tuning_seed {self.tuning_seed} is among the seeds that count: tuning would have seen them"
+            )
+        return self
+
+
+class Contest(Strict):
+    """All that one optimizer on one workload is run with."""
+
+    protocol: TuningProtocol
+    workload: Workload
+    optimizer: NamedOptimizer
+    space: Space
+
+
+class Target(Strict):
+    """Where a run has arrived: this share of the fall of an optimizer's objective."""
+
+    optimizer: Name
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+class DescentSystem(Strict):
+    optimizer: Optimizer
+    steps: Count | None = None
+
+
+class ClassImbalance(Strict):
+    classes: Annotated[int, Field(ge=2)]
+    time: Positive  # learning rate x steps of gradient descent
+    early: Positive  # the same, of ``early_slope``
+    systems: dict[Name, DescentSystem]
+
+    @model_validator(mode="after")
+    def _ended(self):
+        for name, system in self.systems.items():
+            if system.steps is None and system.optimizer.name != "sgd":
+                raise ValueError(f"system {name!r} needs its steps: only gradient descent has a time")
+        return self
+
+
+class NormalisedQuadratic(Strict):
+    seeds: Annotated[int, Field(ge=2)]
+    decades: Positive  # of learning rates around the best
+    rates: Annotated[int, Field(ge=2)]
+    search: Annotated[list[Positive], Field(min_length=1)]  # for the best, in units of ``lr``
+    lr: Positive
+    examples: Count
+    features: Count
+    steps: Count
+
+
+class Heterogeneity(Strict):
+    seeds: Annotated[int, Field(ge=2)]
+    workloads: Annotated[list[Name], Field(min_length=2)]
+    examples: Count
+    products: Annotated[int, Field(ge=2)]  # Lanczos steps a tensor
+
+
+class MeasuredHeterogeneity(Heterogeneity):
+    """The same, its workloads resolved."""
+
+    workloads: dict[Name, Workload]
+
+
+class Comparison(Layered):
+    """Every optimizer on every workload, a stage each; a few of them on ``extras``; and experiments beside them."""
+
+    layers: ClassVar[dict[str, type[Strict]]] = {"workloads": Workload, "extras": Workload}
+
+    protocol: TuningProtocol
+    target: Target
+    workloads: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    extras: dict[Name, dict[str, Any]]
+    pair: list[Name]
+    optimizers: Annotated[dict[Name, Contender], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in (self.target.optimizer, *self.pair):
+            entries.require(name, list(self.optimizers), "optimizer")
+        if twice := sorted(self.workloads.keys() & self.extras.keys()):
+            raise ValueError(f"{twice[0]!r} is both among workloads and extras")
+        return self
+
+
+def contests(study: Comparison) -> Iterator[Member]:
+    """Every optimizer on every workload."""
+    return _members(study, "workloads", list(study.optimizers))
+
+
+def extra_contests(study: Comparison) -> Iterator[Member]:
+    """A few of them on the workloads beside."""
+    return _members(study, "extras", study.pair)
+
+
+def _members(study: Comparison, layer: str, optimizers: list[str]) -> Iterator[Member]:
+    for name in study.overrides(layer):
+        workload = study.resolved(layer, name)
+        for optimizer in optimizers:
+            settings = Contest(protocol=study.protocol, workload=workload, **dict(study.optimizers[optimizer]))
+            yield Member({"workload": name, "optimizer": optimizer}, study.protocol.seeds, settings)
+
+
+def measured_heterogeneity(parameters: Any) -> MeasuredHeterogeneity:
+    """The workloads whose spectra are measured, resolved.
+
+    Raises:
+        ValueError: if there is none of a name.
+    """
+    study = parameters.optimizer_comparison
+    layers = {name: layer for layer in study.layers for name in study.overrides(layer)}
+    asked = study.heterogeneity
+    for name in asked.workloads:
+        entries.require(name, list(layers), "workload")
+    workloads = {name: study.resolved(layers[name], name) for name in asked.workloads}
+    return MeasuredHeterogeneity(**{**dict(asked), "workloads": workloads})
+
+
+_LIMITS = (
+    "Small networks, a few hundred steps, twenty tuning trials. Elsewhere another trial may win the tuning by a hair, "
+    "and then a whole contest is another one."
+)
+_RUN = statistical()
+_SETTINGS = ("workload", "optimizer", "role", "trial", "factor", "seed", "options", "steps", "diverged")
+_NATS = comparison.COLUMNS
+
+
+def _summarised() -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    for name in comparison.SUMMARISED:
+        unit, meaning = _NATS[name]
+        columns |= with_interval(name, Column(unit, f"{meaning}; mean over the tuned runs that did not diverge", _RUN))
+    return columns
+
+
+TABLES = {
+    "optimizer_comparison": Card(
+        title="Optimizers compared: places, losses and costs",
+        row="one optimizer on one workload",
+        keys=("workload", "optimizer"),
+        computed="tuning, then fresh seeds, as docs/comparing.md has it; means and 95 % t-intervals over seeds",
+        limits=_LIMITS,
+        n="n",
+        columns={
+            "workload": Column("", "its name in params.yaml", EXACT),
+            "optimizer": Column("", "its name in params.yaml", EXACT),
+            "implementation": Column("", "the library's class", EXACT),
+            "finite_trials": Column("trials", "tuning trials that did not diverge", IDENTICAL),
+            "rank_best": Column(
+                "place", "best place it may have: places are shared where paired 95 % intervals hold zero", IDENTICAL
+            ),
+            "rank_worst": Column("place", "worst place it may have", IDENTICAL),
+            "n": Column("seeds", "tuned runs that did not diverge", IDENTICAL),
+            "diverged": Column("seeds", "tuned runs that did", IDENTICAL),
+            "arrived": Column("seeds", "tuned runs that reached the target", IDENTICAL),
+            "learning_rate": Column("the optimizer's own", "largest of the tuned schedule", IDENTICAL),
+            "options": Column("", "the other tuned options, as JSON", IDENTICAL),
+            "parameters": Column("", "number of trained parameters", EXACT),
+            "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", relative(1e-9)),
+            "scheduled": Column("", "1 if it takes the workload's schedule, else 0", EXACT),
+            **_summarised(),
+            "note": Column("", "whatever keeps the row from being the plain result of its optimizer", IDENTICAL),
+        },
+    ),
+    "optimizer_comparison.long": Card(
+        title="Optimizers compared: runs, tuning trials included",
+        row="one training run",
+        keys=("workload", "optimizer", "role", "trial", "factor", "seed"),
+        computed="a contest's runs, measured against their workload's targets by benchmarks/evidence/comparison.py",
+        limits=_LIMITS,
+        replicates=("seed",),
+        columns=from_dictionary(
+            comparison.COLUMNS,
+            _RUN,
+            **dict.fromkeys((*_SETTINGS[:-2], "diverged"), EXACT),
+            steps=IDENTICAL,
+            learning_rate=relative(1e-9),
+            first_objective=relative(1e-4),
+        ),
+    ),
+    "optimizer_comparison/targets": Card(
+        title="Targets of the optimizer comparison",
+        row="one workload and target",
+        keys=("workload", "target"),
+        computed="95 % of the way that AdamW's mean objective goes, at its tuned rate, a quarter and four times it",
+        limits=_LIMITS,
+        columns={
+            "workload": Column("", "its name in params.yaml", EXACT),
+            "target": Column("", "target, quarter or fourfold: the learning rate of AdamW that sets it", EXACT),
+            "objective": Column("nats", "objective at which a run has arrived", relative(0.05)),
+        },
+    ),
+    "optimizer_comparison/flips": Card(
+        title="Changes of place between optimizers",
+        row="one pair of optimizers on one workload whose order surely reverses",
+        keys=("workload", "ahead", "behind"),
+        computed="paired 95 % intervals over seeds at each reading and at the end",
+        limits="Pairs of which a tuned run diverged are left out. " + _LIMITS,
+        rows="identical",
+        columns={
+            "workload": Column("", "its name in params.yaml", EXACT),
+            "ahead": Column("", "the optimizer that is ahead at the end", EXACT),
+            "behind": Column("", "the one that was ahead before", EXACT),
+            "step": Column("steps", "last reading at which it was the other way", IDENTICAL),
+            "share": Column("fraction", "of the steps", IDENTICAL),
+        },
+    ),
+    "optimizer_comparison/optimizers": Card(
+        title="Whose implementation each optimizer is, and what was tuned",
+        row="one optimizer",
+        keys=("optimizer",),
+        computed="from params.yaml and the optimizer's entry",
+        limits="The meaning is that of this version of the library.",
+        columns={
+            "optimizer": Column("", "its name in params.yaml", EXACT),
+            "implementation": Column("", "the library's class", EXACT),
+            "package": Column("", "the library and its version", IDENTICAL),
+            "source": Column("", "papers", EXACT),
+            "meaning": Column("", "what the name means there", EXACT),
+            "fixed": Column("", "options that are not tuned", EXACT),
+            "space": Column("", "search space of those that are", EXACT),
+        },
+    ),
+}
+
+CLASS_IMBALANCE = tidy(
+    "Loss of a class against its frequency",
+    "softmax regression on one-hot inputs with class frequencies 1/k, in float64",
+    "Nothing is drawn: no seeds. The limit holds where frequency x time exceeds ten times the number of classes.",
+    {
+        "slope": Column("", "of ln loss on ln frequency, late", relative(1e-6)),
+        "early_slope": Column("", "and early", relative(1e-6)),
+        "spread": Column("", "largest over smallest loss of a class", relative(1e-6)),
+        "limit_low": Column("", "smallest loss x frequency x time", relative(1e-6)),
+        "limit_high": Column("", "largest", relative(1e-6)),
+        "regime": Column("", "smallest frequency x time over the number of classes", relative(1e-9)),
+        "frequency_*": Column("fraction", "of a class", relative(1e-9)),
+        "loss_*": Column("nats", "of that class, late", relative(1e-6)),
+    },
+    system="gradient or sign descent",
+)
+
+HETEROGENEITY = tidy(
+    "How unlike the blocks of each workload's Hessian are",
+    "spectral densities of parameter tensors at initialization by Lanczos, compared by Jensen-Shannon distance",
+    "Twelve Lanczos steps a tensor, 256 examples.",
+    {
+        "js_distance": Column(
+            "", "mean Jensen-Shannon distance over pairs of blocks", statistical(otherwise=0.05, floor=1e-3)
+        ),
+        "blocks": Column("tensors", "how many there are", EXACT),
+    },
+    system="a workload",
+)
+
+NORMALISED_QUADRATIC = tidy(
+    "Learning-rate sensitivity with and without normalization, where theory has the answer",
+    "linear regression and its normalised twin over three decades of the learning rate",
+    "A control of W7.",
+    {
+        "sensitivity": Column("loss", "mean excess loss over the learning rates, clipped at the first", relative(1e-3)),
+        "ratio": Column("", "the plain map's over the normalised one's", relative(1e-3)),
+    },
+    system="plain or normalised",
+)
+
+
+STUDY = Study(
+    "optimizer_comparison",
+    place=8,
+    model=Comparison,
+    families=(
+        Family("contest", module="contest", path="{workload}-{optimizer}", settings=Contest, members=contests),
+        Family("extra", module="contest", path="{workload}-{optimizer}", settings=Contest, members=extra_contests),
+    ),
+    experiments=(
+        Experiment("class_imbalance", ClassImbalance, CLASS_IMBALANCE),
+        Experiment(
+            "heterogeneity",
+            Heterogeneity,
+            HETEROGENEITY,
+            resolve=measured_heterogeneity,
+            resolved=MeasuredHeterogeneity,
+        ),
+        Experiment("normalised_quadratic", NormalisedQuadratic, NORMALISED_QUADRATIC),
+    ),
+    tables=TABLES,
+)

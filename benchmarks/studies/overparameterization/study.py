@@ -1,0 +1,232 @@
+"""Overparameterization: what networks with more parameters than data fit, by which way, and where they end."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence.card import Column, relative, statistical, tidy
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.schema import Activation, Architecture, Count, MiB, Name, Optimizer, Positive, Strict, Widths
+
+
+class RandomLabels(Strict):
+    seeds: Count
+    images: Count
+    few: Count
+    pool: Count
+    architecture: Architecture
+    optimizer: Optimizer
+    batch_size: Count
+    steps: Count  # at most
+    every: Count  # steps between readings
+    linear_images: Count
+    components: Count
+
+    @model_validator(mode="after")
+    def _batches(self):
+        if self.batch_size > self.few:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {self.few} images of `few`")
+        return self
+
+
+class HessianSystem(Strict):
+    architecture: Architecture
+    loss: Literal["mse", "cross_entropy"]
+    optimizer: Optimizer
+    steps: Count
+
+
+class NonConvexity(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    max_products: Annotated[int, Field(ge=2)]  # of a solve
+    # Up to so many parameters the Hessian is formed, and all its eigenvalues found.
+    dense: Annotated[int, Field(ge=0)]
+    systems: Annotated[dict[Name, HessianSystem], Field(min_length=1)]
+
+
+class PolyakLojasiewicz(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    activation: Activation
+    widths: Widths
+    lr: Annotated[float, Field(gt=0, lt=1)]  # in units of n / lambda_max(K_0)
+    steps: Count
+    readings: list[Count]  # steps at which the kernel is read; 0 and the last are added
+    memory: MiB
+
+
+class Initialization(Strict):
+    seeds: Count
+    linear_images: Count
+    pool: Count
+    linear_steps: Count
+    ridge: Positive  # in units of the top eigenvalue of X'X / n
+    images: Count
+    architecture: Architecture
+    optimizer: Optimizer
+    batch_size: Count
+    target: Positive  # loss
+    steps: Count  # at most
+    every: Count  # steps between readings
+
+
+class Distance(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    optimizer: Optimizer  # of the NTK parametrization
+    steps: Annotated[int, Field(ge=2)]
+    widths: Annotated[list[Count], Field(min_length=2)]
+    mean_field_widths: Annotated[list[Count], Field(min_length=2)]
+    mean_field_lr: Positive  # over the width
+
+
+class Pretraining(Strict):
+    optimizer: Optimizer
+    steps: Count  # at most
+
+
+class BadMinima(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    architecture: Architecture
+    optimizer: Optimizer
+    batch_size: Count
+    target: Positive  # loss
+    steps: Count  # at most
+    every: Count  # steps between readings
+    copies: Count
+    erased: Annotated[float, Field(ge=0, lt=1)]  # fraction of a copy's pixels
+    pretraining: Pretraining
+    linear_images: Count
+    far: Positive  # size of the Gaussian weights that the linear model starts from
+
+
+_SMALL = relative(1e-2, floor=1e-9)
+_DRAWN = statistical(otherwise=1e-2, floor=1e-9)
+_SHARE = statistical(otherwise=1e-2, floor=5e-3)
+
+EXPERIMENTS = (
+    Experiment(
+        "random_labels",
+        RandomLabels,
+        tidy(
+            "Random labels against true ones",
+            "minibatch SGD with momentum until all training images are right; linear models in float64",
+            "A tenth of the images of the paper, smaller ones; one learning rate for both kinds of labels.",
+            {
+                "train_accuracy": Column("", "share of the training images that are right at the end", _SHARE),
+                "test_accuracy": Column("", "share of the test images whose true label is guessed", _SHARE),
+                "steps-99": Column("steps", "to 99 % training accuracy, straight between readings", _DRAWN),
+                "log_steps_ratio": Column("", "ln of these over those of the system it is compared with", _DRAWN),
+                "gradient": Column("", "its largest entry at the minimum", relative(1.0, floor=1e-5)),
+                "accuracy-*": Column("", "training accuracy after so many steps", _SHARE),
+            },
+            system="a model and its labels",
+            rows="identical",
+        ),
+    ),
+    Experiment(
+        "non_convexity",
+        NonConvexity,
+        tidy(
+            "Negative curvature and barriers",
+            "full-batch gradient descent with momentum in float64; both ends of the spectrum by Lanczos's method",
+            "The most negative eigenvalue is a Ritz value: at most too near to zero, by about its error.",
+            {
+                "negativity-*": Column(
+                    "", "lambda_min / lambda_max of the Hessian", statistical(otherwise=1e-2, floor=1e-6)
+                ),
+                "error-*": Column("", "estimated error of that", relative(1.0, floor=1e-4)),
+                "log_fall": Column("", "ln of its size at the start over that at the end", _DRAWN),
+                "loss-*": Column("loss", "training loss there", _DRAWN),
+                "step-middle": Column("steps", "to half of the first loss", _DRAWN),
+                "barrier": Column("loss", "largest excess of the chord's loss over the line between its ends", _DRAWN),
+                "log_barrier": Column("", "ln(1 + barrier / mean loss of the ends)", _DRAWN),
+                "chord-*": Column("loss", "so many per cent along the straight chord between two solutions", _DRAWN),
+            },
+            system="an architecture and a loss",
+        ),
+    ),
+    Experiment(
+        "polyak_lojasiewicz",
+        PolyakLojasiewicz,
+        tidy(
+            "The PL* condition",
+            "full-batch gradient descent and exact tangent kernels in float64",
+            "The least eigenvalue along the path is that of a handful of readings.",
+            {
+                "lambda_min-*": Column("", "least eigenvalue of the tangent kernel after so many steps", _DRAWN),
+                "lambda_max": Column("", "largest one at the start", _DRAWN),
+                "log_retained": Column("", "ln of the least lambda_min over the first", _DRAWN),
+                "log_pl": Column("", "ln of the least |grad L|^2 over 2 (lambda_min / n) L", _DRAWN),
+                "excess": Column("", "largest ln(L_t / L_0) - t ln(1 - lr mu), n mu the least lambda_min", _DRAWN),
+                "mean_excess": Column("", "the same, n mu the mean eigenvalue at the start", _DRAWN),
+                "loss_fall": Column("", "ln of the last loss over the first", _DRAWN),
+            },
+            system="a network by its width, or a control",
+        ),
+    ),
+    Experiment(
+        "initialization",
+        Initialization,
+        tidy(
+            "Where training ends, by where it starts",
+            "least squares in float64 from Gaussian weights; pairs of networks that differ in their "
+            "initialization alone",
+            "A pair a seed; networks that stay above the loss asked for have no value.",
+            {
+                "projection_error": Column(
+                    "", "distance of the end from the projection over that of the start", _SMALL
+                ),
+                "residual": Column("", "largest error left on a training output", relative(1.0, floor=1e-5)),
+                "disagreement": Column("", "share of test images of which two runs guess differently", _SHARE),
+                "error": Column("", "share of test images that they get wrong, mean of two", _SHARE),
+                "ratio": Column("", "disagreement over error", _SHARE),
+                "train_loss": Column("loss", "the larger of the two at the end", relative(1.0, floor=1e-9)),
+            },
+            system="a method, or a pair of models",
+        ),
+    ),
+    Experiment(
+        "distance",
+        Distance,
+        tidy(
+            "Relative distance travelled, by width and layer",
+            "full-batch gradient descent with momentum in float32; distances in float64",
+            "At the end of the steps the weights still move: see plateau.",
+            {
+                "distance-*": Column("", "|W_T - W_0| / |W_0|, Frobenius norms, by layer and width", _DRAWN),
+                "plateau-*": Column("", "the distance at half the steps over that", _DRAWN),
+                "exponent-*": Column("", "slope of ln(distance) on ln(width)", _DRAWN),
+                "wide-*": Column("", "the same over the wider half of the widths", _DRAWN),
+                "loss-*": Column("", "the last loss over the first, by width", _DRAWN),
+            },
+            system="a parametrization, or what of it is trained",
+        ),
+    ),
+    Experiment(
+        "bad_minima",
+        BadMinima,
+        tidy(
+            "Equal training loss, unequal test accuracy",
+            "SGD without regularisation to one training loss from three starts; linear models in closed form",
+            "1,000 images and small networks, where the paper has convolutional networks and 50,000.",
+            {
+                "test_accuracy": Column("", "share of the test images that are right", _SHARE),
+                "train_loss": Column("loss", "training loss at the end", relative(1.0, floor=1e-9)),
+                "steps": Column("steps", "to that loss on the true labels", _DRAWN),
+                "drop": Column("", "test accuracy of the plain start less this one's", _SHARE),
+                "pretraining_accuracy": Column("", "on the labels of the pretraining, at its end", _SHARE),
+                "pretraining_steps": Column("steps", "of the pretraining", _DRAWN),
+            },
+            system="where training started",
+        ),
+    ),
+)
+
+STUDY = Study("overparameterization", place=2, experiments=EXPERIMENTS)

@@ -1,0 +1,1 @@
+"""Progressive sharpening and the edge of stability."""

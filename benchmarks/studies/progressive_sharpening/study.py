@@ -1,0 +1,316 @@
+"""Progressive sharpening and the edge of stability: trained configurations, and two experiments on known systems."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from benchmarks.evidence import runs
+from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, from_dictionary, relative, statistical
+from benchmarks.studies import entries
+from benchmarks.studies.declaration import Experiment, Family, Member, Study
+from benchmarks.studies.schema import (
+    Architecture,
+    Count,
+    Layered,
+    Name,
+    Optimizer,
+    Strict,
+    check_options,
+    check_sizes,
+)
+
+_MEASUREMENTS = "benchmarks.lab.measurements"
+# Options of measurements that are relative errors.
+_RELATIVE = ("tolerance", "eigen_tolerance")
+
+
+class Settings(Strict):
+    """One resolved configuration of a training study."""
+
+    architecture: Architecture
+    loss: Literal["mse", "cross_entropy", "objective"]
+    images: Annotated[int, Field(ge=0)]
+    classes: Annotated[int, Field(ge=2)] | None
+    pool: Count
+    batch_size: Count | None
+    optimizer: Optimizer
+    steps: Count
+    divergence: Annotated[float, Field(gt=1)]
+    measure: dict[str, dict[str, Any] | None]
+
+    @field_validator("measure")
+    @classmethod
+    def _measurable(cls, measure):
+        for name, options in measure.items():
+            if options is None:
+                continue
+            check_options(_MEASUREMENTS, name, options)
+            check_sizes(options)
+            for option, value in options.items():
+                if isinstance(value, float) and value <= 0:
+                    raise ValueError(f"{option} of {name!r} must be positive, got {value!r}")
+                if option in _RELATIVE and value >= 1:
+                    raise ValueError(f"{option} of {name!r} must be less than 1, got {value!r}")
+        return measure
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.batch_size and self.images and self.batch_size > self.images:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {self.images} images")
+        preconditioned = self.measure.get("preconditioned_sharpness") is not None
+        name = self.optimizer.name
+        outside = ":" in name  # only its package knows
+        if preconditioned and not outside and not entries.defines("benchmarks.lab.optimizers", name, "preconditioner"):
+            raise ValueError(
+                f"optimizer {name!r} has no diagonal preconditioner: preconditioned_sharpness cannot be measured"
+            )
+        return self
+
+    @property
+    def entries(self) -> Iterator[str]:
+        """The measurements, as `benchmarks.studies.schema.named_entries` names them."""
+        for name, options in self.measure.items():
+            if options is not None:
+                yield name if ":" in name else f"{_MEASUREMENTS}.{name}"
+
+
+class Catapult(Strict):
+    seeds: Count
+    width: Count  # of the networks
+    steps: Count
+    resolution: Annotated[float, Field(gt=0, lt=1)]  # relative, of the boundaries
+
+
+class Thresholds(Strict):
+    optimizers: dict[Name, Optimizer]
+
+
+Stacks = Annotated[list[int | str], Field(min_length=1)]
+
+
+class Sharpening(Layered):
+    """Trained configurations, a stage for each of ``configuration_stacks``; comparisons and controls, whose seeds are
+    those of ``stacks``, or of a stack of their own under ``seeds``, are a stage each."""
+
+    layers: ClassVar[dict[str, type[BaseModel]]] = {
+        "configurations": Settings,
+        "comparisons": Settings,
+        "controls": Settings,
+    }
+
+    configuration_stacks: Stacks
+    stacks: Stacks
+    configurations: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    comparisons: dict[Name, dict[str, Any]]
+    controls: dict[Name, dict[str, Any]]
+
+    @field_validator("configuration_stacks", "stacks")
+    @classmethod
+    def _seeds(cls, stacks):
+        seeds = [seed for stack in stacks for seed in parse_stack(stack)]
+        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if repeated:
+            raise ValueError(f"seed {repeated[0]} appears twice")
+        return stacks
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        names = [name for group in (self.configurations, self.comparisons, self.controls) for name in group]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice among configurations, comparisons and controls")
+        return self
+
+    @model_validator(mode="after")
+    def _own_seeds(self):
+        for layer in ("comparisons", "controls"):
+            for name in getattr(self, layer):
+                try:
+                    self.seeds_of(layer, name)
+                except ValueError as error:
+                    raise ValueError(f"{layer}.{name}.seeds: {error}") from None
+        return self
+
+    def overrides(self, layer: str) -> dict[str, dict]:
+        given = super().overrides(layer)
+        if layer == "configurations":
+            return given
+        return {
+            name: {option: value for option, value in entry.items() if option != "seeds"}
+            for name, entry in given.items()
+        }
+
+    def seeds_of(self, layer: str, name: str) -> list[int]:
+        """The seeds of a comparison or control, its own or those of ``stacks``.
+
+        Raises:
+            ValueError: if its own are no stack.
+        """
+        entry = getattr(self, layer)[name]
+        stacks = [entry["seeds"]] if "seeds" in entry else self.stacks
+        return [seed for stack in stacks for seed in parse_stack(stack)]
+
+
+def parse_stack(stack: int | str) -> list[int]:
+    """The seeds of a stack: ``3`` is [3], ``"1-3"`` is [1, 2, 3].
+
+    Raises:
+        ValueError: for anything else.
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(stack))
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if last < first:
+        raise ValueError(f"{stack!r} is neither a seed nor a range a-b of seeds")
+    return list(range(first, last + 1))
+
+
+def _stacked(part: Sharpening) -> Iterator[Member]:
+    for name in part.configurations:
+        settings = part.resolved("configurations", name)
+        for stack in part.configuration_stacks:
+            yield Member({"configuration": name, "stack": str(stack)}, parse_stack(stack), settings)
+
+
+def _together(part: Sharpening, layer: str) -> Iterator[Member]:
+    for name in getattr(part, layer):
+        yield Member({"configuration": name}, part.seeds_of(layer, name), part.resolved(layer, name))
+
+
+_SETTINGS = (
+    "study",
+    "configuration",
+    "seed",
+    "architecture",
+    "loss_function",
+    "optimizer",
+    "learning_rate",
+    "images",
+    "batch_size",
+    "parameters",
+    "diverged",
+)
+# Before anything has trained, only the order of sums differs.
+_AT_START = ("first_loss", "first_sharpness")
+_LIMITS = (
+    "Gradient descent at the edge of stability amplifies rounding: two machines agree at first and then only in what "
+    "runs do on average. Sharpness is that of the loss in params.yaml: half the squared error, summed over outputs, "
+    "mean over examples."
+)
+_RUNS = from_dictionary(
+    runs.COLUMNS,
+    statistical(),
+    **dict.fromkeys(_SETTINGS, EXACT),
+    **dict.fromkeys(_AT_START, relative(1e-3)),
+    stability_threshold=relative(1e-9),
+    hvps_per_reading=IDENTICAL,
+    largest_cold_gap=IDENTICAL,
+    largest_error_estimate=IDENTICAL,
+)
+_CELL = statistical()
+_CELL_INTERVAL = ("ci95_low", "ci95_high")
+
+STUDY = Study(
+    "progressive_sharpening",
+    place=6,
+    model=Sharpening,
+    families=(
+        Family("run", "training", "{configuration}/{stack}", Settings, _stacked),
+        Family("compare", "training", "{configuration}/all", Settings, partial(_together, layer="comparisons")),
+        Family("control", "training", "{configuration}/all", Settings, partial(_together, layer="controls")),
+    ),
+    experiments=(
+        Experiment(
+            "thresholds",
+            Thresholds,
+            Card(
+                title="Stability thresholds of library optimizers on a quadratic",
+                row="one optimizer",
+                keys=("optimizer",),
+                computed="the optimizer's own step on a quadratic as a linear map; bisection of its spectral radius",
+                limits="Of a frozen preconditioner and at one learning rate; the closed forms say how it scales.",
+                columns={
+                    "optimizer": Column("", "its name in params.yaml", EXACT),
+                    "implementation": Column("", "the library's class", EXACT),
+                    "learning_rate": Column("parameter^2/loss", "step size", EXACT),
+                    "stability_threshold": Column("loss/parameter^2", "largest stable curvature", relative(1e-9)),
+                    "threshold_times_learning_rate": Column(
+                        "", "their product, 2 for gradient descent", relative(1e-9)
+                    ),
+                },
+            ),
+            table="stability_thresholds",
+        ),
+        Experiment(
+            "catapult",
+            Catapult,
+            Card(
+                title="The catapult's boundaries",
+                row="one network and seed",
+                keys=("system", "seed"),
+                computed="bisection of the learning rate, in units of one over the initial curvature, by what runs at "
+                "it do",
+                limits="One training example with target zero. ReLU networks converge on no interval: theirs is the "
+                "first gap.",
+                replicates=("seed",),
+                columns={
+                    "system": Column("", "linear or relu network, or the recursion of a quadratic", EXACT),
+                    "seed": Column("", "of the initialization", EXACT),
+                    "width": Column("units", "hidden units", EXACT),
+                    "initial_curvature": Column(
+                        "loss/parameter^2", "tangent kernel at initialization, q", relative(1e-5)
+                    ),
+                    "monotone_boundary": Column(
+                        "", "largest lr q below which the loss never rises", statistical(otherwise=1e-3, floor=1e-3)
+                    ),
+                    "convergence_boundary": Column(
+                        "", "largest lr q below which runs converge", statistical(otherwise=1e-3, floor=1e-3)
+                    ),
+                    "rise_at_3": Column("", "largest over first loss at lr q = 3", IDENTICAL),
+                    "final_curvature_times_lr_at_3": Column(
+                        "", "lr times the last curvature at lr q = 3, below 2 at rest", IDENTICAL
+                    ),
+                },
+            ),
+            table="catapult",
+        ),
+    ),
+    tables={
+        "progressive_sharpening": Card(
+            title="Progressive sharpening: configurations",
+            row="one configuration and metric",
+            keys=("configuration", "metric"),
+            computed="mean, sample standard deviation and 95 % t-interval over seeds of progressive_sharpening.long",
+            limits=_LIMITS,
+            n="n",
+            quantities={name: _RUNS[name] for name in runs.METRICS},
+            by="metric",
+            holds=("mean", "sd", *_CELL_INTERVAL),
+            columns={
+                "study": Column("", "the study", EXACT),
+                "configuration": Column("", "its name in params.yaml", EXACT),
+                "learning_rate": Column("parameter^2/loss", "step size of the optimizer", EXACT),
+                "metric": Column("", "a column of progressive_sharpening.long", EXACT),
+                "unit": Column("", "the metric's", EXACT),
+                "n": Column("seeds", "how many have a value", IDENTICAL),
+                "mean": Column("the metric's", "mean over seeds", _CELL, _CELL_INTERVAL),
+                "sd": Column("the metric's", "sample standard deviation over seeds", _CELL, _CELL_INTERVAL),
+                "ci95_low": Column("the metric's", "low end of the 95 % t-interval of the mean", _CELL, _CELL_INTERVAL),
+                "ci95_high": Column(
+                    "the metric's", "high end of the 95 % t-interval of the mean", _CELL, _CELL_INTERVAL
+                ),
+            },
+        ),
+        "progressive_sharpening.long": Card(
+            title="Progressive sharpening: runs",
+            row="one training run",
+            keys=("configuration", "seed"),
+            computed="from the run's history by benchmarks/evidence/runs.py",
+            limits=_LIMITS,
+            replicates=("seed",),
+            columns=_RUNS,
+        ),
+    },
+)

@@ -1,0 +1,276 @@
+"""Scale-invariance: what units and normalisers leave of learning rate and weight decay, as experiments."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from benchmarks.evidence.card import Column, relative, statistical, tidy
+from benchmarks.studies import entries
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.schema import Count, Momentum, Name, NotNegative, Optimizer, Positive, Strict, Widths
+
+# Logarithms of rounding: they differ between processors by much of a decade, or more where a run has amplified them.
+_ROUNDING = relative(0.25, floor=2.0)
+_SMOOTH = relative(1e-3, floor=1e-8)
+# Thousands of noisy steps: another processor's rounding gives another path of the same statistics.
+_DRAWN = statistical(otherwise=5e-2, floor=2e-2)
+_LOG = "log10"
+
+
+class Homogeneity(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    hidden: Widths
+    examples: Count
+    eps: NotNegative
+    ratios: Annotated[list[Positive], Field(min_length=2)]  # eps over the mean variance of the last layer
+
+
+class NormGrowth(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    hidden: Widths
+    examples: Count
+    eps: NotNegative
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[float, Field(gt=0, lt=1)]  # of the control
+    steps: Count
+
+
+class ExponentialRate(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+    lr: Positive
+    weight_decay: Positive
+    momentum: Annotated[float, Field(gt=0, lt=1)]
+    steps: Count
+    every: Count  # steps between readings
+
+    @model_validator(mode="after")
+    def _telling(self):
+        exponent = self.lr * self.weight_decay * self.steps
+        if not 0.7 <= exponent <= 1.5:
+            raise ValueError(
+                f"lr x weight_decay x steps must be in [0.7, 1.5], got {exponent:g}: "
+                "below, the schedule is hardly one; above, rounding grows"
+            )
+        if (1 - self.momentum**0.5) ** 2 < self.lr * self.weight_decay:
+            raise ValueError(
+                f"lr x weight_decay must be at most (1 - sqrt(momentum))^2 = {(1 - self.momentum**0.5) ** 2:.3g}: "
+                "beyond, coupled decay has no exponential equivalent"
+            )
+        return self
+
+
+class DecayedDescent(Strict):
+    lr: Positive
+    weight_decay: Positive
+    momentum: Momentum
+    decoupled: bool
+
+    @model_validator(mode="after")
+    def _shrinking(self):
+        if self.lr * self.weight_decay >= 1:
+            raise ValueError(f"lr x weight_decay must be less than 1, got {self.lr * self.weight_decay:g}")
+        return self
+
+
+class Equilibrium(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+    steps: Annotated[int, Field(ge=8)]
+    kicks: Count  # pairs of them, up and down
+    toy_size: Annotated[int, Field(ge=2)]
+    toy_examples: Count
+    systems: Annotated[dict[Name, DecayedDescent], Field(min_length=1)]
+
+
+class NeuronConservation(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    width: Count
+    examples: Count
+    lrs: Annotated[list[Positive], Field(min_length=2)]
+    time: Positive  # learning rate x steps
+    weight_decay: Positive
+
+    @model_validator(mode="after")
+    def _reached(self):
+        if max(self.lrs) > self.time:
+            raise ValueError(f"a step of {max(self.lrs):g} goes beyond the time of {self.time:g}")
+        return self
+
+
+class Rescaling(Strict):
+    seeds: Count
+    inputs: Count
+    outputs: Count
+    hidden: Widths
+    examples: Count
+    steps: Count
+    factor: Annotated[float, Field(gt=1)]  # c
+    binary_factor: Annotated[float, Field(gt=1)]  # c, a power of two, for the optimizers of ``rounding``
+    rounding: list[Name]  # optimizers that round to bfloat16
+    optimizers: Annotated[dict[Name, Optimizer], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _named(self):
+        for name in (*self.rounding, "adam"):
+            entries.require(name, list(self.optimizers), "optimizer")
+        return self
+
+
+class IntrinsicRate(Strict):
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+    lr: Positive
+    product: Annotated[float, Field(gt=0, lt=1)]  # of learning rate and weight decay
+    lr_factors: Annotated[list[Positive], Field(min_length=2)]
+    product_factors: Annotated[list[Positive], Field(min_length=2)]
+    steps: Annotated[int, Field(ge=8)]
+    every: Count  # steps between readings
+    exact_steps: Count  # over which ``rescaled`` is compared
+
+    @model_validator(mode="after")
+    def _meeting(self):
+        for name in ("lr_factors", "product_factors"):
+            if 1 not in getattr(self, name):
+                raise ValueError(f"{name} must have 1, the pair in both")
+        if self.steps // 2 // self.every < 2:
+            raise ValueError(f"a reading every {self.every} steps leaves fewer than two in half of {self.steps}")
+        return self
+
+
+HOMOGENEITY = tidy(
+    "Gradients and Hessians of scale-invariant weights",
+    "automatic differentiation in float64, dense Hessians, a normaliser written out",
+    "Small networks at their initialization; a fixed readout.",
+    {
+        "orthogonality": Column(_LOG, "largest |<w, g>| / (|w| |g|) over layers", _ROUNDING),
+        "gradient": Column(_LOG, "largest relative deviation from g(cw) = g(w) / c", _ROUNDING),
+        "hessian": Column(_LOG, "the same of H(cw) = H(w) / c^2", _ROUNDING),
+        "euler": Column(_LOG, "|H w + g| / |g|", _ROUNDING),
+        "closed_form": Column(_LOG, "deviation of <w, g> under eps from its closed form, over |w| |g|", _ROUNDING),
+        "slope": Column("", "slope of ln orthogonality on ln eps", _SMOOTH),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/homogeneity.py",
+)
+
+NORM_GROWTH = tidy(
+    "Growth of the norm of scale-invariant weights",
+    "torch's SGD in float64 with minibatches, norms before and after every step",
+    "No weight decay; Gaussian data without meaning.",
+    {
+        "deviation": Column(_LOG, "largest | |w'|^2 - |w|^2 - lr^2 |g|^2 | over the largest lr^2 |g|^2", _ROUNDING),
+        "growth": Column("", "|w|^2 at the end over that at the start, least over layers", _SMOOTH),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/norm_growth.py",
+)
+
+EXPONENTIAL_RATE = tidy(
+    "Weight decay against an exponential learning rate",
+    "torch's SGD in float64 on a normalised network, with weight decay and, in the same stack, with the schedule "
+    "that is to replace it",
+    "Every trained weight is scale-invariant; one horizon, lr x decay x steps near 1.",
+    {
+        "difference": Column(_LOG, "largest difference of logits over images and readings", _ROUNDING),
+        "difference-*": Column(_LOG, "that after so many steps", _ROUNDING),
+        "exponent": Column("", "lr x decay x steps", relative(1e-9)),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/exponential_rate.py",
+)
+
+EQUILIBRIUM = tidy(
+    "Equilibrium of weight decay and gradient noise",
+    "torch's SGD in float64 with small minibatches, moments of weights, gradients and buffers at every step",
+    "A few hundred images, so that the gradients' statistics settle within the run.",
+    {
+        "angle_ratio": Column("", "root mean square angle per step over its closed form", _DRAWN),
+        "norm_ratio": Column("", "E|w|^4 over its closed form for gradients without memory", _DRAWN),
+        "memory": Column("", "factor on that closed form for the memory that gradients have", _DRAWN),
+        "full_ratio": Column("", "E|w|^4 over the closed form with that memory", _DRAWN),
+        "drift": Column("", "change of E|w|^2 from the third to the last quarter", statistical(5.0, 0.5, 0.05)),
+        "relaxation": Column("", "time constant of |w|^4 after a kick over its closed form", _DRAWN),
+        "angle-*": Column("", "angle per step over its closed form, about that step", statistical(5.0, 0.3, 0.2)),
+        "norm-*": Column("", "|w|^4 over the closed form with memory", statistical(5.0, 0.3, 0.2)),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/equilibrium.py",
+)
+
+CONSERVATION = tidy(
+    "Conserved quantities of neurons, and how steps break them",
+    "gradient descent in float64 on two-layer networks, |w_in|^2 - |w_out|^2 of every neuron at every step",
+    "No biases, full batch, one horizon. Small steps stand for gradient flow.",
+    {
+        "flow": Column(_LOG, "|<w_in, g_in> - <w_out, g_out>| over the largest |<w_in, g_in>|", _ROUNDING),
+        "increment": Column(_LOG, "deviation of a step's increment from lr^2 (|g_in|^2 - |g_out|^2)", _ROUNDING),
+        "decay-increment": Column(_LOG, "the same with weight decay", _ROUNDING),
+        "drift-*": Column("parameter^2", "root mean square drift at a fixed time, by learning rate", _SMOOTH),
+        "drift_exponent": Column("", "slope of its logarithm on ln lr", _SMOOTH),
+        "decay_ratio": Column("", "rate of decay with weight decay over 2 lr decay", _SMOOTH),
+        "decay_error": Column("", "distance from exponential decay over what has decayed", _SMOOTH),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/conservation.py",
+)
+
+RESCALING = tidy(
+    "Learning rates under rescaling, by optimizer",
+    "the libraries' optimizers in float64: the power of a factor c that the learning rate must follow for the run "
+    "to stay the same, found from the first step, and how much the run then differs",
+    "eps is zero where an optimizer has one. Muon orthogonalizes in bfloat16: its c is a power of two.",
+    {
+        "exponent": Column("", "measured power of c", relative(1e-3, floor=1e-6)),
+        "predicted": Column("", "power of c by units", relative(1e-9)),
+        "deviation": Column("", "|measured - predicted|", relative(1e-2, floor=1e-6)),
+        "error": Column(_LOG, "largest distance of the rescaled run from the first, over the way of that", _ROUNDING),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/rescaling.py",
+)
+
+INTRINSIC_RATE = tidy(
+    "Final loss by learning rate and weight decay",
+    "torch's SGD in float64 with small minibatches, means over readings in the second half of the run",
+    "A few hundred images: test accuracy hardly differs between the settings, and its ratio is noise.",
+    {
+        "loss": Column("nats", "training loss", _DRAWN),
+        "accuracy": Column("fraction", "training accuracy", _DRAWN),
+        "test_loss": Column("nats", "loss on the test images", _DRAWN),
+        "test_accuracy": Column("fraction", "accuracy on the test images", _DRAWN),
+        "drift": Column(
+            "", "change of the loss between quarters, over its range over products", statistical(5.0, 0.5, 0.1)
+        ),
+        "*_ratio": Column("", "range over pairs with one product over range over products", statistical(5.0, 0.5, 0.1)),
+        "difference": Column(_LOG, "largest difference of logits from the run that should be the same", _ROUNDING),
+    },
+    system="a setting of benchmarks/studies/scale_invariance/intrinsic_rate.py",
+)
+
+STUDY = Study(
+    "scale_invariance",
+    place=7,
+    experiments=(
+        Experiment("homogeneity", Homogeneity, HOMOGENEITY),
+        Experiment("norm_growth", NormGrowth, NORM_GROWTH),
+        Experiment("exponential_rate", ExponentialRate, EXPONENTIAL_RATE),
+        Experiment("equilibrium", Equilibrium, EQUILIBRIUM),
+        Experiment("conservation", NeuronConservation, CONSERVATION),
+        Experiment("rescaling", Rescaling, RESCALING),
+        Experiment("intrinsic_rate", IntrinsicRate, INTRINSIC_RATE),
+    ),
+)

@@ -1,0 +1,147 @@
+"""What things cost in seconds. Part of no verdict."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from benchmarks.evidence.card import EXACT, IDENTICAL, SECONDS, Card, Column
+from benchmarks.studies import entries
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.optimizer_comparison.study import Contender, Workload
+from benchmarks.studies.progressive_sharpening.study import Settings
+from benchmarks.studies.schema import Count, Name, Strict
+
+
+class Timings(Strict):
+    threads: Count
+    configuration: Name  # of progressive_sharpening
+    seed: int
+    warmup: Count
+    refreshes: Count
+    repeats: Count
+    target: Annotated[float, Field(gt=0, lt=1)]
+
+
+class TimedTraining(Timings):
+    """The same, with the configuration that is trained."""
+
+    training: Settings
+
+
+class TimedOptimizers(Strict):
+    workloads: dict[Name, Workload]
+    contenders: dict[Name, Contender]
+    repeats: Count
+
+
+def timed_training(parameters: Any) -> TimedTraining:
+    """The configuration whose steps and eigenvalues are timed, resolved.
+
+    Raises:
+        ValueError: if there is none of the name.
+    """
+    timings, study = parameters.timings, parameters.progressive_sharpening
+    entries.require(timings.configuration, list(study.overrides("configurations")), "configuration")
+    training = study.resolved("configurations", timings.configuration)
+    return TimedTraining(**dict(timings), training=training)
+
+
+def timed_optimizers(parameters: Any) -> TimedOptimizers:
+    """Every workload and optimizer of the comparison, resolved."""
+    study = parameters.optimizer_comparison
+    workloads = {name: study.resolved("workloads", name) for name in study.workloads}
+    return TimedOptimizers(workloads=workloads, contenders=study.optimizers, repeats=parameters.timings.repeats)
+
+
+_LIMITS = "Seconds of one machine, alone on it; ratios travel better. Part of no verdict, and never compared."
+
+TRAINING_STEP = Card(
+    title="What the training loop adds to a step",
+    row="one way to make a step",
+    keys=("what",),
+    computed="median over repeats, in turn",
+    limits=_LIMITS,
+    columns={
+        "what": Column("", "a bare forward and backward pass, or a step of the training loop", EXACT),
+        "threads": Column("", "of torch", EXACT),
+        "seconds": Column("s", "a step", SECONDS),
+        "ratio": Column("", "over the bare pass", SECONDS),
+        "repeats": Column("", "timings, of which the median counts", EXACT),
+    },
+)
+
+EIGENSOLVERS = Card(
+    title="Cost of the top Hessian eigenvalues by solver",
+    row="one solver, number of eigenvalues and start",
+    keys=("solver", "k", "start"),
+    computed="each at its cheapest setting whose worst error at all readings meets the target",
+    limits=_LIMITS,
+    columns={
+        "solver": Column("", "this project's or a peer's", EXACT),
+        "version": Column("", "of its package", IDENTICAL),
+        "k": Column("eigenvalues", "how many from the top", EXACT),
+        "start": Column("", "warm, from the reading before, or cold, from a random vector", EXACT),
+        "setting": Column("", "the cheapest that meets the target", SECONDS),
+        "products": Column("products", "Hessian-vector products a reading", SECONDS),
+        "seconds": Column("s", "a reading", SECONDS),
+        "gradient_times": Column("gradients", "the same over the seconds of a gradient", SECONDS),
+        "worst_error": Column("fraction", "largest relative eigenvalue error over the readings", SECONDS),
+        "solves": Column("readings", "how many were timed", EXACT),
+        "times_slower": Column("", "than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
+        "threads": Column("", "of torch", EXACT),
+    },
+)
+
+OPTIMIZER_STEPS = Card(
+    title="What a step of each optimizer costs",
+    row="one optimizer on one workload",
+    keys=("workload", "optimizer"),
+    computed="median over repeats of the training loop's step and of the same by hand",
+    limits=_LIMITS,
+    columns={
+        "workload": Column("", "its name in params.yaml", EXACT),
+        "optimizer": Column("", "its name in params.yaml", EXACT),
+        "threads": Column("", "of torch", EXACT),
+        "loop_seconds": Column("s", "a step of the training loop", SECONDS),
+        "bare_seconds": Column("s", "batch, forward, backward and the library's step by hand", SECONDS),
+        "overhead": Column("fraction", "the loop's over the hand's, minus 1", SECONDS),
+        "over_sgd": Column("", "the loop's over that with SGD", SECONDS),
+        "repeats": Column("", "timings, of which the median counts", EXACT),
+    },
+)
+
+OPTIMIZER_COSTS = Card(
+    title="Seconds to the target",
+    row="one optimizer on one workload",
+    keys=("workload", "optimizer"),
+    computed="steps to the target (optimizer_comparison) times seconds a step (timings/optimizer_steps)",
+    limits=_LIMITS,
+    columns={
+        "workload": Column("", "its name in params.yaml", EXACT),
+        "optimizer": Column("", "its name in params.yaml", EXACT),
+        "seconds_per_step": Column("s", "a step of the training loop", SECONDS),
+        "step_over_sgd": Column("", "over that with SGD", SECONDS),
+        "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", SECONDS),
+        "steps_to_target": Column("steps", "mean over the seeds that arrived", SECONDS),
+        "seconds_to_target": Column("s", "their product", SECONDS),
+    },
+)
+
+STUDY = Study(
+    "timings",
+    place=9,
+    model=Timings,
+    experiments=(
+        Experiment("training_step", None, TRAINING_STEP, resolve=timed_training, resolved=TimedTraining, alone=True),
+        Experiment("eigensolvers", None, EIGENSOLVERS, resolve=timed_training, resolved=TimedTraining, alone=True),
+        Experiment(
+            "optimizer_steps",
+            None,
+            OPTIMIZER_STEPS,
+            resolve=timed_optimizers,
+            resolved=TimedOptimizers,
+            alone=True,
+        ),
+    ),
+    tables={"timings/optimizer_costs": OPTIMIZER_COSTS},
+)

@@ -1,0 +1,78 @@
+"""Stage: whatever trains or computes. ``python -m pipelines.run STUDY/NAME[/STACK]``
+
+Settings, seeds and the fingerprint of the code come from ``results/code``. What it leaves is a table in
+``results/tables``, or runs: ``rows.csv``, ``curves.parquet``, and ``run.json`` with all that determines their numbers.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from inspect import signature
+
+import pandas as pd
+
+from benchmarks.studies import catalog
+from benchmarks.studies.schema import Compute
+from pipelines import devices, finished, images, provenance, tracking
+from pipelines.checkpoints import Checkpoints, Clock
+from pipelines.entry import stage
+from pipelines.files import CODE, IMAGES, META, RUNS, TABLES, read_json, write_csv, write_json, write_parquet
+
+
+@stage
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", metavar="STUDY/NAME[/STACK]")
+    path = parser.parse_args().path
+    started = time.time()
+    asked = read_json(CODE / f"{path}.json")
+    compute = Compute.model_validate(asked["compute"])
+    devices.prepare(asked["device"], compute.threads)
+    part = catalog.part(asked["study"], asked["group"])
+    run = import_module(asked["module"]).run
+    clock, checkpoints = Clock(path), Checkpoints(path, asked)
+
+    def observe(step: int, checkpoint: Callable[[], dict]) -> None:
+        clock.tick(step, asked["settings"]["steps"])
+        checkpoints.observe(step, checkpoint)
+
+    given = {
+        "settings": lambda: part.given.model_validate(asked["settings"]),
+        "seeds": lambda: asked["seeds"],
+        "images": lambda: images.load(IMAGES, compute.dtype),
+        "compute": lambda: compute,
+        "device": lambda: asked["device"],
+        "tick": lambda: clock.tick,
+        "resume": checkpoints.resume,
+        "observe": lambda: observe,
+    }
+    try:
+        made = run(**{name: given[name]() for name in signature(run).parameters})
+    except ValueError as error:
+        raise ValueError(f"{asked['study']}: {asked['name']}: {error}") from error
+    if isinstance(made, pd.DataFrame):
+        table = catalog.table_of(asked["study"], part)
+        part.card.require(made, table)
+        write_csv(TABLES / f"{table}.csv", made)
+    else:
+        folder = RUNS / path
+        if made.rows is not None:
+            write_csv(folder / "rows.csv", made.rows)
+        if made.curves is not None:
+            write_parquet(folder / "curves.parquet", made.curves)
+        kept = ("study", "name", "stack", "values", "seeds", "settings", "compute", "data")
+        write_json(
+            folder / "run.json", {**{k: asked[k] for k in kept}, "code": asked["fingerprint"], "facts": made.facts}
+        )
+    told = provenance.told(checkpoints.earlier_s + time.time() - started, asked["device"])
+    if not isinstance(made, pd.DataFrame):
+        told |= {"resumed": checkpoints.resumed, "wandb": tracking.publish(finished.load(RUNS / path), told["commit"])}
+    write_json(META / f"{path}.json", told)
+    checkpoints.forget()
+    clock.forget()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
