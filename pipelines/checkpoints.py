@@ -1,4 +1,4 @@
-"""How far a stage is, for whoever watches, and where a run that was cut goes on."""
+"""How far a stage is, for whoever watches, and where an interrupted run goes on."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ class Checkpoints:
         self.path.unlink(missing_ok=True)
 
     def _load(self) -> dict | None:
-        """None also for another run's, or an unreadable one: it is of no use."""
+        """The saved checkpoint; None if there is none, it is another run's, or it cannot be read."""
         import torch
 
         if not self.path.is_file():

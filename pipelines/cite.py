@@ -3,7 +3,7 @@
 import pandas as pd
 
 from benchmarks.evidence import agreement, citing
-from benchmarks.evidence.cards import CARDS, Card
+from benchmarks.studies import catalog
 from pipelines import manifest, release, revisions
 
 
@@ -20,15 +20,15 @@ def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> st
     named, tables = manifest.load(), revisions.tables(None)
     manifest.require_tables(named, tables, "results/tables")
     if name is None:
-        return "\n".join(f"{table:<42}{CARDS[table].title}" for table in tables)
+        return "\n".join(f"{table:<42}{catalog.cards()[table].title}" for table in tables)
     name = citing.require_table(name, tables)
-    card, table = CARDS[name], agreement.read(tables[name])
+    card, table = catalog.cards()[name], agreement.read(tables[name])
     picked = citing.select(table, card, rows)
     revision = revisions.last_change_of(named["tables"][name]["path"]) or "unknown"
     version, since = named["version"], _released(name, named)
     if since is not None:
         version += f"+{revision[:12]}"  # not the table of that release
-    entry = citing.bibtex(manifest.citation(), version, revision, name)
+    entry = citing.bibtex(manifest.citation(), version, revision, (name, card))
     if form == "bibtex":
         return entry
     if form in ("latex", "markdown"):
@@ -43,7 +43,7 @@ def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> st
         [citing.cell(row, card, column) for _, row in picked.iterrows() for column in columns or [None]] if rows else []
     )
     lines += [f"cell      {cell.row}, {cell.column}: {cell}" for cell in cells]
-    target = f" {found}" if (found := _target(picked, name, card)) else ""
+    target = f" {found}" if (found := _target(picked, name)) else ""
     lines += [f"note      {since}"] if since else []
     lines.append(f"get       git show {revision}:{path}, or dvc get REPOSITORY {path} --rev {revision[:12]}")
     lines.append(f"rebuild   bench repro{target}" + (", then bench report for the table" if target else ""))
@@ -65,19 +65,21 @@ def _released(name: str, named: dict) -> str | None:
     return None
 
 
-def _target(picked: pd.DataFrame, name: str, card: Card) -> str:
+def _target(picked: pd.DataFrame, name: str) -> str:
     """What ``bench repro`` and ``bench verify`` call that on which all these rows rest; empty for everything."""
-    for columns in (["claim"], ["configuration"], ["rung"], ["workload", "optimizer"]):
-        if set(columns) <= set(picked.columns):
-            names = picked[columns].agg("-".join, axis=1).unique()
-            if len(names) == 1 and not name.startswith("timings/"):
-                return names[0]
     if name == "claims":
-        return ""
-    if "timings" in card.stage:
-        return "timings"
-    if card.stage.startswith("pipelines/"):
-        return card.stage.partition(":")[2].removeprefix("compute@")
-    return {"answer": "low_rank_progression", "compare": "optimizer_comparison"}.get(
-        card.stage, "progressive_sharpening"
-    )
+        claims = picked["claim"].unique()
+        return claims[0] if len(claims) == 1 else ""
+    for study, one in catalog.studies().items():
+        for experiment in one.experiments:
+            if catalog.table_of(study, experiment) == name:
+                return study if experiment.alone else experiment.name
+        if name in one.tables:
+            for family in one.families:
+                pattern = family.path.partition("/")[0]
+                axes = [axis for axis in picked if f"{{{axis}}}" in pattern]
+                names = {pattern.format(**row) for row in picked[axes].to_dict("records")} if axes else ()
+                if len(names) == 1 and "{" not in pattern.format(**dict.fromkeys(axes, "")):
+                    return names.pop()
+            return study
+    return ""

@@ -6,47 +6,46 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.evidence import chapter, summary
 from benchmarks.evidence import claims as register
-from benchmarks.evidence.carry_over import LADDER
 from benchmarks.evidence.citing import CitingError
-from benchmarks.evidence.comparison import LONG, measured, of_pairs
-from benchmarks.evidence.histories import load_stage
-from benchmarks.evidence.report import number, span
-from benchmarks.evidence.runs import run_rows
+from benchmarks.evidence.comparison import of_pairs
+from benchmarks.evidence.report import number, span, tally
+from benchmarks.studies import catalog, entries
+from benchmarks.studies.schema import resolve
 from pipelines import (
     cite,
-    collect,
     compare,
     devices,
     diff,
     doctor,
-    entries,
+    dvcfile,
+    finished,
     images,
     manifest,
     parameters,
     publish,
+    readme,
     rebuild,
     release,
     revisions,
+    stages,
     store,
     verify,
 )
-from pipelines.files import read_tables
+from pipelines.files import IMAGES, TABLES, write_yaml
 from pipelines.sources import DataError
+from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
-CLAIMS = Path("claims.yaml")
-RUNS = Path("runs")
-TABLES = Path("results/tables")
-REPORT = Path("results/report.html")
-IMAGES = Path("data/images.npz")
-QUICK = Path(".quick")
-# What the quick workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
-QUICK_PARTS = ("benchmarks", "pipelines", "claims.yaml", "CITATION.cff", "dvc.yaml", ".dvcignore")
+# What a profile's workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
+COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
 EXPECTED = (
+    catalog.DeclarationError,
     parameters.ParametersError,
     register.ClaimsError,
     rebuild.RebuildError,
@@ -54,6 +53,7 @@ EXPECTED = (
     FileNotFoundError,
     CitingError,
     compare.CompareError,
+    dvcfile.DvcFileError,
     manifest.ManifestError,
     release.ReleaseError,
     revisions.RevisionError,
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "interrupted: finished stages are kept, and a cut run continues from its last checkpoint", file=sys.stderr
+            "interrupted: finished stages are kept, and runs that have a checkpoint continue from it", file=sys.stderr
         )
         return 130
 
@@ -89,9 +89,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages at once (default 1)")
     command.set_defaults(run=repro)
 
-    command = commands.add_parser("quick", help="the quick profile in a scratch workspace, .quick/")
+    command = commands.add_parser("profile", help="a profile, params.NAME.yaml, in a workspace of its own, .NAME/")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="all if not given")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
-    command.set_defaults(run=quick)
+    command.set_defaults(run=profile)
+
+    command = commands.add_parser("quick", help="the same as `bench profile quick`: a few minutes, no data needed")
+    command.add_argument("-j", "--jobs", type=_positive, default=2)
+    command.set_defaults(run=profile, name="quick", target=None)
+
+    command = commands.add_parser("stages", help="write the dvc.yaml files from params.yaml and the declarations")
+    command.set_defaults(run=write_stages)
 
     command = commands.add_parser("status", help="what a rebuild would run, and the verdicts as they stand")
     command.set_defaults(run=status)
@@ -124,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sample", type=_positive, metavar="N", help="rebuild so many of the configurations")
     command.add_argument("--seed", type=int, default=0, help="of the sample")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in params.yaml: what if?")
-    command.add_argument("--identical", action="store_true", help="hold every digit, whatever machine made the tables")
+    command.add_argument("--identical", action="store_true", help="every digit must be the same, whatever the machine")
     command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages at once (default 2)")
     command.set_defaults(run=_verify)
 
@@ -164,59 +173,69 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def repro(parsed: argparse.Namespace) -> int:
-    checked = parameters.load()
-    claims = register.load(CLAIMS)
-    stages = rebuild.training_stages(checked)
+    params, claims = parameters.load(), _claims()
+    dvcfile.require_current(params)
+    training = stages.training(params)
     claim, then = None, []  # after the training stages: everything
-    if parsed.target in {stage.study for stage in stages}:
-        stages = [stage for stage in stages if stage.study == parsed.target]
-        then = [f"pipelines/{parsed.target}/dvc.yaml", "draw"]
-    elif parsed.target == "timings":
-        stages, then = [], ["pipelines/timings/dvc.yaml"]
+    if parsed.target in catalog.studies():
+        training = [stage for stage in training if stage.study == parsed.target]
+        then = [f"pipelines/{parsed.target}/dvc.yaml"]
     elif parsed.target is not None:
-        wanted, then = _configurations(parsed.target), None
-        claim = None if parsed.target in wanted else _named_claim(claims, parsed.target)
-        stages = [stage for stage in stages if stage.configuration in wanted]
-    done = rebuild.rebuild(stages, parsed.jobs, then)
+        names, then = _configurations(parsed.target), None
+        claim = None if parsed.target in names else _named_claim(claims, parsed.target)
+        training = [stage for stage in training if stage.name in names]
+    done = rebuild.rebuild(training, parsed.jobs, then)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
         print(f"  failed: {address}")
     if claim is not None and not done.failed:
-        _print_fresh_verdict(claims, claim, checked)
+        _print_fresh_verdict(claims, claim, training, params.data.source)
         print("the committed tables are as they were: `bench repro` rebuilds them")
     elif then is not None and not done.failed:
         _print_verdicts(claims)
-        if checked.data.source != "cifar10":
-            print("not-run and toy: the reference profile judges these (`make repro`); its verdicts are in results/")
+        if params.data.source != "cifar10":
+            print("claims about CIFAR-10 are not run on digits; results/ has the verdicts of the reference profile")
         print(f"report: {REPORT.resolve()}" if not then else "the report is as it was: `bench report` makes it anew")
     return 1 if done.failed else 0
 
 
-def quick(parsed: argparse.Namespace) -> int:
-    QUICK.mkdir(exist_ok=True)
-    for part in QUICK_PARTS:
-        source, target = Path(part), QUICK / part
+def profile(parsed: argparse.Namespace) -> int:
+    whole, workspace = parameters.profile(parsed.name), Path(f".{parsed.name}")
+    workspace.mkdir(exist_ok=True)
+    for part in COPIED:
+        source, target = Path(part), workspace / part
         if source.is_dir():
-            for old in target.rglob("*.py"):
+            for old in (*target.rglob("*.py"), *target.rglob("*.yaml")):
                 old.unlink()
-            # Lock files are the reference's: the quick workspace keeps its own.
-            ignored = shutil.ignore_patterns("__pycache__", "dvc.lock", ".gitignore")
+            # Lock files are the reference's: a workspace keeps its own.
+            ignored = shutil.ignore_patterns("__pycache__", "dvc.lock", "dvc.yaml", ".gitignore")
             shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
-    shutil.copy2("params.quick.yaml", QUICK / "params.yaml")
-    os.chdir(QUICK)
+    raw = Path("data/raw")
+    if "CIFAR10_ROOT" not in os.environ and raw.is_dir():
+        os.environ["CIFAR10_ROOT"] = str(raw.resolve())
+    os.chdir(workspace)
+    write_yaml(Path("params.yaml"), whole)
+    dvcfile.write(parameters.load())
     if not Path(".dvc").is_dir():
         if rebuild.dvc("init", "-q", "--no-scm").returncode != 0:
-            raise rebuild.RebuildError(f"dvc init failed in {QUICK}: remove the folder and try again")
+            raise rebuild.RebuildError(f"dvc init failed in {workspace}: remove the folder and try again")
         Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n", encoding="utf-8")
     # A fresh process: the copied packages must be imported, not these.
-    command = [sys.executable, "-m", "pipelines.cli", "repro", "-j", str(parsed.jobs)]
+    asked = [parsed.target] if parsed.target else []
+    command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
     return subprocess.run(command, env=rebuild.environment(), check=False).returncode
 
 
+def write_stages(parsed: argparse.Namespace) -> int:
+    for path in dvcfile.write(parameters.load()):
+        print(f"wrote {path}")
+    return 0
+
+
 def status(parsed: argparse.Namespace) -> int:
-    parameters.load()
+    dvcfile.require_current(parameters.load())
     reasons = rebuild.stale()
     if not reasons:
         print("everything is up to date")
@@ -227,28 +246,28 @@ def status(parsed: argparse.Namespace) -> int:
                 listed = ", ".join(f"{name} ({state})" for name, state in what.items()) if what else ""
                 print(f"    {kind}{': ' + listed if listed else ''}")
     if (TABLES / "claims.csv").is_file():
-        _print_verdicts(register.load(CLAIMS))
+        _print_verdicts(_claims())
     return 0
 
 
 def report(parsed: argparse.Namespace) -> int:
-    parameters.load()
-    targets = ["tabulate", "answer", "compare", "judge", "draw"]
-    targets += ["pipelines/timings/dvc.yaml:costs", "pipelines/timings/dvc.yaml:draw", "tell", "report"]
+    dvcfile.require_current(parameters.load())
+    targets = [one.address for one in stages.following() if one.name != "manifest"]
     if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
-        raise rebuild.RebuildError("a table stage failed; what it said is above")
-    _print_verdicts(register.load(CLAIMS))
-    print(f"report: {REPORT.resolve()}")
+        raise rebuild.RebuildError("a stage failed; what it said is above")
+    _print_verdicts(_claims())
+    print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
+    readme.refresh()
     return 0
 
 
 def explain(parsed: argparse.Namespace) -> int:
-    claims = register.load(CLAIMS)
+    claims = _claims()
     name = _named_claim(claims, parsed.claim)
     claim = claims[name]
     print(f"{name}. {claim.title}\n")
     for label, text in (
-        ("section", claim.section),
+        ("section", chapter.load(catalog.sections())[claim.study].title),
         ("source", claim.source),
         ("registered", str(claim.registered)),
         ("statement", claim.statement),
@@ -270,53 +289,50 @@ def explain(parsed: argparse.Namespace) -> int:
             print(f"    regime      {check.regime.meaning}")
         rows = table[table["check"] == check_name]
         if rows.empty:
-            print("    verdict     not-run: no row in claims.csv, `bench repro` makes it")
+            print("    verdict     not run: no row in claims.csv, `bench repro` makes it")
             continue
         row = rows.iloc[0]
         interval = f", 95 % interval [{row.ci95_low:.5g}, {row.ci95_high:.5g}]" if pd.notna(row.ci95_low) else ""
         unit = f" {row.unit}" if isinstance(row.unit, str) else ""
         print(f"    measured    {row.measured:.10g}{unit}, n = {row.n}{interval}")
-        print(f"    verdict     {row.verdict}: {row.reason}")
+        print(f"    verdict     {summary.marked(row.word, row.post_hoc)}: {row.reason}")
     _print_runs(claim)
     _print_contests(claim)
     if not table.empty:
-        verdict, why = register.claim_verdict(table[table["claim"] == name])
-        print(f"\n{name}: {verdict} ({why})")
+        verdict = register.claim_verdict(table[table["claim"] == name])
+        print(f"\n{name}: {summary.marked(verdict.word, verdict.post_hoc)} ({verdict.reason})")
     return 0
 
 
 def carry_over(parsed: argparse.Namespace) -> int:
-    checked = parameters.load()
-    compute = checked.compute
+    params = parameters.load()
+    compute = params.compute
     devices.prepare(compute.device, compute.threads)
-    import torch
-
     from benchmarks.evidence.carry_over import RECIPES, answer
     from benchmarks.studies.low_rank_progression import rung
-    from benchmarks.studies.settings import resolve
+    from benchmarks.studies.low_rank_progression.study import Rung
 
     if not IMAGES.is_file():
         raise FileNotFoundError(
-            f"{IMAGES} is missing: `dvc repro prepare` makes it of CIFAR-10 (data/README.md); or go on scikit-learn's "
-            f"digits, after `make quick`: cd {QUICK}, with your module there, and the same command"
+            f"{IMAGES} is missing: `dvc repro prepare` makes it from CIFAR-10 (data/README.md). For scikit-learn's "
+            "digits instead: `make quick`, then give the same command in .quick, with your module there"
         )
     sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
     prepared = images.load(IMAGES, compute.dtype)
-    ladder = checked.low_rank_progression
+    ladder = params.low_rank_progression
     data = {"inputs": parsed.inputs, **({"images": parsed.images} if parsed.images else {})}
     asked = {"architecture": {"name": parsed.factory}, "data": data, "seeds": parsed.seeds}
     if parsed.steps:
         asked["steps"] = parsed.steps
-    seeds, dtype = range(1, parsed.seeds + 1), getattr(torch, compute.dtype)
     for recipe, base in RECIPES.items():
         try:
             entries.require(base, list(ladder.rungs), "rung")
-            settings = resolve(ladder.settings(base), asked)
-            scores, _ = rung.run(settings, prepared, seeds, dtype, device=compute.device)
+            settings = Rung.model_validate(resolve(resolve(ladder.defaults, ladder.rungs[base]), asked))
+            scores = rung.run(settings, range(1, parsed.seeds + 1), prepared, compute).rows
         except ValueError as error:
             print(f"error: {parsed.factory}, {recipe}: {error}", file=sys.stderr)
             return 1
-        row = answer(scores.assign(rung=recipe), {recipe: settings}).iloc[0]
+        row = answer(scores.assign(rung=recipe), {recipe: settings.model_dump()}).iloc[0]
         print(f"{recipe} (as the rung {base}): {row.verdict}")
         for label, name in (
             ("waypoint score (P1)", "waypoint_score"),
@@ -348,11 +364,20 @@ def _verify(parsed: argparse.Namespace) -> int:
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
     if dirty := revisions.changed():
-        print(f"uncommitted changes are no part of this: {', '.join(dirty[:5])}{', ...' if dirty[5:] else ''}")
+        print(f"uncommitted changes are not part of this: {', '.join(dirty[:5])}{', ...' if dirty[5:] else ''}")
     outcome = verify.verify(request)
     verify.record(outcome, verify.VERDICT)
     print(verify.told(outcome))
     return 0 if outcome.agrees else 1
+
+
+@cache
+def _training() -> list[Stage]:
+    return stages.training(parameters.load())
+
+
+def _claims() -> dict[str, register.Claim]:
+    return register.load(catalog.claims(), catalog.cards())
 
 
 def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
@@ -364,9 +389,9 @@ def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
 
 def _configurations(target: str) -> frozenset[str]:
     """The one of that name, or those of a claim."""
-    if target in {stage.configuration for stage in rebuild.training_stages(parameters.load())}:
+    if target in {stage.name for stage in _training()}:
         return frozenset({target})
-    claims = register.load(CLAIMS)
+    claims = _claims()
     return frozenset(claims[_named_claim(claims, target)].stages)
 
 
@@ -407,12 +432,12 @@ def _print_runs(claim: register.Claim) -> None:
     if not path.is_file():
         return
     runs = pd.read_csv(path)
-    mine = runs[runs["configuration"].isin(claim.configurations)]
-    if mine.empty:
+    rows = runs[runs["configuration"].isin(claim.configurations)]
+    if rows.empty:
         return
     columns = ["configuration", "seed", "learning_rate", "steps", *claim.metrics]
     print(f"\nruns (rows of {path}):")
-    print(mine[columns].to_string(index=False, float_format="{:.5g}".format))
+    print(rows[columns].to_string(index=False, float_format="{:.5g}".format))
     cells = TABLES / "progressive_sharpening.csv"
     print(f"cells: {int(pd.read_csv(cells)['configuration'].isin(claim.configurations).sum())} rows of {cells}")
 
@@ -424,50 +449,37 @@ def _print_contests(claim: register.Claim) -> None:
     if not path.is_file() or not wanted:
         return
     table = pd.read_csv(path)
-    mine = table[of_pairs(table, wanted)]
-    if not mine.empty:
+    rows = table[of_pairs(table, wanted)]
+    if not rows.empty:
         columns = ["workload", "optimizer", "n", "learning_rate", "objective", "objective_low", "objective_high"]
         print(f"\ncontests (rows of {path}):")
-        print(mine[[*columns, "steps_to_target"]].to_string(index=False, float_format="{:.5g}".format))
+        print(rows[[*columns, "steps_to_target"]].to_string(index=False, float_format="{:.5g}".format))
 
 
 def _print_verdicts(claims: dict[str, register.Claim]) -> None:
+    """How many claims of each section have which word."""
     table = _checks_table()
-    print("verdicts:")
-    for name, claim in claims.items():
-        verdict, why = register.claim_verdict(table[table["claim"] == name])
-        print(f"  {name:<4} {verdict:<13} {claim.title}: {why}")
+    if table.empty:
+        print("no verdicts yet: `bench repro` makes them")
+        return
+    rows, sections = summary.verdicts(claims, table), chapter.load(catalog.sections())
+    width = max(len(section.title) for section in sections.values())
+    for study, section in sections.items():
+        print(f"{section.title:<{width}}  {tally(rows.loc[rows['study'] == study, 'word'])}")
+    print(f"each of the {len(rows)} claims: {CLAIMS_PAGE}")
 
 
-def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, checked: parameters.Parameters) -> None:
+def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, training: list[Stage], source: str) -> None:
     """The verdict of one claim from the runs there are, without touching a table."""
-    wanted, parts = claims[name].configurations, []
-    for study, settings in checked.studies.items():
-        for configuration, stack, _ in settings.runs():
-            if configuration in wanted:
-                parts.append(run_rows(*load_stage(RUNS / study / configuration / stack)))
-    tables = {"progressive_sharpening.long": pd.concat(parts, ignore_index=True)} if parts else {}
-    tables |= read_tables(TABLES, *register.COMPUTED)
-    tables |= _fresh_tables(claims[name], checked)
-    checks = register.judge({name: claims[name]}, tables, checked.data.source)
+    tables = {table: pd.read_csv(path) for table in catalog.cards() if (path := TABLES / f"{table}.csv").is_file()}
+    for study in dict.fromkeys(stage.study for stage in training):
+        if runs := [finished.require(stage.path) for stage in training if stage.study == study and stage.table is None]:
+            tables |= finished.tables(study, runs, tables).tables
+    checks = register.judge({name: claims[name]}, tables, source)
     for row in checks.itertuples():
-        print(f"  {row.check:<20} {row.verdict:<13} measured {number(row.measured)}, predicted {number(row.predicted)}")
-    verdict, why = register.claim_verdict(checks)
-    print(f"{name}: {verdict} ({why})")
-
-
-def _fresh_tables(claim: register.Claim, checked: parameters.Parameters) -> dict[str, pd.DataFrame]:
-    """What the rungs and contests of a claim are as tables, as they were trained just now."""
-    estimators = [check.estimator for check in claim.checks.values()]
-    ladder, comparison = checked.low_rank_progression, checked.optimizer_comparison
-    tables = {}
-    if names := [name for name in ladder.rungs if any(name in estimator.rungs for estimator in estimators)]:
-        _, tables[LADDER], _ = collect.rungs(RUNS, ladder, names)
-    wanted = set().union(*(estimator.contests for estimator in estimators))
-    if pairs := [pair for pair in comparison.contests() if pair in wanted]:
-        runs, curves, _ = collect.contests(RUNS, comparison, pairs)
-        _, tables[LONG], tables["optimizer_comparison/flips"] = measured(runs, curves, **comparison.target.model_dump())
-    return tables
+        print(f"  {row.check:<20} {row.word:<19} measured {number(row.measured)}, predicted {number(row.predicted)}")
+    verdict = register.claim_verdict(checks)
+    print(f"{name}: {summary.marked(verdict.word, verdict.post_hoc)} ({verdict.reason})")
 
 
 def _checks_table() -> pd.DataFrame:
@@ -480,13 +492,13 @@ def _checks_table() -> pd.DataFrame:
 def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     by_lower = {known.lower(): known for known in claims}
     if name.lower() not in by_lower:
-        known = [*claims, *verify.studies(), *(s.configuration for s in rebuild.training_stages(parameters.load()))]
+        known = [*claims, *catalog.studies(), *(stage.name for stage in _training())]
         close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
         hint = (
             f"; did you mean {', '.join(close)}?"
             if close
             else (
-                f": claims are {', '.join(claims)}; studies are {', '.join(sorted(verify.studies() | {'timings'}))}; "
+                f": claims are {', '.join(claims)}; studies are {', '.join(catalog.studies())}; "
                 "configurations are in params.yaml"
             )
         )

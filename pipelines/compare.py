@@ -1,17 +1,18 @@
-"""``bench compare``: two runs, configurations or revisions: the parameters that differ, and metrics side by side."""
+"""``bench compare``: two runs, configurations or revisions, their differing parameters and their metrics."""
 
 import difflib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib import import_module
 
 import pandas as pd
 from ruamel.yaml import YAML
 
 from benchmarks.evidence.report import number, span
-from pipelines import finished, parameters, revisions
+from pipelines import parameters, revisions, stages
+from pipelines.files import TABLES
+from pipelines.stages import METRICS, Stage
 
-TABLES = Path("results/tables")
 # Columns that say which row it is; what they hold is among the parameters.
 NAMES = ("study", "configuration", "seed", "workload", "optimizer", "role", "trial", "factor", "options")
 
@@ -27,7 +28,7 @@ class Side:
     Attributes:
         kind: run, configuration or revision.
         parameters: by dotted key.
-        metrics: (value, low end and high end of its 95 % interval) by name; nan where there is none.
+        metrics: by name the value and the ends of its 95 % interval, nan where there is none.
     """
 
     name: str
@@ -77,16 +78,10 @@ def compare(first: str, second: str) -> str:
 
 
 def _side(name: str) -> Side:
-    checked = parameters.load()
     configuration, sign, seed = name.partition(":")
-    known = {found: study for study, found, _ in finished.places(checked, Path("runs"))}
+    known = {stage.name: stage for stage in stages.training(parameters.load()) if stage.table is None}
     if configuration in known:
-        side = _of_configuration(
-            name, known[configuration], configuration, checked, int(seed) if seed.isdigit() else None
-        )
-        if sign and not side.metrics:
-            raise CompareError(f"no run {name}: {configuration} has no seed {seed} in results/tables")
-        return side
+        return _of_stage(name, known[configuration], int(seed) if seed.isdigit() else None, bool(sign))
     try:
         commit = revisions.resolve(name)
     except revisions.RevisionError as error:
@@ -94,48 +89,21 @@ def _side(name: str) -> Side:
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise CompareError(f"{name!r} is no configuration of params.yaml, and {error}{hint}") from None
     whole = YAML(typ="safe", pure=True).load(revisions.read(commit, "params.yaml"))
-    told = json.loads(revisions.read(commit, "results/metrics.json"))
     metrics = {}
-    for claim, entry in told.items():
+    for claim, entry in json.loads(revisions.read(commit, str(METRICS))).items():
         metrics[claim] = _bare(entry["verdict"])
         metrics |= {check: _bare(value) for check, value in entry["measured"].items()}
     return Side(name, "revision", _flat(whole), metrics)
 
 
-def _of_configuration(
-    name: str, study: str, configuration: str, checked: parameters.Parameters, seed: int | None
-) -> Side:
-    side = Side(name, "configuration" if seed is None else "run", _flat(checked.settings(study, configuration)))
-    if study in checked.studies:
-        long = pd.read_csv(TABLES / f"{study}.long.csv")
-        cells = pd.read_csv(TABLES / f"{study}.csv")
-        mine = long[(long["configuration"] == configuration) & (long["seed"] == seed)]
-        means = cells[cells["configuration"] == configuration].dropna(subset="mean")
-        side.metrics = {row.metric: (row.mean, row.ci95_low, row.ci95_high) for row in means.itertuples(index=False)}
-    elif study == "low_rank_progression":
-        long = pd.read_csv(TABLES / f"{study}.long.csv")
-        long = long[long["rung"] == configuration]
-        long = long.assign(name=long["system"] + "/" + long["quantity"])
-        mine = long[long["seed"] == seed].pivot_table(index="seed", columns="name", values="value", sort=False)
-        side.metrics = {key: _bare(value) for key, value in long.groupby("name", sort=False)["value"].mean().items()}
-    else:
-        workload, optimizer = next(
-            pair for pair in checked.optimizer_comparison.contests() if "-".join(pair) == configuration
-        )
-        summary = pd.read_csv(TABLES / f"{study}.csv")
-        row = summary[(summary["workload"] == workload) & (summary["optimizer"] == optimizer)].iloc[0]
-        names = [key for key in row.index if not key.endswith(("_low", "_high")) and key not in NAMES]
-        side.metrics = {
-            key: (row[key], row.get(f"{key}_low", float("nan")), row.get(f"{key}_high", float("nan"))) for key in names
-        }
-        long = pd.read_csv(TABLES / f"{study}.long.csv")
-        of_pair = (long["workload"] == workload) & (long["optimizer"] == optimizer) & (long["role"] == "final")
-        mine = long[of_pair & (long["seed"] == seed)]
-    if seed is not None:
-        kept = mine.iloc[0].dropna() if len(mine) else {}
-        side.metrics = {key: _bare(value) for key, value in kept.items() if key not in NAMES}
-    side.metrics = {key: value for key, value in side.metrics.items() if not pd.isna(value[0])}
-    return side
+def _of_stage(name: str, stage: Stage, seed: int | None, is_run: bool) -> Side:
+    compared = import_module(f"benchmarks.studies.{stage.study}.tables").compared
+    measured = compared(lambda table: pd.read_csv(TABLES / f"{table}.csv"), stage.values, seed)
+    metrics = {key: value for key, value in measured.items() if key not in NAMES and not pd.isna(value[0])}
+    if is_run and not metrics:
+        raise CompareError(f"no run {name}: {stage.name} has no seed {name.partition(':')[2]} in {TABLES}")
+    kind = "configuration" if seed is None else "run"
+    return Side(name, kind, _flat(stage.settings.model_dump()), metrics)
 
 
 def _bare(value: object) -> tuple[object, float, float]:

@@ -1,14 +1,13 @@
-"""Every configuration that params.yaml asks for, with what it takes to make its numbers again."""
+"""Every configuration that params.yaml asks for, with what is needed to make its numbers again."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipelines import rebuild
 from pipelines.files import read_json
-from pipelines.parameters import Parameters
+from pipelines.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -33,31 +32,27 @@ class Configuration:
 
     @property
     def anchor(self) -> str:
-        """Of its place on a page."""
+        """Its HTML anchor on tables.html."""
         return f"configuration-{self.study}-{self.name}"
 
 
-def described(checked: Parameters, code: Path, meta: Path) -> list[Configuration]:
-    """All of them, in the order of studies and of params.yaml.
-
-    Args:
-        code, meta: the folders results/code and runs-meta.
-    """
-    found: dict[tuple[str, str], list[rebuild.TrainingStage]] = {}
-    for stage in rebuild.training_stages(checked):
-        found.setdefault((stage.study, stage.configuration), []).append(stage)
+def described(training: Iterable[Stage]) -> list[Configuration]:
+    """All of them, in the order of studies and names."""
+    groups: dict[tuple[str, str], list[Stage]] = {}
+    for stage in training:
+        groups.setdefault((stage.study, stage.name), []).append(stage)
     configurations = []
-    for (study, name), stages in sorted(found.items()):
-        told = [read_json(meta / study / (f"{name}/{s.stack}.json" if s.stack else f"{name}.json")) for s in stages]
+    for (study, name), members in sorted(groups.items()):
+        records = [read_json(stage.meta) for stage in members]
         configurations.append(
             Configuration(
                 study,
                 name,
-                _yaml(checked.settings(study, name)),
-                read_json(code / study / f"{name}.json")["fingerprint"],
-                sorted(stage.address for stage in stages),
-                sorted({entry["commit"] for entry in told}),
-                sum(entry["wall_s"] for entry in told),
+                _yaml(members[0].settings.model_dump()),
+                read_json(members[0].code)["fingerprint"],
+                sorted(stage.address for stage in members),
+                sorted({record["commit"] for record in records}),
+                sum(record["wall_s"] for record in records),
             )
         )
     return configurations

@@ -4,13 +4,13 @@ import os
 
 
 def prepare(device: str, threads: int) -> None:
-    """Make this process ready to compute. First of all, for CUDA and the pools of threads start only once.
+    """Make this process ready to compute. To be called first, because CUDA and the pools of threads start only once.
 
     Raises:
         ValueError: if the device is not here.
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it torch refuses cuBLAS, which would be random
-    import torch  # here, for it takes seconds
+    import torch  # here, because it takes seconds
     from threadpoolctl import threadpool_limits
 
     if device not in available():

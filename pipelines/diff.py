@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import agreement
-from benchmarks.evidence.cards import CARDS
+from benchmarks.studies import catalog
 from pipelines import revisions
 
 
@@ -15,7 +15,7 @@ class Diff:
     """What differs between the tables of two revisions.
 
     Attributes:
-        comparisons: one a table that both have.
+        comparisons: one per table that both have.
         added, removed: tables that only the second, or the first, has.
     """
 
@@ -35,18 +35,18 @@ class Diff:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """The checks whose verdict is another one: row, before, after."""
+        """The checks whose verdict changed: row, before, after."""
         moved = self.moved
         return moved[(moved["table"] == "claims") & (moved["column"] == "verdict")]
 
     @property
     def beyond(self) -> list[str]:
         """Why the two are not comparable: tables, columns and rows that went, and numbers moved beyond tolerance."""
-        found = [f"table {name} is gone" for name in self.removed]
+        reasons = [f"table {name} is gone" for name in self.removed]
         for c in self.comparisons:
-            found += [fault for fault in c.faults if fault.endswith("is missing")]
-            found += [shown(cell) for cell in c.disagreeing.itertuples()]
-        return found
+            reasons += [fault for fault in c.faults if fault.endswith("is missing")]
+            reasons += [shown(cell) for cell in c.disagreeing.itertuples()]
+        return reasons
 
 
 def diff(before: str, after: str | None) -> Diff:
@@ -58,10 +58,11 @@ def diff(before: str, after: str | None) -> Diff:
     first = revisions.resolve(before)
     second = None if after is None else revisions.resolve(after)
     old, new = revisions.tables(first), revisions.tables(second)
+    cards = catalog.cards()
     comparisons = [
-        agreement.compare(name, CARDS[name], agreement.read(old[name]), agreement.read(new[name]), same_machine=False)
+        agreement.compare(name, cards[name], agreement.read(old[name]), agreement.read(new[name]), same_machine=False)
         for name in old
-        if name in new and name in CARDS
+        if name in new and name in cards
     ]
     return Diff(
         first[:12],

@@ -10,11 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.evidence import claims
-from pipelines import parameters, sources, state, store
+from benchmarks.studies import catalog
+from pipelines import dvcfile, parameters, sources, store, tracking
+from pipelines.files import IMAGES
 
 FREE_GB = 2.0
 STORE_MB = 40
-Finding = tuple[bool, str, str]  # fine?, what was found, how to mend it
+Finding = tuple[bool, str, str]  # whether it is fine, what was found, how to mend it
 
 
 def main() -> int:
@@ -84,21 +86,25 @@ def _tools() -> Iterator[Finding]:
 
 
 def _parameters() -> Iterator[Finding]:
-    for path in ("params.yaml", "params.quick.yaml"):
-        if path != "params.yaml" and not Path(path).is_file():
-            continue
+    for path in (parameters.PATH, *sorted(Path().glob("params.*.yaml"))):
         try:
-            parameters.load(path)
+            parameters.load() if path == parameters.PATH else parameters.profile(path.name.split(".")[1])
             yield True, f"{path} is valid", ""
         except parameters.ParametersError as error:
             yield False, str(error), f"correct {path}"
+            return
+    try:
+        dvcfile.require_current(parameters.load())
+        yield True, "the dvc.yaml files are those of params.yaml and the declarations", ""
+    except dvcfile.DvcFileError as error:
+        yield False, str(error), "`bench stages`"
 
 
 def _claims() -> Iterator[Finding]:
     try:
-        yield True, f"claims.yaml is valid: {', '.join(claims.load('claims.yaml'))}", ""
+        yield True, f"{len(claims.load(catalog.claims(), catalog.cards()))} claims are registered", ""
     except claims.ClaimsError as error:
-        yield False, str(error), "correct claims.yaml"
+        yield False, str(error), "correct the register"
 
 
 def _data() -> Iterator[Finding]:
@@ -107,7 +113,7 @@ def _data() -> Iterator[Finding]:
     except parameters.ParametersError:
         return
     pinned = data.sha256.model_dump()
-    prepared = Path("data/images.npz")
+    prepared = IMAGES
     if prepared.is_file():
         try:
             sources.verified(sources.from_archive(prepared), pinned, str(prepared))
@@ -136,7 +142,7 @@ def _data() -> Iterator[Finding]:
 def _tracking() -> Iterator[Finding]:
     mode = os.environ.get("WANDB_MODE", "online where a key is found, else offline")
     yield True, f"W&B mode: {mode}", ""
-    answered = not state.WANDB_UNREACHABLE.exists()
+    answered = not tracking.WANDB_UNREACHABLE.exists()
     yield (
         answered,
         "no W&B failure on record" if answered else "W&B did not answer in the last rebuild, so it went on offline",

@@ -1,19 +1,18 @@
-"""The dvc.yaml files, written from the stages that there are (``bench stages``). They are committed, and never edited."""
+"""The dvc.yaml files, written from the list of stages (``bench stages``); committed, and never edited."""
 
 import io
-from collections.abc import Iterable
+import re
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
 
 from benchmarks.studies import catalog
 from benchmarks.studies.declaration import Experiment, Family
 from pipelines import fingerprints, stages
-from pipelines.files import CODE, IMAGES, META, RUNS, TABLES, write_text
-from pipelines.stages import Stage
+from pipelines.files import CODE, IMAGES, META, RUNS, write_text
+from pipelines.stages import Following, Stage
 
 HEAD = "# Written by `bench stages` from params.yaml and the studies' declarations: do not edit.\n"
 
@@ -24,18 +23,20 @@ class DvcFileError(ValueError):
 
 def texts(parameters: Any) -> dict[Path, str]:
     """Every dvc.yaml as it should be."""
-    found = {Path("dvc.yaml"): _root(parameters)}
+    following = stages.following()
+    by_path = {Path("dvc.yaml"): _root([one for one in following if one.study is None])}
     for name, study in catalog.studies().items():
         entries = {}
         for part in (*study.families, *study.experiments):
             if members := [s for s in stages.of_study(name, parameters) if s.group == part.name]:
                 entries[part.name] = _entry(part, members)
-        found[Path(f"pipelines/{name}/dvc.yaml")] = _dump({"stages": entries})
-    return found
+        entries |= {one.name: _following(one) for one in following if one.study == name}
+        by_path[Path(f"pipelines/{name}/dvc.yaml")] = _dump({"stages": entries})
+    return by_path
 
 
 def write(parameters: Any) -> list[Path]:
-    """Write those that differ; returns them."""
+    """Write the files that are not as they should be; returns their paths."""
     changed = []
     for path, text in texts(parameters).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -67,12 +68,12 @@ def _entry(part: Experiment | Family, members: list[Stage]) -> dict:
     first = members[0]
     path, matrix = first.path, {}
     if isinstance(part, Family):
-        axes = dict.fromkeys(_fields(part.path))
-        matrix = {axis: _flow(dict.fromkeys(s.values[i] for s in members)) for i, axis in enumerate(axes)}
+        axes = _fields(part.path)
+        matrix = {axis: list(dict.fromkeys(s.values[axis] for s in members)) for axis in axes}
         path = f"{first.study}/" + part.path.format(**{axis: f"${{item.{axis}}}" for axis in axes})
     outs = [f"{RUNS}/{path}"]
     if first.table is not None:
-        outs = [{f"{TABLES}/{first.table}.csv": {"cache": False, "persist": True}}]
+        outs = [_kept(stages.table_path(first.table))]
     return {
         "wdir": "../..",
         **({"matrix": matrix} if matrix else {}),
@@ -84,12 +85,6 @@ def _entry(part: Experiment | Family, members: list[Stage]) -> dict:
 
 def _fields(path: str) -> list[str]:
     return [field for _, field, _, _ in Formatter().parse(path) if field]
-
-
-def _flow(values: Iterable) -> CommentedSeq:
-    listed = CommentedSeq(values)
-    listed.fa.set_flow_style()
-    return listed
 
 
 def _dump(value: dict) -> str:
@@ -105,20 +100,49 @@ def _short(line: str) -> str:
     return line if len(line) <= 60 else f"{line[:57]}..."
 
 
-def _root(parameters: Any) -> str:
-    code = fingerprints.closure(["pipelines.fingerprint"], Path.cwd())
-    entries = {
-        "prepare": {
-            "cmd": "python -m pipelines.prepare",
-            "deps": fingerprints.closure(["pipelines.prepare"], Path.cwd()),
-            "params": ["data"],
-            # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not ask for them.
-            "outs": [{str(IMAGES): {"cache": False}}],
-        },
-        "fingerprint": {
-            "cmd": "python -m pipelines.fingerprint",
-            "deps": ["benchmarks", "params.yaml", *code],
-            "outs": [{str(CODE): {"cache": False, "persist": True}}],
-        },
+def _root(following: list[Following]) -> str:
+    prepare = {
+        "cmd": "python -m pipelines.prepare",
+        "deps": _code("pipelines.prepare"),
+        "params": ["data"],
+        # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not ask for them.
+        "outs": [{str(IMAGES): {"cache": False}}],
     }
-    return _dump({"stages": entries})
+    fingerprint = {
+        "cmd": "python -m pipelines.fingerprint",
+        "deps": sorted({"benchmarks", "params.yaml", *_code("pipelines.fingerprint")}),
+        "outs": [_kept(str(CODE))],
+    }
+    entries = {one.name: _following(one) for one in following}
+    artifacts = {
+        re.sub("[/._]", "-", name): {"path": stages.table_path(name), "type": "table", "desc": card.title}
+        for name, card in sorted(catalog.cards().items())
+    }
+    return _dump(
+        {
+            # So that `dvc params diff`, `dvc exp show` and `-S` see all of it; no stage depends on it by keys.
+            "params": ["params.yaml"],
+            "stages": {"prepare": prepare, "fingerprint": fingerprint, **entries},
+            # For `dvc artifacts get` at a tag NAME@vX.Y.Z; `bench release` makes the tags.
+            "artifacts": artifacts,
+        }
+    )
+
+
+def _following(one: Following) -> dict:
+    module = one.command.partition(" ")[0]
+    code = _code(f"pipelines.{module}", *one.roots)
+    outs = [_kept(path) for path in one.outs]
+    metrics = {"metrics": [_kept(path) for path in one.metrics]} if one.metrics else {}
+    at = {"wdir": "../.."} if one.study else {}
+    deps = list(dict.fromkeys([*code, *one.reads]))
+    return {**at, "cmd": f"python -m pipelines.{one.command}", "deps": deps, "outs": outs, **metrics}
+
+
+def _code(*roots: str) -> list[str]:
+    return fingerprints.closure(list(roots), Path.cwd())
+
+
+def _kept(path: str) -> dict:
+    """An output that lies in Git: never deleted before its stage has made it anew."""
+    return {path: {"cache": False, "persist": True}}

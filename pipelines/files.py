@@ -1,6 +1,6 @@
-"""Where files lie; and files that are either whole or not there, for everything is written beside its place and renamed
-into it."""
+"""Where files lie, and how they are written: beside their place, then renamed, so that each is whole or not there."""
 
+import io
 import json
 import os
 import tempfile
@@ -54,6 +54,14 @@ def read_json(path: Path) -> dict:
 def read_yaml(path: Path) -> Any:
     """YAML 1.2, as DVC reads it."""
     return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+
+
+def write_yaml(path: Path, value: object) -> None:
+    text, yaml = io.StringIO(), YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.dump(value, text)
+    write_text(path, text.getvalue())
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

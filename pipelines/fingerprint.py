@@ -1,8 +1,9 @@
-"""Stage: check params.yaml and the dvc.yaml files, and write down what each stage is to do and with which code."""
+"""Stage: check params.yaml and the dvc.yaml files, and write down what each stage has to do and with which code."""
 
 import argparse
 from pathlib import Path
 
+from benchmarks.studies import catalog
 from pipelines import dvcfile, fingerprints, parameters, stages
 from pipelines.entry import stage
 from pipelines.files import CODE, prune, write_json
@@ -11,15 +12,19 @@ from pipelines.files import CODE, prune, write_json
 @stage
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    checked = parameters.load()
-    dvcfile.require_current(checked)
+    params = parameters.load()
+    dvcfile.require_current(params)
     wanted = set()
-    for one in stages.training(checked):
-        write_json(one.code, fingerprints.of_stage(one, checked, Path.cwd()), sort_keys=False)
+    for one in stages.training(params):
+        write_json(one.code, fingerprints.of_stage(one, params, Path.cwd()), sort_keys=False)
         wanted.add(one.code)
-    profile = CODE / "profile.json"
-    write_json(profile, checked.model_dump(include={"profile", "data", "compute"}))
-    prune(CODE, wanted | {profile}, Path.unlink)
+    for name in catalog.studies():
+        runs = [one.path for one in stages.of_study(name, params) if one.table is None]
+        part = {"runs": runs, "settings": getattr(params, name).model_dump()}
+        write_json(CODE / f"{name}.json", part, sort_keys=False)
+        wanted.add(CODE / f"{name}.json")
+    write_json(CODE / "profile.json", params.model_dump(include={"profile", "data", "compute"}))
+    prune(CODE, {*wanted, CODE / "profile.json"}, Path.unlink)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a configuration's numbers depend on: a hash of the code it imports, apart from what is said in it.
+"""What a stage's numbers depend on, as a hash of the code that it imports.
 
 Import statements are followed from the module that runs and the entries that the settings name; nothing is executed.
 Comments, docstrings and the messages of exceptions do not count. The pipelines package is left out on purpose: it holds
@@ -25,13 +25,13 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def of_stage(stage: Stage, parameters: Any, source: Path) -> dict:
-    """All that determines a stage's numbers, and all that it needs to know: what ``results/code`` has of it."""
+    """What ``results/code`` has of a stage: all that determines its numbers, which is all that it needs to run."""
     return {
         "study": stage.study,
         "group": stage.group,
         "name": stage.name,
         "stack": stage.stack,
-        "values": list(stage.values),
+        "values": list(stage.values.values()),
         "module": stage.dotted,
         "seeds": list(stage.seeds),
         "settings": stage.settings.model_dump(),
@@ -51,7 +51,7 @@ def fingerprint(roots: list[str], source: Path) -> dict:
 
     Returns:
         ``modules``: a hash for each module; ``outside``: for each outside entry the version of the distribution that
-        provides it, or, where no version tells what its code is, a hash for its module and each that this imports;
+        provides it, or, where no version identifies its code, a hash for its module and each that this imports;
         ``fingerprint``: the hash of both.
 
     Raises:
@@ -91,18 +91,18 @@ def fingerprint(roots: list[str], source: Path) -> dict:
 
 def closure(roots: list[str], source: Path) -> list[str]:
     """The files of this repository that modules are and import, apart from empty ones, as paths from its root."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     pending = list(roots)
     while pending:
         module = pending.pop()
         path = source.joinpath(*module.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if module in found or module.split(".")[0] not in OURS or not path.is_file():
+        if module in files or module.split(".")[0] not in OURS or not path.is_file():
             continue
-        found[module] = path
+        files[module] = path
         package = module if path.stem == "__init__" else module.rpartition(".")[0]
         pending += [*_read(path.read_bytes(), True, package)[1], package]
-    return sorted(str(path.relative_to(source)) for path in found.values())
+    return sorted(str(path.relative_to(source)) for path in files.values())
 
 
 def _is_inside(module: str) -> bool:
@@ -119,7 +119,7 @@ def _file(module: str, source: Path) -> Path | None:
 
 @functools.cache
 def _read(text: bytes, is_python: bool, package: str) -> tuple[str, list[str]]:
-    """A module's hash, and what it may import; once for equal files, for most are in every fingerprint."""
+    """A module's hash, and what it may import; computed once, because most files are in every fingerprint."""
     imported = []
     if is_python:
         tree = ast.parse(text)
@@ -143,8 +143,8 @@ def _imports(tree: ast.AST, package: str) -> list[str]:
 
 
 def _version(module: str, path: Path) -> str:
-    """What says which code an outside module is; nothing for one that only its text tells: a loose file, a package
-    that runs from its folder, or one that was installed from there."""
+    """The version that identifies an outside module's code; empty if only its text does: a loose file, a package that
+    runs from its folder, or one that was installed from a folder."""
     if _INSTALLED & set(path.parts):
         return _released(module.split(".")[0])
     return "Python" if path.is_relative_to(_STDLIB) else ""
@@ -152,14 +152,14 @@ def _version(module: str, path: Path) -> str:
 
 @functools.cache
 def _released(top: str) -> str:
-    """The distributions that provide a package, with their versions; nothing if one came from a folder or repository,
-    whose code changes while its version does not."""
-    found = [distribution(name) for name in sorted(set(packages_distributions().get(top, ())))]
-    for one in found:
+    """The distributions that provide a package, with their versions; empty if one came from a folder or a repository,
+    where code may change while the version does not."""
+    distributions = [distribution(name) for name in sorted(set(packages_distributions().get(top, ())))]
+    for one in distributions:
         origin = json.loads(one.read_text("direct_url.json") or "{}")
         if "dir_info" in origin or "vcs_info" in origin:
             return ""
-    return ", ".join(f"{one.name} {one.version}" for one in found)
+    return ", ".join(f"{one.name} {one.version}" for one in distributions)
 
 
 def _canonical(node: object) -> str:
@@ -189,7 +189,7 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 
 def _raised(exception: ast.expr | None) -> object:
-    """What is raised, without what it says: an exception of one's own may carry values, Python's carry a message."""
+    """What is raised, without its message. Python's own exceptions carry nothing else; others may carry values."""
     if not isinstance(exception, ast.Call):
         return exception
     carried = [value for value in exception.args if not _is_text(value)] + exception.keywords

@@ -1,13 +1,14 @@
-"""What a training stage left in its folder, whichever it was."""
+"""What training stages have left in their folders of runs, in one format."""
 
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.studies.declaration import Finished
-from pipelines.files import read_json
-from pipelines.stages import Stage
+from benchmarks.studies.declaration import Finished, Made
+from pipelines.files import CODE, RUNS, read_json
 
 
 def load(folder: Path) -> Finished:
@@ -24,22 +25,35 @@ def load(folder: Path) -> Finished:
     )
 
 
-def require(stage: Stage) -> Finished:
-    """A stage's runs, as params.yaml asks for them now.
+def require(path: str) -> Finished:
+    """The runs at a stage's path, as params.yaml asks for them now.
 
     Raises:
         ValueError: if they are not here, or were made with other settings.
     """
-    if not (stage.runs / "run.json").is_file():
-        raise ValueError(
-            f"missing {stage.path}: params.yaml asks for it; `dvc repro` trains it, or `dvc pull` brings it"
-        )
-    found = load(stage.runs)
-    if found.record["settings"] != read_json(stage.code)["settings"]:
-        raise ValueError(f"{stage.runs} was made with other settings than params.yaml has now: run `dvc repro`")
-    return found
+    if not (RUNS / path / "run.json").is_file():
+        raise ValueError(f"missing {path}: params.yaml asks for it; `dvc repro` trains it, or `dvc pull` brings it")
+    runs = load(RUNS / path)
+    if runs.record["settings"] != read_json(CODE / f"{path}.json")["settings"]:
+        raise ValueError(f"{RUNS / path} was made with other settings than params.yaml has now: run `dvc repro`")
+    return runs
+
+
+def prune(study: str, paths: Iterable[str]) -> None:
+    """Remove a study's runs that are not at these paths, and say so."""
+    wanted = {RUNS / path for path in paths}
+    for record in sorted((RUNS / study).rglob("run.json")):
+        if record.parent not in wanted:
+            shutil.rmtree(record.parent)
+            print(f"pruned {record.parent}: params.yaml no longer asks for it")
+
+
+def tables(study: str, runs: Sequence[Finished], read: Mapping[str, pd.DataFrame]) -> Made:
+    """What a study's ``tables.py`` makes of runs."""
+    settings = read_json(CODE / f"{study}.json")["settings"]
+    return import_module(f"benchmarks.studies.{study}.tables").tables(runs, read, settings)
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """For W&B: a history (seed, step, metric, value), and a row a seed."""
+    """For W&B: a history (seed, step, metric, value), and one row per seed."""
     return import_module(f"benchmarks.studies.{runs.record['study']}.tables").tracked(runs)

@@ -7,7 +7,7 @@ import numpy as np
 
 def load(path: Path, dtype: str):
     """`benchmarks.lab.datasets.Images` of a file that `prepare` made, in a dtype by its name."""
-    import torch  # here, for it takes seconds
+    import torch  # here, because it takes seconds
 
     from benchmarks.lab import datasets
 

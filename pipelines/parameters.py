@@ -4,6 +4,7 @@ YAML 1.2, as DVC reads it: ``1e-3`` is a number.
 """
 
 import functools
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -55,6 +56,48 @@ def load(path: Path | str = PATH) -> Any:
     return checked(read(path), str(path))
 
 
+def profile(name: str) -> dict:
+    """params.yaml with the changes of a profile, a file params.NAME.yaml; plain data, checked.
+
+    Raises:
+        ParametersError: as `load`; or if there is no such profile.
+    """
+    path = Path(f"params.{name}.yaml")
+    if not path.is_file():
+        known = sorted(file.name.split(".")[1] for file in Path().glob("params.*.yaml"))
+        raise ParametersError(f"no profile {name!r}: there are {', '.join(known)}")
+    merged = changed(read(PATH), read(path), str(path))
+    checked(merged, str(path))
+    return merged
+
+
+def changed(reference: dict, changes: dict, origin: str) -> dict:
+    """Parameters with changes laid over them key by key.
+
+    An entry of a study's layer (`Layered`) replaces the one of its name whole. ``only`` says, by the dotted place of a
+    mapping, which of its entries stay.
+
+    Raises:
+        ParametersError: if ``only`` names what is not there.
+    """
+    reference, changes = deepcopy(reference), deepcopy(changes)
+    only = changes.pop("only", {})
+    for study, declared in catalog.studies().items():
+        for layer in declared.model.layers if issubclass(declared.model, Layered) else ():
+            for entry in changes.get(study, {}).get(layer, {}):
+                reference[study][layer].pop(entry, None)
+    merged = resolve(reference, changes)
+    for place, names in only.items():
+        *parents, last = place.split(".")
+        around = merged
+        for parent in parents:
+            around = around.get(parent, {})
+        if unknown := [entry for entry in names if entry not in around.get(last, {})]:
+            raise ParametersError(f"{origin}: only.{place}: there is no {unknown[0]!r}")
+        around[last] = {entry: around[last][entry] for entry in names}
+    return merged
+
+
 def read(path: Path | str) -> dict:
     """A parameters file as plain data.
 
@@ -94,7 +137,7 @@ def checked(raw: dict, origin: str) -> Any:
                     try:
                         experiment.resolve(parameters)
                     except ValueError as error:
-                        faults.append(f"{name}.{experiment.name}: {error}")
+                        faults.append(_told(name if str(error).startswith(".") else f"{name}.{experiment.name}", error))
     if faults:
         lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
         raise ParametersError(f"{origin} is not valid; nothing was run:\n{lines}")
@@ -102,7 +145,7 @@ def checked(raw: dict, origin: str) -> Any:
 
 
 def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
-    """The model, or None with its faults told, each where its key is: in the overrides, or else in the defaults."""
+    """The model; or None, each fault added to the list with the place of its key, in the overrides or the defaults."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -111,10 +154,14 @@ def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
             # An unknown entry is found in its mapping, but the fault is in that mapping's name.
             key = [*location, "name"] if "unknown entry" in fault["msg"] else location
             inherited = overrides is not None and fault["type"] != "missing" and not _contains(overrides, key)
-            faults.append(
-                f"{'.'.join([*(defaults_place if inherited else place), *location])}: {_explain(model, fault)}"
-            )
+            around = ".".join([*(defaults_place if inherited else place), *location])
+            faults.append(_told(around, _explain(model, fault)))
         return None
+
+
+def _told(place: str, message: object) -> str:
+    """A fault in a line; a message that starts with a dot says where below the place it is."""
+    return f"{place}{message}" if str(message).startswith(".") else f"{place}: {message}"
 
 
 def _place(model, loc: tuple) -> list[str]:

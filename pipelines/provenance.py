@@ -10,8 +10,8 @@ from pathlib import Path
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
 
 
-def told(wall_s: float, device: str) -> dict:
-    """What a stage writes of itself into runs-meta.
+def record(wall_s: float, device: str) -> dict:
+    """What a stage writes about itself into runs-meta.
 
     Args:
         device: on which it ran.
@@ -33,7 +33,7 @@ def commit() -> str:
 
 def _kernels() -> dict[str, str]:
     """Which kernels numpy's and torch's libraries have chosen for this processor: they decide how sums round. Without
-    versions, for scipy brings a library of its own, which is loaded or not."""
+    versions, because scipy brings a library of its own, which may or may not be loaded."""
     from threadpoolctl import threadpool_info
 
     found = {
@@ -47,7 +47,7 @@ def _kernels() -> dict[str, str]:
 
 
 def _gpu(device: str) -> dict[str, str]:
-    """A CUDA device's model and what drives it; nothing of another device."""
+    """A CUDA device's model and what drives it; empty for other devices."""
     if not device.startswith("cuda"):
         return {}
     import torch
@@ -66,16 +66,16 @@ def _gpu(device: str) -> dict[str, str]:
 
 
 def _processor() -> dict[str, str]:
-    """The processor's model, and family/model/stepping where the system tells, for processors of one name round
-    differently. Nothing that names a machine."""
+    """The processor's model, and family/model/stepping where the system says them, because processors of one name
+    round differently. Nothing that names a machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    told = {}
+    fields = {}
     for line in lines:
         name, _, value = line.partition(":")
-        told.setdefault(name.strip(), value.strip())
-    found = {"processor": told.get("model name") or platform.machine()}
-    parts = [told[name] for name in ("cpu family", "model", "stepping") if name in told]
+        fields.setdefault(name.strip(), value.strip())
+    found = {"processor": fields.get("model name") or platform.machine()}
+    parts = [fields[name] for name in ("cpu family", "model", "stepping") if name in fields]
     return {**found, "family": "/".join(parts)} if parts else found

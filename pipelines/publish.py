@@ -1,12 +1,7 @@
 """``bench publish``: finished runs, tables and figures to W&B, each once."""
 
-from pathlib import Path
-
-from pipelines import finished, manifest, parameters, tracking
-from pipelines.files import read_json
-
-RUNS, META = Path("runs"), Path("runs-meta")
-TABLES, FIGURES = Path("results/tables"), Path("results/figures")
+from pipelines import finished, manifest, parameters, stages, tracking
+from pipelines.files import FIGURES, RUNS, TABLES, read_json
 
 
 def publish(study: str | None, configurations: frozenset[str] | None) -> list[str]:
@@ -16,19 +11,21 @@ def publish(study: str | None, configurations: frozenset[str] | None) -> list[st
         study: its runs only; None is all, and then the results too.
         configurations: those of these names only; None is all.
     """
-    checked = parameters.load()
     sent, known, absent = 0, 0, 0
-    for name, configuration, folder in finished.places(checked, RUNS):
-        if study not in (None, name) or (configurations is not None and configuration not in configurations):
+    for stage in stages.training(parameters.load()):
+        if study not in (None, stage.study) or (configurations is not None and stage.name not in configurations):
             continue
-        if not folder.is_dir():
+        if stage.table is not None:
+            continue
+        if not (RUNS / stage.path).is_dir():
             absent += 1
             continue
-        runs = finished.load(name, configuration, folder, checked)
-        if all(tracking.is_written(tracking.run_id(name, configuration, s, runs.identity)) for s in runs.seeds):
-            known += len(runs.seeds)
+        runs = finished.load(RUNS / stage.path)
+        if all(tracking.is_written(tracking.id_of(runs.record, seed)) for seed in stage.seeds):
+            known += len(stage.seeds)
             continue
-        sent += len(tracking.publish(runs, _commit(folder)))
+        commit = read_json(stage.meta)["commit"] if stage.meta.is_file() else "unknown"
+        sent += len(tracking.publish(runs, commit))
     lines = [f"{sent} runs sent, {known} had been"]
     if sent and tracking.is_offline():
         lines.append("offline, into wandb/: `wandb sync` takes them to the server")
@@ -47,9 +44,3 @@ def _results() -> str:
     named = manifest.load()
     done = tracking.publish_results(named["version"], tables, figures, named["tables"])
     return f"{len(tables)} tables and {len(figures)} figures sent" if done else "the results were not sent"
-
-
-def _commit(folder: Path) -> str:
-    """The commit that the runs were trained at, from their word in runs-meta."""
-    path = META / f"{folder.relative_to(RUNS)}.json"
-    return read_json(path)["commit"] if path.is_file() else "unknown"

@@ -25,9 +25,9 @@ from pipelines.stages import Stage
 
 ROOTS = ("prepare", "fingerprint")
 POLL_S = 0.5
-# Fewer stages are asked for by name.
+# Up to so many stages `dvc status` is asked for by name.
 FEW = 5
-# A stage that has not run here is taken for a short one.
+# What a stage that has not run here is assumed to take: little.
 UNKNOWN_S = 10.0
 
 
@@ -67,11 +67,11 @@ def stale(addresses: Iterable[str] = ()) -> dict[str, list]:
         RebuildError: with what DVC said, if it cannot tell.
     """
     asked = list(addresses)
-    # Asked for many, DVC takes longer than for all.
-    found = dvc("status", "--json", *(asked if len(asked) <= FEW else []), capture_output=True, text=True)
-    if found.returncode != 0:
-        raise RebuildError(f"dvc status failed:\n{found.stderr.strip()}")
-    return json.loads(found.stdout or "{}")
+    # DVC takes longer for many named stages than for all of them.
+    done = dvc("status", "--json", *(asked if len(asked) <= FEW else []), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RebuildError(f"dvc status failed:\n{done.stderr.strip()}")
+    return json.loads(done.stdout or "{}")
 
 
 def rerun(stages: list[Stage], jobs: int) -> Report:
@@ -97,7 +97,7 @@ def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
     tracking.forget_failures()
     report = Report()
     _run_dvc(["repro", *ROOTS], report)
-    # DVC does not watch the files of a user's own code.
+    # DVC does not watch the files of code from outside.
     if "fingerprint" not in report.ran and any(read_json(path).get("outside") for path in CODE.rglob("*.json")):
         _run_dvc(["repro", "--force", "--single-item", "fingerprint"], report)
     together = longest_first([stage for stage in stages if not stage.alone])
@@ -134,7 +134,7 @@ def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:
 
 
 def _outcome(stage: Stage, code: int, report: Report) -> str:
-    """What came of a stage, entered into the report, and for the terminal."""
+    """Enter what came of a stage into the report; returns a line for the terminal."""
     log = log_of(stage)
     text = log.read_text(encoding="utf-8", errors="replace")
     if code != 0:
@@ -146,7 +146,7 @@ def _outcome(stage: Stage, code: int, report: Report) -> str:
 
 
 def log_of(stage: Stage) -> Path:
-    """What a stage says while it runs."""
+    """Where a stage's output goes while it runs."""
     return STATE / "logs" / f"{stage.path.replace('/', '@')}.log"
 
 
@@ -166,7 +166,7 @@ def _start(stage: Stage, *flags: str) -> subprocess.Popen:
 
 
 def _run_dvc(arguments: list[str], report: Report) -> None:
-    """A serial ``dvc repro``; each stage that it runs or restores is told and entered into the report."""
+    """A serial ``dvc repro``; each stage that it runs or restores is printed and entered into the report."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         stdout=subprocess.PIPE,
@@ -205,10 +205,10 @@ class _Display:
 
     def update(self, stage: Stage) -> None:
         try:
-            told = read_json(checkpoints.progress(stage.path))
+            progress = read_json(checkpoints.progress(stage.path))
         except (FileNotFoundError, ValueError):
             return
-        self.progress.update(self.bars[stage], completed=told["done"], total=told["planned"])
+        self.progress.update(self.bars[stage], completed=progress["done"], total=progress["planned"])
 
     def end(self, stage: Stage, said: str) -> None:
         self.progress.remove_task(self.bars.pop(stage))

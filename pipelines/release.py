@@ -15,16 +15,17 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipelines import diff, manifest, parameters, rebuild, revisions, state
-from pipelines.files import write_text
+from pipelines import diff, manifest, parameters, rebuild, revisions
+from pipelines.files import STATE, write_text
 
 CHANGES = Path("results/CHANGELOG.md")
 PROJECT = Path("pyproject.toml")
 LOG = Path("CHANGELOG.md")
+LOCK = STATE / "release.lock"
 # What a release writes; taken back if it fails half-way.
 WRITTEN = ("pyproject.toml", "CITATION.cff", "results", "dvc.lock")
 # The root stages that hold the version.
-STAGES = ("export", "report", "manifest")
+STAGES = ("pages", "manifest")
 PUSH = "push with: git push --follow-tags"
 HEAD = (
     "# Releases of the results\n\nResults under the same MAJOR.MINOR are comparable: no number moved beyond the "
@@ -69,7 +70,7 @@ def check(version: str | None = None) -> list[str]:
     checked = parameters.load()
     named = manifest.load()
     tables = revisions.tables(None)
-    manifest.require_agreement(named, checked, tables, Path("results/code"))
+    manifest.require_agreement(named, checked, tables)
     lines = [f"{len(tables)} tables agree with the manifest, their cards, parameters, code and locks"]
     written = re.search(r'^version = "(.+)"$', PROJECT.read_text(encoding="utf-8"), re.MULTILINE)
     if written is None or written[1] != manifest.version():
@@ -123,8 +124,8 @@ def release(text: str, since: str | None) -> list[str]:
 @contextmanager
 def _alone() -> Iterator[int]:
     """Wait for a release that runs, and for the stage of one that was killed: it inherits the descriptor."""
-    state.RELEASE.parent.mkdir(exist_ok=True)
-    with state.RELEASE.open("w") as held:
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield held.fileno()
 

@@ -43,13 +43,13 @@ def tables(revision: str | None) -> dict[str, str]:
         RevisionError: if it has none.
     """
     if revision is None:
-        found = {_name(path.as_posix()): path.read_text(encoding="utf-8") for path in Path(TABLES).rglob("*.csv")}
+        texts = {_name(path.as_posix()): path.read_text(encoding="utf-8") for path in Path(TABLES).rglob("*.csv")}
     else:
         listed = _git("ls-tree", "-r", "--name-only", "-z", revision, f"{TABLES}/").stdout.split("\0")
-        found = {_name(path): read(revision, path) for path in listed if path.endswith(".csv")}
-    if not found:
+        texts = {_name(path): read(revision, path) for path in listed if path.endswith(".csv")}
+    if not texts:
         raise RevisionError(f"{f'revision {revision[:12]}' if revision else 'the working tree'} has no results tables")
-    return dict(sorted(found.items()))
+    return dict(sorted(texts.items()))
 
 
 def changed() -> list[str]:

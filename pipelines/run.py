@@ -1,4 +1,4 @@
-"""Stage: whatever trains or computes. ``python -m pipelines.run STUDY/NAME[/STACK]``
+"""Stage: everything that trains or computes. ``python -m pipelines.run STUDY/NAME[/STACK]``
 
 Settings, seeds and the fingerprint of the code come from ``results/code``. What it leaves is a table in
 ``results/tables``, or runs: ``rows.csv``, ``curves.parquet``, and ``run.json`` with all that determines their numbers.
@@ -66,10 +66,11 @@ def main() -> None:
         write_json(
             folder / "run.json", {**{k: asked[k] for k in kept}, "code": asked["fingerprint"], "facts": made.facts}
         )
-    told = provenance.told(checkpoints.earlier_s + time.time() - started, asked["device"])
+    record = provenance.record(checkpoints.earlier_s + time.time() - started, asked["device"])
     if not isinstance(made, pd.DataFrame):
-        told |= {"resumed": checkpoints.resumed, "wandb": tracking.publish(finished.load(RUNS / path), told["commit"])}
-    write_json(META / f"{path}.json", told)
+        published = tracking.publish(finished.load(RUNS / path), record["commit"])
+        record |= {"resumed": checkpoints.resumed, "wandb": published}
+    write_json(META / f"{path}.json", record)
     checkpoints.forget()
     clock.forget()
 

@@ -1,10 +1,10 @@
-"""Every DVC stage, once: what trains or computes (`training`), and what is made of it (`following`).
+"""Every DVC stage, listed once: what trains or computes (`training`), and what is made from it (`following`).
 
 The dvc.yaml files are written from these (`pipelines.dvcfile`); fingerprints, rebuilds, verification, the manifest and
-pages ask them.
+the pages ask them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from benchmarks.studies import catalog, entries
-from benchmarks.studies.declaration import Experiment, Family
+from benchmarks.studies.declaration import Experiment, Family, Figure, Study
 from benchmarks.studies.schema import Compute, named_entries
-from pipelines.files import CODE, META, RUNS
+from pipelines.files import CODE, CURVES, FIGURES, META, RUNS, TABLES
+
+CITATION = Path("CITATION.cff")
+MANIFEST = Path("results/MANIFEST.json")
+METRICS = Path("results/metrics.json")
+PROFILE = f"{CODE}/profile.json"
+REPORT = Path("results/report.html")
+BROWSE = Path("results/tables.html")
+ANSWER = Path("results/open_question_4_1.html")
+CLAIMS_PAGE = Path("results/CLAIMS.md")
+README = Path("results/README.md")
+LATEX = Path("results/latex")
+PAGES = tuple(str(path) for path in (REPORT, BROWSE, ANSWER, CLAIMS_PAGE, README, LATEX))
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +35,8 @@ class Stage:
     """A stage that trains or computes.
 
     Attributes:
-        group: of DVC stages; the experiment or family that it belongs to.
-        values: of the family's axes; empty for an experiment.
+        group: the experiment or family that it belongs to, by which DVC names its stage.
+        values: of the family's axes, by their names, which are columns of the study's tables; empty for an experiment.
         name: what users call it: an experiment, a configuration, a rung, a contest.
         stack: which seeds of it, where a configuration has several stages.
         module: the file of the study that holds ``run``.
@@ -34,7 +46,7 @@ class Stage:
 
     study: str
     group: str
-    values: tuple[str, ...]
+    values: dict[str, str]
     name: str
     stack: str
     module: str
@@ -46,13 +58,13 @@ class Stage:
 
     @property
     def address(self) -> str:
-        """As DVC has it."""
-        member = f"@{'-'.join(self.values)}" if self.values else ""
+        """Its name in DVC."""
+        member = f"@{'-'.join(self.values.values())}" if self.values else ""
         return f"pipelines/{self.study}/dvc.yaml:{self.group}{member}"
 
     @property
     def path(self) -> str:
-        """Where its files lie in every folder of files by stage."""
+        """Where its files lie below results/code, runs and runs-meta."""
         return "/".join(filter(None, (self.study, self.name, self.stack)))
 
     @property
@@ -79,7 +91,7 @@ class Stage:
 
     @property
     def roots(self) -> list[str]:
-        """The modules that its numbers start from, and outside entries."""
+        """Where its fingerprint starts: its own module, and the entries that its settings name."""
         return list(dict.fromkeys([self.dotted, *named_entries(self.settings)]))
 
     @cached_property
@@ -117,7 +129,7 @@ def _members(study: str, family: Family, parameters: Any) -> Iterator[Stage]:
         yield Stage(
             study=study,
             group=family.name,
-            values=tuple(member.values.values()),
+            values=member.values,
             name=name,
             stack=stack,
             module=family.module,
@@ -136,7 +148,7 @@ def _experiment(study: str, experiment: Experiment, parameters: Any) -> Stage:
     return Stage(
         study=study,
         group=experiment.name,
-        values=(),
+        values={},
         name=experiment.name,
         stack="",
         module=experiment.name,
@@ -146,3 +158,101 @@ def _experiment(study: str, experiment: Experiment, parameters: Any) -> Stage:
         table=catalog.table_of(study, experiment),
         alone=experiment.alone,
     )
+
+
+@dataclass(frozen=True)
+class Following:
+    """A stage that makes tables, verdicts, figures or pages from what was trained.
+
+    Attributes:
+        study: in whose dvc.yaml it stands; None for the root's.
+        command: a module of this package with its arguments.
+        roots: modules that it loads by name.
+        reads: paths that it reads, beside its code.
+        outs: paths that it writes.
+        metrics: those of them that DVC shows as metrics.
+    """
+
+    name: str
+    study: str | None
+    command: str
+    roots: tuple[str, ...]
+    reads: tuple[str, ...]
+    outs: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return self.name if self.study is None else f"pipelines/{self.study}/dvc.yaml:{self.name}"
+
+
+def following() -> list[Following]:
+    """The stages after training, in an order in which they may run."""
+    studies = catalog.studies()
+    # Cards, captions and settings are declared there, and loaded by the folders' names.
+    declared = tuple(f"benchmarks.studies.{name}.study" for name in studies)
+    claims = tuple(str(path) for path in catalog.claims())
+    sections = tuple(str(path) for path in catalog.sections())
+    tables = tuple(table_path(name) for name in catalog.cards() if not name.startswith("timings/"))
+    judged = tuple(path for path in tables if path != table_path("claims"))
+    templates = tuple(str(path) for path in sorted(Path("benchmarks/evidence").glob("*.j2")))
+    everything = (str(CITATION), str(TABLES), str(CODE), *claims, *sections)
+    locked = (*declared, "pipelines.tables", "pipelines.judge")
+    return [
+        *(_tables(name, study) for name, study in studies.items() if study.tables),
+        Following(
+            "judge", None, "judge", declared, (*claims, *judged, PROFILE), (table_path("claims"),), (str(METRICS),)
+        ),
+        *(_figures(name, study) for name, study in studies.items() if study.figures),
+        Following("pages", None, "pages", declared, (*everything, str(FIGURES), str(META), *templates), PAGES),
+        # It holds hashes of the lock entries of all tables, so it depends on whatever changes one.
+        Following("manifest", None, "manifest", locked, (*everything, "benchmarks", str(META)), (str(MANIFEST),)),
+    ]
+
+
+def _tables(name: str, study: Study) -> Following:
+    runs = (f"{RUNS}/{name}",) if study.families else ()
+    reads = (*runs, f"{CODE}/{name}.json", *(table_path(table) for table in study.reads))
+    outs = [table_path(table) for table in study.tables] + [f"{CURVES}/{name}.parquet"] * study.curves
+    return Following("tables", name, f"tables {name}", (f"benchmarks.studies.{name}.tables",), reads, tuple(outs))
+
+
+def _figures(name: str, study: Study) -> Following:
+    reads = list(dict.fromkeys(table_path(table) for figure in study.figures for table in figure.reads))
+    sources = dict.fromkeys(source for figure in study.figures if (source := curves_of(name, figure)))
+    curves = [f"{CURVES}/{source}.parquet" for source in sources]
+    roots = tuple(f"benchmarks.studies.{name}.{module}" for module in ("study", "figures"))
+    outs = tuple(f"{FIGURES}/{figure.name}.svg" for figure in study.figures)
+    return Following("figures", name, f"figures {name}", roots, (*reads, *curves), outs)
+
+
+def curves_of(study: str, figure: Figure) -> str | None:
+    """The study whose curves a figure draws; None if it draws none."""
+    takes = "curves" in entries.arguments(f"benchmarks.studies.{study}", "figures", figure.name)
+    return (figure.curves or study) if takes else None
+
+
+def table_path(name: str) -> str:
+    return f"{TABLES}/{name}.csv"
+
+
+def writer(table: str, training: Iterable[Stage]) -> str:
+    """The address of the stage that writes a table.
+
+    Raises:
+        KeyError: if none does.
+    """
+    addresses = {stage.table: stage.address for stage in training}
+    addresses |= {path: one.address for one in following() for path in one.outs}
+    return addresses[table] if table in addresses else addresses[table_path(table)]
+
+
+def feeding(table: str, training: list[Stage]) -> list[Stage]:
+    """The training stages whose numbers a table holds: its own, those of its study; for verdicts, all but timings."""
+    if table == "claims":
+        return [stage for stage in training if not stage.alone]
+    if own := [stage for stage in training if stage.table == table]:
+        return own
+    name, study = next((name, study) for name, study in catalog.studies().items() if table in study.tables)
+    runs = [stage for stage in training if stage.study == name and stage.table is None]
+    return runs or [stage for read in study.reads for stage in feeding(read, training)]

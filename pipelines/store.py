@@ -101,7 +101,7 @@ def _bring_outputs(named: dict[str, str], present: _Pipelines) -> set[Path]:
     """Add to the store what it lacks of the present outputs; the places of all that the lock files name.
 
     Raises:
-        StoreError: naming the files that are not to be had.
+        StoreError: naming the files that are whole neither in the store nor in the cache.
     """
     places, wrong, total = set(), [], 0
     for md5, out in named.items():

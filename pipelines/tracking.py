@@ -1,7 +1,7 @@
 """W&B: publishes a finished run from its history. A view, never the truth: no failure here fails or stalls a run.
 
 Online only by the user's own environment (``WANDB_MODE``, an API key). Without a key, or after a failure, runs are
-written offline; a marker keeps the rest of a rebuild offline, so that a dead server is paid for once.
+written offline; a marker keeps the rest of a rebuild offline, so that its runs do not each wait for a dead server.
 """
 
 import functools
@@ -26,7 +26,7 @@ INIT_TIMEOUT_S = 10
 FINISH_TIMEOUT_S = 10
 # A later stage of the same rebuild still finds the marker; an older one is forgotten.
 MARKER_LIFE_S = 3600
-# In a run's summary: how much was sent, once all of it was.
+# Key in a run's summary: how much was sent, set once all of it was.
 COMPLETE = "published"
 
 

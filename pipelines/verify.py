@@ -13,15 +13,13 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from benchmarks.evidence import agreement
-from benchmarks.evidence.cards import CARDS, Card
-from pipelines import manifest, parameters, rebuild, revisions
-from pipelines.files import read_json, write_json
+from benchmarks.studies import catalog
+from pipelines import manifest, parameters, rebuild, revisions, stages
+from pipelines.files import CODE, read_json, write_json
+from pipelines.stages import Stage
 
 SCRATCH = Path(".verify")
 VERDICT = Path("verify.json")
-DATA = "data/images.npz"
-# The root stages that make tables, in their order.
-TABLE_STAGES = ("tabulate", "answer", "compare", "judge")
 WORST = 10
 
 
@@ -51,11 +49,11 @@ class Request:
     jobs: int = 2
     identical: bool = False
 
-    def choose(self, stages: list[rebuild.TrainingStage]) -> list[rebuild.TrainingStage]:
+    def choose(self, training: list[Stage]) -> list[Stage]:
         """The stages to run, in their order."""
-        chosen = [stage for stage in stages if self.study in (None, stage.study)]
+        chosen = [stage for stage in training if not stage.alone and self.study in (None, stage.study)]
         if self.configurations is not None:
-            chosen = [stage for stage in chosen if stage.configuration in self.configurations]
+            chosen = [stage for stage in chosen if stage.name in self.configurations]
         if self.sample is None or self.sample >= len(chosen):
             return chosen
         drawn = random.Random(self.seed).sample(sorted(stage.address for stage in chosen), self.sample)
@@ -99,7 +97,7 @@ class Outcome:
 
 def studies() -> set[str]:
     """The studies that have something to rebuild."""
-    return {stage.study for stage in rebuild.training_stages(parameters.load())}
+    return {stage.study for stage in stages.training(parameters.load()) if not stage.alone}
 
 
 def verify(request: Request) -> Outcome:
@@ -150,17 +148,20 @@ def _clone(commit: str) -> None:
     os.chdir(SCRATCH)
 
 
-def _rebuild(request: Request) -> tuple[list[rebuild.TrainingStage], int, float]:
-    """In the clone: restore what is not asked for, run what is, then make the tables; the stages that ran, how many
-    were restored, and the seconds."""
+def _rebuild(request: Request) -> tuple[list[Stage], int, float]:
+    """In the clone: restore what is not asked for, run what is, then make the tables.
+
+    Returns:
+        the stages that ran, how many were restored, and the seconds.
+    """
     _set(Path("params.yaml"), request.settings)
-    everything = rebuild.training_stages(parameters.load())
+    everything = [stage for stage in stages.training(parameters.load()) if not stage.alone]
     chosen = request.choose(everything)
     committed = _fingerprints()
     _dvc("repro", "-q", "--force", "fingerprint")
     if not request.settings and _fingerprints() != committed:
         raise VerifyError("results/code is not that of the committed code: the results were made by other code")
-    if DATA in manifest.inputs(stage.address for stage in chosen):
+    if any(stage.takes_images for stage in chosen):
         _dvc("repro", "-q", "--force", "prepare")
     if len(chosen) < len(everything):
         try:
@@ -171,41 +172,36 @@ def _rebuild(request: Request) -> tuple[list[rebuild.TrainingStage], int, float]
     report = rebuild.rerun(chosen, request.jobs)
     if report.failed:
         raise VerifyError(f"failed in {SCRATCH}, see above: {', '.join(report.failed)}")
-    for stage in TABLE_STAGES:
-        _dvc("repro", "-q", "--force", "--single-item", "--no-run-cache", stage)
+    for one in stages.following():
+        if one.study != "timings" and one.name in ("tables", "judge"):
+            _dvc("repro", "-q", "--force", "--single-item", "--no-run-cache", one.address)
     return chosen, len(everything) - len(chosen), report.seconds
 
 
 def _compared(
-    name: str, text: str, rebuilt: str | None, chosen: list[rebuild.TrainingStage], elsewhere: list[str]
+    name: str, text: str, rebuilt: str | None, chosen: list[Stage], elsewhere: list[str]
 ) -> agreement.Comparison:
-    if name not in CARDS:
+    card = catalog.cards().get(name)
+    if card is None:
         raise VerifyError(f"table {name} has no data card")
     if rebuilt is None:
         return agreement.Comparison(name, faults=[f"{name}: the rebuild has no such table"])
     before = agreement.read(text)
-    picked = resting_on(before, CARDS[name], chosen)
-    return agreement.compare(name, CARDS[name], before, agreement.read(rebuilt), not elsewhere, picked)
+    picked = resting_on(name, before, chosen)
+    return agreement.compare(name, card, before, agreement.read(rebuilt), not elsewhere, picked)
 
 
-def resting_on(table: pd.DataFrame, card: Card, stages: list[rebuild.TrainingStage]) -> np.ndarray:
-    """Which rows of a table rest on the runs of these stages, as a mask; none where rows rest on many, as verdicts."""
-    if card.stage in {stage.address for stage in stages}:
-        return np.ones(len(table), dtype=bool)
-    names = pd.Series("", index=table.index)
-    if not card.stage.startswith("pipelines/timings"):
-        for study, columns in _NAMED_BY.items():
-            if set(columns) <= set(table.columns):
-                names = study + "/" + table[columns].agg("-".join, axis=1)
-    return names.isin({f"{stage.study}/{stage.configuration}" for stage in stages}).to_numpy()
-
-
-# The columns that name a study's configurations.
-_NAMED_BY = {
-    "progressive_sharpening": ["configuration"],
-    "low_rank_progression": ["rung"],
-    "optimizer_comparison": ["workload", "optimizer"],
-}
+def resting_on(name: str, table: pd.DataFrame, chosen: Iterable[Stage]) -> np.ndarray:
+    """Which rows of a table rest on the runs of these stages, as a mask; no row of a table whose rows rest on many."""
+    rows = np.zeros(len(table), dtype=bool)
+    made_of = {study for study, one in catalog.studies().items() if name in one.tables}
+    for stage in chosen:
+        if stage.table == name:
+            rows[:] = True
+        columns = {axis: value for axis, value in stage.values.items() if axis in table}
+        if stage.study in made_of and columns:
+            rows |= np.logical_and.reduce([table[axis] == value for axis, value in columns.items()])
+    return rows
 
 
 def record(outcome: Outcome, path: Path) -> None:
@@ -242,7 +238,7 @@ def record(outcome: Outcome, path: Path) -> None:
 
 
 def told(outcome: Outcome) -> str:
-    """The outcome for a terminal: what was rebuilt, each table, the worst cells, the word."""
+    """The outcome for a terminal: what was rebuilt, each table, the worst cells, and whether all agree."""
     lines = [f"rebuilt {len(outcome.rebuilt)}, restored {outcome.restored} configurations in {outcome.seconds:.0f} s"]
     lines += [f"  {name}" for name in outcome.rebuilt[:20]]
     lines += [f"  and {len(outcome.rebuilt) - 20} more"] if len(outcome.rebuilt) > 20 else []
@@ -311,7 +307,7 @@ def _dvc(*arguments: str) -> None:
 
 
 def _fingerprints() -> dict[str, str]:
-    return {path.as_posix(): read_json(path)["fingerprint"] for path in Path("results/code").rglob("*.json")}
+    return {path.as_posix(): read_json(path)["fingerprint"] for path in CODE.glob("*/**/*.json")}
 
 
 def _finite(value: float) -> float | None:

@@ -1,15 +1,19 @@
-"""Imports run one way, and a configuration's fingerprint names exactly what a run of it imports."""
+"""Imports run one way, and a stage's fingerprint names exactly what a run of it imports."""
 
 import ast
+import functools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import entries, fingerprints, parameters
+from benchmarks.studies import catalog, entries
+from benchmarks.studies.schema import Optimizer
+from pipelines import dvcfile, fingerprints, parameters, stages
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +46,7 @@ ALLOWED = {
         "benchmarks.lab.optimizers",
         "benchmarks.lab.problem",
     },
-    "benchmarks.studies": {"benchmarks.lab", "benchmarks.theory"},
+    "benchmarks.studies": {"benchmarks.lab", "benchmarks.theory", "benchmarks.evidence"},
     "pipelines": {"benchmarks"},
 }
 
@@ -77,35 +81,80 @@ def test_imports_run_one_way(name, path):
         assert allowed, f"{name} may not import {imported}"
 
 
-def table_stages():
-    """The stages whose code is in no fingerprint: the files that they run, and what they depend on."""
-    for path in (ROOT / "dvc.yaml", ROOT / "pipelines/timings/dvc.yaml"):
-        for name, stage in YAML(typ="safe").load(path)["stages"].items():
-            if not any(dependency.startswith("results/code/") for dependency in stage["deps"]):
-                run = {file for file in stage["deps"] if file.startswith("pipelines/") and file.endswith(".py")}
-                run.add(stage["cmd"].split()[2].replace(".", "/") + ".py")
-                yield pytest.param(run, stage["deps"], id=f"{path.parent.name}:{name}")
+@functools.cache
+def training() -> dict[str, stages.Stage]:
+    """Every training stage of the reference, by its path."""
+    return {stage.path: stage for stage in stages.training(parameters.load(ROOT / "params.yaml"))}
 
 
-@pytest.mark.parametrize(("run", "dependencies"), list(table_stages()))
-def test_a_stage_without_a_fingerprint_depends_on_what_it_imports(run, dependencies):
-    files = {name: path for name, path in modules() if within(name, "benchmarks") and path.name != "__init__.py"}
-    roots = {part for file in run for name in ours(ROOT / file) for part in (name, name.rpartition(".")[0])}
-    used = set(fingerprints.fingerprint(sorted(roots & set(files)), ROOT)["modules"]) & set(files)
-    needed = {files[name] for name in used} | {ROOT / file for file in run}
-    assert {file for file in needed if not any(file.is_relative_to(ROOT / path) for path in dependencies)} == set()
+def test_no_run_imports_what_says_or_shows_something_of_it():
+    """A changed card, claim, caption or range of a setting would else train all again."""
+    schema = {f"benchmarks.studies.{name}" for name in ("declaration", "catalog", "schema", "entries")}
+    of_studies = {
+        f"benchmarks.studies.{s}.{name}" for s in catalog.studies() for name in ("study", "tables", "figures")
+    }
+    for path, stage in training().items():
+        imported = fingerprints.fingerprint(stage.roots, ROOT)["modules"]
+        assert stage.dotted in imported, path
+        forbidden = {name for name in imported if within(name, "benchmarks.evidence")}
+        forbidden |= {name for name in imported if any(within(name, other) for other in schema | of_studies)}
+        assert not forbidden, f"the run of {path} imports {', '.join(sorted(forbidden))}"
+
+
+def test_the_committed_dvc_files_are_those_of_the_parameters_and_declarations(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    dvcfile.require_current(parameters.load())
+
+
+LOADED = """
+import sys
+from importlib import import_module
+for name in sys.argv[1:]:
+    import_module(name)
+kept = [module for name, module in sys.modules.items() if name.split(".")[0] in ("benchmarks", "pipelines")]
+print(*(module.__file__ for module in kept))
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["prepare", "fingerprint", "judge", "pages", "manifest", "optimizer_comparison:tables", "timings:figures"]
+)
+def test_a_stage_that_trains_nothing_depends_on_what_it_imports(name):
+    study, _, stage = name.rpartition(":")
+    path = ROOT / "pipelines" / study / "dvc.yaml" if study else ROOT / "dvc.yaml"
+    written = YAML(typ="safe").load(path)["stages"][stage]
+    modules = [written["cmd"].split()[2]]
+    if study:
+        modules += [f"benchmarks.studies.{study}.{part}" for part in ("study", stage)]
+    elif stage in ("judge", "pages", "manifest"):
+        modules += [f"benchmarks.studies.{study}.study" for study in catalog.studies()]
+    done = subprocess.run([sys.executable, "-c", LOADED, *modules], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = [Path(file) for file in done.stdout.split()]
+    assert ROOT / modules[0].replace(".", "/") in [file.with_suffix("") for file in loaded]
+    missing = {file for file in loaded if not any(file.is_relative_to(ROOT / path) for path in written["deps"])}
+    assert {str(file.relative_to(ROOT)) for file in missing if file.read_text().strip()} == set()
 
 
 def test_the_evidence_never_loads_torch():
-    code = (
-        "import sys, benchmarks.evidence.report, benchmarks.evidence.claims, benchmarks.evidence.tables;"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    evidence = [f"benchmarks.evidence.{path.stem}" for path in sorted((ROOT / "benchmarks/evidence").glob("[a-z]*.py"))]
+    of_studies = [
+        f"benchmarks.studies.{study}.{name}"
+        for study in catalog.studies()
+        for name in ("study", "tables", "figures")
+        if any((ROOT / "benchmarks/studies" / study).glob(f"{name}*"))
+    ]
+    made = [f"pipelines.{name}" for name in ("tables", "judge", "figures", "pages", "manifest", "cli")]
+    code = "import sys; from importlib import import_module; [import_module(name) for name in sys.argv[1:]]"
+    code += "; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, *evidence, *of_studies, *made], check=True, cwd=ROOT)
 
 
 def test_parameters_are_checked_without_torch():
-    code = "import sys; from pipelines import parameters; parameters.load(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from pipelines import parameters, stages; stages.training(parameters.load());"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -134,130 +183,87 @@ def test_a_fingerprint_names_the_entries_that_a_study_names(name, path):
 
 RUN = """
 import json, sys
-from pathlib import Path
-import numpy as np
-from pipelines.stages import run
-settings = json.loads(sys.argv[1])
-identity = {"settings": settings, "compute": {"device": "cpu", "dtype": "float32", "threads": 1, "chunk_size": 64}}
-clock = type("Clock", (), {"tick": lambda self, step: None})()
-run.train("progressive_sharpening", [1, 2], identity, Path("images.npz"), Path("checkpoint.pt"), clock)
-print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
+from importlib import import_module
+from inspect import signature
+import numpy as np, torch
+from benchmarks.lab import datasets
+from benchmarks.studies import catalog
+from benchmarks.studies.schema import Compute
+
+asked = json.loads(sys.argv[1])
+labels = np.arange(300) % 3
+generator = np.random.default_rng(0)
+means = np.array([120, 40, 0])[:, None] * np.linalg.qr(generator.standard_normal((64, 3)))[0].T
+pixels = (128 + means.reshape(3, 1, 8, 8)[labels] + 30 * generator.standard_normal((300, 1, 8, 8))).clip(0, 255)
+pixels = pixels.astype(np.uint8)
+given = {
+    "settings": catalog.part(asked["study"], asked["group"]).given.model_validate(asked["settings"]),
+    "seeds": [1, 2],
+    "images": datasets.images(pixels, labels, pixels, labels, dtype=torch.float32),
+    "compute": Compute(device="cpu", dtype="float32", threads=1, chunk_size=100),
+    "device": "cpu",
+}
+# What makes settings of parameters is no part of training: the run imports anew what it needs.
+for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
+    del sys.modules[name]
+run = import_module(asked["module"]).run
+run(**{name: given[name] for name in signature(run).parameters if name in given})
+print(json.dumps(sorted(name for name in sys.modules if name.split(".")[0] == "benchmarks")))
 """
+
+
+def imported_by(stage: stages.Stage, changes: dict) -> tuple[set[str], set[str]]:
+    """What a run of a stage with changed settings imports of this package, and what its fingerprint names."""
+    settings = changed(stage.settings.model_dump(), changes)
+    stage = replace(stage, settings=catalog.part(stage.study, stage.group).given.model_validate(settings))
+    asked = {"study": stage.study, "group": stage.group, "module": stage.dotted, "settings": settings}
+    done = subprocess.run([sys.executable, "-c", RUN, json.dumps(asked)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1])), set(fingerprints.fingerprint(stage.roots, ROOT)["modules"])
+
+
+def changed(settings: dict, changes: dict) -> dict:
+    inner = {key: changed(settings[key], value) if isinstance(value, dict) else value for key, value in changes.items()}
+    return settings | inner
+
+
+MUON = Optimizer(name="muon", lr=0.01)
 
 
 @pytest.mark.parametrize(
-    "configuration", ["lr-high", "adam-09", "sam-01", "small-lr-mid", "sgd-b8", "edge-balanced", "muon"]
+    "name", ["lr-high/1", "adam-09/all", "sam-01/all", "small-lr-mid/all", "sgd-b8/all", "edge-balanced/all", "muon"]
 )
-def test_a_fingerprint_names_what_a_run_imports(configuration, tmp_path):
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    labels = np.arange(32, dtype=np.uint8) % 4
-    pixels = rng.integers(0, 16, (32, 1, 4, 4)).astype(np.uint8)
-    np.savez(tmp_path / "images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
-    study = parameters.load(ROOT / "params.quick.yaml").progressive_sharpening
-    name = configuration if configuration in study.named else "lr-high"
-    settings = study.settings(name)
-    if configuration != name:
-        settings["optimizer"] = {"name": configuration, "lr": 0.01}
-    settings |= {"steps": 2, "images": min(settings["images"], 16)}
-    command = [sys.executable, "-c", RUN, json.dumps(settings)]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    roots = [
-        "benchmarks.studies.progressive_sharpening",
-        f"benchmarks.lab.architectures.{settings['architecture']['name']}",
-        f"benchmarks.lab.optimizers.{settings['optimizer']['name']}",
-        *(
-            f"benchmarks.lab.measurements.{name}"
-            for name, options in settings["measure"].items()
-            if options is not None
-        ),
-    ]
-    # What checking the parameters imports is no part of training.
-    checking = {"benchmarks.studies.settings"}
-    imported = set(json.loads(done.stdout.splitlines()[-1])) - checking
-    assert imported == set(fingerprints.fingerprint(roots, ROOT)["modules"]) - checking
-
-
-COMPUTE = """
-import json, sys
-from importlib import import_module
-from pipelines import parameters
-experiment, profile = sys.argv[1:]
-settings = parameters.load(profile).deep_linear.experiments[experiment]
-import_module(f"benchmarks.studies.deep_linear.{experiment}").run(settings, [1])
-print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
-"""
+def test_a_fingerprint_names_what_training_imports(name):
+    path = "lr-high/1" if name == "muon" else name
+    stage = training()[f"progressive_sharpening/{path}"]
+    changes = {"steps": 2, "images": min(stage.settings.images, 16), "pool": 1, "classes": None}
+    if path != name:
+        stage = replace(stage, settings=stage.settings.model_copy(update={"optimizer": MUON}))
+    imported, named = imported_by(stage, changes)
+    assert imported == named
 
 
 @pytest.mark.parametrize("experiment", ["conservation", "waypoints"])
 def test_a_fingerprint_names_what_an_experiment_imports(experiment):
-    profile = str(ROOT / "params.quick.yaml")
-    done = subprocess.run(
-        [sys.executable, "-c", COMPUTE, experiment, profile], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    roots = fingerprints.configurations(parameters.load(profile))["deep_linear", experiment]
-    checking = {"benchmarks.studies.settings"}
-    imported = set(json.loads(done.stdout.splitlines()[-1])) - checking
-    assert imported <= set(fingerprints.fingerprint(roots, ROOT)["modules"])
+    reference, changes = (parameters.read(ROOT / f"params{kind}.yaml") for kind in ("", ".quick"))
+    quick = parameters.changed(reference, changes, "params.quick.yaml")["deep_linear"][experiment]
+    imported, named = imported_by(training()[f"deep_linear/{experiment}"], quick)
+    assert imported <= named
 
 
-COMPETE = """
-import json, sys
-import numpy as np, torch
-from benchmarks.lab import datasets
-from benchmarks.studies.optimizer_comparison import contest
-settings = json.loads(sys.argv[1])
-pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8)).astype(np.uint8)
-images = datasets.images(pixels, np.arange(60) % 3, pixels, np.arange(60) % 3, dtype=torch.float32)
-contest.run(settings, images, {"device": "cpu", "dtype": "float32", "chunk_size": 60})
-print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
-"""
-
-
-@pytest.mark.parametrize("pair", [("mlp", "adam"), ("transformer", "blockwise"), ("imbalanced", "muon-flattened")])
+@pytest.mark.parametrize("pair", ["mlp-adam", "transformer-blockwise", "imbalanced-muon-flattened"])
 def test_a_fingerprint_names_what_a_contest_imports(pair):
-    checked = parameters.load(ROOT / "params.yaml")
-    settings = checked.optimizer_comparison.settings(*pair)
-    settings["protocol"] |= {"trials": 1, "seeds": [1], "marks": 2}
-    settings["workload"] |= {"steps": 2, "warmup": 0, "factors": [], "batch_size": None, "curvature_examples": 4}
-    if settings["workload"]["data"]["name"] == "images":
-        settings["workload"]["data"] |= {"train": 20, "validation": 5, "pool": 1}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPETE, json.dumps(settings)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    roots = fingerprints.configurations(checked)["optimizer_comparison", "-".join(pair)]
-    assert set(json.loads(done.stdout.splitlines()[-1])) <= set(fingerprints.fingerprint(roots, ROOT)["modules"])
-
-
-CLIMB = """
-import json, sys
-import numpy as np, torch
-from benchmarks.lab import datasets
-from benchmarks.studies.low_rank_progression import rung
-settings = json.loads(sys.argv[1])
-generator = np.random.default_rng(0)
-labels = np.arange(300) % 3
-means = np.array([120, 40, 0])[:, None] * np.linalg.qr(generator.standard_normal((36, 3)))[0].T
-pixels = (128 + means.reshape(3, 1, 6, 6)[labels] + 30 * generator.standard_normal((300, 1, 6, 6))).clip(0, 255)
-images = datasets.images(pixels.astype(np.uint8), labels, pixels.astype(np.uint8), labels, dtype=torch.float32)
-rung.run(settings, images, [1, 2], torch.float32)
-print(json.dumps(sorted(m for m in sys.modules if m.split(".")[0] == "benchmarks")))
-"""
+    stage = training()[f"optimizer_comparison/{pair}"]
+    workload = {"steps": 2, "warmup": 0, "factors": [], "batch_size": None, "curvature_examples": 4}
+    if stage.settings.workload.data.name == "images":
+        workload["data"] = {"train": 20, "validation": 5, "pool": 1}
+    imported, named = imported_by(stage, {"protocol": {"trials": 1, "seeds": [1], "marks": 2}, "workload": workload})
+    assert imported <= named
 
 
 @pytest.mark.parametrize("name", ["small-gd-relu-hat", "textbook-muon", "kernel-small"])
 def test_a_fingerprint_names_what_a_rung_imports(name):
-    checked = parameters.load(ROOT / "params.yaml")
-    settings = checked.low_rank_progression.settings(name)
-    settings["data"] |= {"images": 300, "pool": 1, "components": 8}
-    settings |= {"init": None, "steps": 5}
-    done = subprocess.run([sys.executable, "-c", CLIMB, json.dumps(settings)], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    roots = fingerprints.configurations(checked)["low_rank_progression", name]
-    assert set(json.loads(done.stdout.splitlines()[-1])) <= set(fingerprints.fingerprint(roots, ROOT)["modules"])
+    data = {"images": 300, "pool": 1, "components": 8}
+    stage = training()[f"low_rank_progression/{name}"]
+    imported, named = imported_by(stage, {"data": data, "init": None, "steps": 5})
+    assert imported <= named

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from benchmarks.evidence.cards import Agreement, Card
+from benchmarks.evidence.card import Agreement, Card
 
 COLUMNS = ["table", "row", "column", "before", "after", "agreement", "difference", "allowed", "severity", "agrees"]
 
@@ -18,8 +18,8 @@ class Comparison:
 
     Attributes:
         cells: how many were compared, and how many of those in rows that a mask picked (`compare`).
-        apart: cells that this machine need not share, seconds among them.
-        differences: `COLUMNS`, a row a cell that is not the same text. ``severity`` is the difference over what is
+        apart: cells that are not compared on this machine, seconds among them.
+        differences: `COLUMNS`, one row per cell whose text is not the same. ``severity`` is the difference over what is
             allowed (infinite where nothing is), ``agrees`` whether it is within.
         faults: what is missing or too much: columns, rows, the table.
     """
@@ -63,24 +63,24 @@ def compare(
     Args:
         before, after: from `read`.
         same_machine: whether all but seconds must be identical.
-        picked: rows of ``before`` to count apart, as a mask.
+        picked: rows of ``before`` to count separately, as a mask.
     """
-    found = Comparison(name)
+    comparison = Comparison(name)
     lost, new = (sorted(set(a.columns) - set(b.columns)) for a, b in ((before, after), (after, before)))
-    found.faults += [f"{name}: column {column} is missing" for column in lost]
-    found.faults += [f"{name}: column {column} is new" for column in new if same_machine]
+    comparison.faults += [f"{name}: column {column} is missing" for column in lost]
+    comparison.faults += [f"{name}: column {column} is new" for column in new if same_machine]
     keys = [key for key in card.keys if key in before and key in after]
     if len(keys) < len(card.keys):
-        return found
+        return comparison
     old, now = (frame.set_index(keys) for frame in (before, after))
     for frame, which in ((old, "before"), (now, "after")):
         if frame.index.has_duplicates:
             twice = frame.index[frame.index.duplicated()][0]
-            found.faults.append(f"{name}: two rows {which} of {label(np.atleast_1d(twice), card.keys)}")
-            return found
+            comparison.faults.append(f"{name}: two rows {which} of {label(np.atleast_1d(twice), card.keys)}")
+            return comparison
     both = old.index.intersection(now.index, sort=False)
-    _note_rows(found, card, old.index.difference(now.index), "is missing", same_machine)
-    _note_rows(found, card, now.index.difference(old.index), "is new", same_machine)
+    _note_rows(comparison, card, old.index.difference(now.index), "is missing", same_machine)
+    _note_rows(comparison, card, now.index.difference(old.index), "is new", same_machine)
 
     errors = standard_errors(card, before)
     mask = pd.Series(True if picked is None else picked, index=old.index).loc[both].to_numpy()
@@ -91,17 +91,17 @@ def compare(
         agreements = _agreements(card, column, quantities, len(both))
         part, compared = _column(column, agreements, old[column], now[column], errors.get(column), same_machine)
         parts.append(part.assign(table=name, row=[label(np.atleast_1d(both[i]), card.keys) for i in part["place"]]))
-        found.cells += int(compared.sum())
-        found.picked += int((compared & mask).sum())
-        found.apart += int((~compared).sum())
+        comparison.cells += int(compared.sum())
+        comparison.picked += int((compared & mask).sum())
+        comparison.apart += int((~compared).sum())
     if parts:
-        found.differences = pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
-    return found
+        comparison.differences = pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
+    return comparison
 
 
 def standard_errors(card: Card, table: pd.DataFrame) -> pd.DataFrame:
-    """For every cell that has one its standard error: from the interval that stands beside it, or, of a run, the
-    standard deviation over the replicates; else nan."""
+    """The standard error of every cell: from the interval that stands beside it, or, for a run, the standard deviation
+    over the replicates; nan where there is neither."""
     numbers = {
         name: pd.to_numeric(table[name], errors="coerce")
         for name, column in card.columns.items()

@@ -1,23 +1,17 @@
 """The answer to Open Question 4.1 in words, each made from the tables, so that they cannot drift apart."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import carry_over
 from benchmarks.evidence.carry_over import by_seed, main_effects, waterfall
-from benchmarks.evidence.report import CAPTIONS, inline_svg, template
+from benchmarks.evidence.report import Drawn, inlined, template
 from benchmarks.evidence.statistics import t_interval
 
 PRACTICE = ("default-adam-relu-real", "practice-")
-FIGURES = (
-    "carry_over_waterfall",
-    "mode_trajectories",
-    "score_against_init",
-    "effective_rank",
-    "carry_over_ladder",
-)
 NOT_SHOWN = (
     "One data set: 5,000 images of CIFAR-10 on 64 principal components, mostly whitened, with networks of two to "
     "four layers and at most 400 units; a small convolutional and a small residual network. No transformer, no large "
@@ -31,6 +25,8 @@ NOT_SHOWN = (
     "Where that twin is not greedy itself, nothing can be said of carrying over, and the table says so (vacuous).",
     "Three to five seeds; intervals are Student's, over seeds alone, for one draw of the data.",
 )
+# Of the headings of `sentences`, those that the short answer takes.
+FIVE = ("The nonlinearity", "Real labels", "How far practice is away")
 COLUMNS = [
     ("rung", "rung"),
     ("waypoint_score", "waypoint score"),
@@ -47,19 +43,19 @@ COLUMNS = [
 ]
 
 
-def render(scores: pd.DataFrame, table: pd.DataFrame, svgs: dict[str, str], profile: str, source: str) -> str:
+def render(scores: pd.DataFrame, table: pd.DataFrame, figures: Iterable[Drawn], profile: str, source: str) -> str:
     """The page as HTML.
 
     Args:
         scores: ``low_rank_progression.long``.
         table: ``open_question_4_1``.
-        svgs: each figure's SVG text.
+        figures: of the study ``low_rank_progression``.
     """
     return template("answer.html.j2").render(
         short=in_short(table),
         sentences=sentences(scores, table),
         not_shown=NOT_SHOWN,
-        figures=[(name, CAPTIONS[name][0], inline_svg(svgs[name], name)) for name in FIGURES],
+        figures=[inlined(figure) for figure in figures],
         columns=COLUMNS,
         rows=table.to_dict("records"),
         intervals=set(carry_over.WITH_INTERVALS)
@@ -73,24 +69,24 @@ def render(scores: pd.DataFrame, table: pd.DataFrame, svgs: dict[str, str], prof
 def in_short(table: pd.DataFrame) -> str:
     """What the rungs around the default recipe say, by the register's rule: greedy in two architectures or more is
     carry-over in practice, neither greedy nor tracking in all of them its refutation, anything else a map."""
-    mine = table[table["rung"].str.startswith(PRACTICE)]
-    if mine.empty:
+    practice = table[table["rung"].str.startswith(PRACTICE)]
+    if practice.empty:
         return "No rung of the default recipe was run, so there is no answer about practice."
-    verdicts = mine["verdict"].value_counts()
-    architectures = mine[mine["verdict"] == "greedy"]["architecture"].nunique()
+    verdicts = practice["verdict"].value_counts()
+    architectures = practice[practice["verdict"] == "greedy"]["architecture"].nunique()
     counted = ", ".join(f"{word} {count}" for word, count in verdicts.items())
     if architectures >= 2:
         answer = "Greedy low-rank progression carries over to practice"
-    elif (mine["verdict"] == "neither").all():
-        answer = "Deep linear dynamics do not carry over to practice: neither the greed nor the path of the linear twin"
+    elif (practice["verdict"] == "neither").all():
+        answer = "Deep linear dynamics do not carry over to practice: neither greedy progression nor the twin's path"
     elif "greedy" in verdicts:
         answer = "Greedy low-rank progression survives in practice in one architecture alone"
     else:
         answer = "Greedy low-rank progression does not carry over to practice"
         if "tracks its twin" in verdicts:
             answer += ", though many networks there follow the path of their linear twin, which is not greedy either"
-    text = f"{answer}. The {len(mine)} rungs at and around the default recipe, by verdict: {counted}."
-    first = mine.iloc[0]
+    text = f"{answer}. The {len(practice)} rungs at and around the default recipe, by verdict: {counted}."
+    first = practice.iloc[0]
     if np.isfinite([first.get("steps", np.nan), first.get("loss_fall", np.nan)]).all():
         text += (
             f" This is about the early phase: the linear modes are learned in {first['steps']:.0f} steps of the "
@@ -121,6 +117,18 @@ def sentences(scores: pd.DataFrame, table: pd.DataFrame) -> list[tuple[str, str]
     return said
 
 
+def in_five(scores: pd.DataFrame, table: pd.DataFrame) -> str:
+    """The answer in five sentences: the verdict, the phase that it is about, and three of `sentences`."""
+    short, said = _split(in_short(table)), dict(sentences(scores, table))
+    rest = [_split(said[heading])[0] for heading in FIVE if heading in said]
+    return " ".join([short[0], short[-1], *rest])
+
+
+def _split(text: str) -> list[str]:
+    """A text's sentences."""
+    return re.split(r"(?<=\.) (?=[A-Z])", text)
+
+
 def _activation(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     parts = []
     for label, rung in (("tanh", "small-gd-tanh-hat"), ("ReLU", "small-gd-relu-hat")):
@@ -130,8 +138,8 @@ def _activation(_: pd.DataFrame, rows: pd.DataFrame) -> str:
             f"(carry-over {row.carry_over_waypoint_score:.2f}, {_between(row, 'carry_over_waypoint_score')})"
         )
     return (
-        f"From small weights, on labels that a linear network can learn, {'; '.join(parts)}. Ideal greed is 1, a "
-        "straight line 0."
+        f"From small weights, on labels that a linear network can learn, {'; '.join(parts)}. An ideally greedy "
+        "path scores 1, a straight line 0."
     )
 
 
@@ -173,9 +181,9 @@ def _axes(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
         )
     )
     return (
-        f"{text} Adam's effect depends on the basis: these are principal components; over random rotations, of which "
-        f"gradient descent knows nothing, the optimizer costs {optimizer:+.2f} and the initialization "
-        f"{initialization:+.2f} on linear labels, and Adam alone leaves {turned['small', 'linear']:.2f}."
+        f"{text} Adam's effect depends on the basis: these are principal components; over random rotations, to which "
+        f"gradient descent is indifferent, the optimizer changes the score by {optimizer:+.2f} and the initialization "
+        f"by {initialization:+.2f} on linear labels, and Adam alone leaves {turned['small', 'linear']:.2f}."
     )
 
 
@@ -184,16 +192,16 @@ def _score(rows: pd.DataFrame, rung: str) -> float:
 
 
 def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
-    mine = scores[scores["rung"] == "default-adam-relu-real"]
-    found = []
+    scored = scores[scores["rung"] == "default-adam-relu-real"]
+    measured = []
     for quantity in ("init", "init_mup"):
-        inits = by_seed(mine, "net", quantity)
+        inits = by_seed(scored, "net", quantity)
         decades = carry_over.decades_from_half_score(scores, "relu", inits)
         interval = t_interval(decades, 0.95)
         if interval is None:
             raise KeyError("no half score")
-        found.append((inits.mean(), np.nanmean(decades), interval))
-    (init, decades, interval), (mup, mup_decades, _) = found
+        measured.append((inits.mean(), np.nanmean(decades), interval))
+    (init, decades, interval), (mup, mup_decades, _) = measured
     real = rows.loc["small-gd-relu-real", "waypoint_score"]
     text = (
         "Under gradient descent on linear labels, a ReLU network's score falls through one half where its output at "

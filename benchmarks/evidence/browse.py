@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from benchmarks.evidence.cards import CARDS, Card
+from benchmarks.evidence.card import Card
 from benchmarks.evidence.report import anchor, template
 
-# Cells beyond which a table is a file to download and no rows to look at.
+# A table of more cells is only a file to download.
 MOST_CELLS = 10_000
 
 
@@ -19,18 +19,27 @@ def is_listed(table: pd.DataFrame) -> bool:
     return table.size <= MOST_CELLS
 
 
-def render(tables: Mapping[str, pd.DataFrame], configurations: Sequence, version: str) -> str:
+def render(
+    tables: Mapping[str, pd.DataFrame],
+    cards: Mapping[str, Card],
+    stages: Mapping[str, str],
+    configurations: Sequence,
+    version: str,
+) -> str:
     """The page as HTML.
 
     Args:
         tables: all of them, from `benchmarks.evidence.agreement.read`.
+        cards: theirs, by the same names.
+        stages: the address of the DVC stage that writes each, by the same names.
         configurations: each with study, name, anchor, settings (text), code, addresses, commits and seconds.
     """
     shown = []
     for name, table in tables.items():
-        card = CARDS[name]
+        card = cards[name]
         rows = _rows(name, table, card) if is_listed(table) else []
-        shown.append({"name": name, "card": card, "columns": list(table.columns), "count": len(table), "rows": rows})
+        entry = {"name": name, "card": card, "stage": stages[name], "columns": list(table.columns)}
+        shown.append(entry | {"count": len(table), "rows": rows})
     return template("tables.html.j2").render(tables=shown, configurations=configurations, version=version)
 
 

@@ -77,7 +77,7 @@ class Card:
     Attributes:
         row: what a row is.
         keys: the columns that together name a row.
-        computed: how its numbers come about.
+        computed: how its numbers are made.
         limits: what they do not say.
         columns: in the table's order.
         quantities: for tidy tables, by a pattern of the column `by`: what is in the columns `holds`, and how they may
@@ -109,14 +109,12 @@ class Card:
         if self.quantities:
             named |= {self.by, *self.holds}
         if missing := sorted(named - known):
-            raise ValueError(
-                f"the card {self.title!r} speaks of the column {missing[0]!r} and does not have it among its columns"
-            )
+            raise ValueError(f"the card {self.title!r} names the column {missing[0]!r}, which is not among its columns")
 
     def require(self, table, name: str) -> None:
         """Raises ValueError unless each column and quantity of a table (a data frame) has an entry."""
-        found = table[self.by].unique() if self.by in table else ()
-        if missing := self.undocumented(table.columns, found):
+        quantities = table[self.by].unique() if self.by in table else ()
+        if missing := self.undocumented(table.columns, quantities):
             raise ValueError(f"table {name} has {missing[0]} and its card does not: add it to the study's study.py")
 
     def quantity(self, name: str) -> Column:

@@ -1,9 +1,9 @@
-"""The answer to Open Question 4.1 as a table: from the scores of every rung to one row a rung.
+"""The answer to Open Question 4.1 as a table: from the scores of every rung to one row per rung.
 
 A rung is judged by three numbers that are never averaged: the network's own greediness (waypoint score P1 and
 sequentiality SEQ), its linear twin's, and how well it tracks its twin (P5). The bounds below
-were fixed before the first reference run. Of the words "nothing to track" came after it: those rungs had been called
-neither, one of them on a single seed.
+were fixed before the first reference run. The word "nothing to track" was added after it: those rungs had been called
+"neither", one of them on a single seed.
 """
 
 import math
@@ -18,17 +18,17 @@ from benchmarks.evidence.statistics import Interval, t_interval
 LADDER = "low_rank_progression.long"
 GREEDY = 0.5
 TRACKS = 0.8
-# Seeds below which a rung's P5 is not judged, where it has so many.
+# P5 is judged if at least so many of a rung's seeds have it, or all of a rung with fewer seeds.
 FEWEST_TRACKED = 3
 # The gate: what the toy's greediest linear network must score, and how far CIFAR's may be from its closed form.
 TOY_SCORE = 0.9
 GATE = 0.05
 GATE_RUNG = "small-gd-linear-hat"
-# The rungs that a network from outside is put in the place of.
+# The rungs in which `bench carry-over` replaces the network by one from outside.
 RECIPES = {"textbook recipe": "small-gd-relu-hat", "default recipe": "default-adam-relu-real"}
 # The rungs whose curves the figures show.
 DRAWN = ("small-gd-linear-hat", "small-gd-relu-hat", "small-gd-relu-real", "default-adam-relu-real")
-# A carry-over ratio says nothing unless the twin's score surely exceeds this share of the ideal, which is 1.
+# A carry-over ratio says nothing unless the twin's score is surely above this; an ideal score is 1.
 LEAST_TWIN = 0.2
 # Bands of the carry-over ratio; a word is used only where the whole interval lies inside.
 WORDS = (
@@ -67,7 +67,7 @@ ANSWER_COLUMNS = [
 
 
 def answer(scores: pd.DataFrame, settings: dict[str, dict]) -> pd.DataFrame:
-    """One row a rung, in the order of the settings.
+    """One row per rung, in the order of the settings.
 
     Args:
         scores: rung, system, seed, quantity, value.
@@ -84,15 +84,15 @@ class InstrumentBroken(ValueError):
 def require_gate(toy: pd.DataFrame, scores: pd.DataFrame) -> None:
     """The toy's linear network from weights of 1e-3 must score 0.9, and the ladder's be within 0.05 of its closed form.
 
-    What a profile does not hold is not asked.
+    Where a profile does not have one of the two, only the other is asked for.
 
     Raises:
         InstrumentBroken: saying by how much.
     """
     faults = []
-    mine = toy[(toy["system"] == "linear-1e-3") & (toy["quantity"] == "waypoint_score")]["value"]
-    if len(mine) and not mine.mean() >= TOY_SCORE:
-        faults.append(f"the toy's linear network scores {mine.mean():.3f}, at least {TOY_SCORE} needed")
+    toy_scores = toy[(toy["system"] == "linear-1e-3") & (toy["quantity"] == "waypoint_score")]["value"]
+    if len(toy_scores) and not toy_scores.mean() >= TOY_SCORE:
+        faults.append(f"the toy's linear network scores {toy_scores.mean():.3f}, at least {TOY_SCORE} needed")
     rung = scores[scores["rung"] == GATE_RUNG]
     measured, predicted = (by_seed(rung, "net", name) for name in ("waypoint_score", "predicted_waypoint_score"))
     if len(measured):
@@ -105,8 +105,8 @@ def require_gate(toy: pd.DataFrame, scores: pd.DataFrame) -> None:
 
 def by_seed(scores: pd.DataFrame, system: str, quantity: str) -> pd.Series:
     """A quantity of a rung's network or twin, by seed; empty if there is none."""
-    mine = scores[(scores["system"] == system) & (scores["quantity"] == quantity)]
-    return mine.set_index("seed")["value"].astype(float)
+    rows = scores[(scores["system"] == system) & (scores["quantity"] == quantity)]
+    return rows.set_index("seed")["value"].astype(float)
 
 
 def fieller(numerator: np.ndarray, denominator: np.ndarray, confidence: float = 0.95) -> Interval | None:
@@ -138,15 +138,15 @@ def carry_over(net: pd.Series, twin: pd.Series) -> tuple[float, Interval | None,
     seeds = net.index.intersection(twin.index)
     if len(seeds) < 2:
         return math.nan, None, ""
-    mine, other = net[seeds].to_numpy(), twin[seeds].to_numpy()
-    lowest = t_interval(other, 0.95)
+    net_scores, twin_scores = net[seeds].to_numpy(), twin[seeds].to_numpy()
+    lowest = t_interval(twin_scores, 0.95)
     if lowest is None or not lowest.low > LEAST_TWIN:
         return math.nan, None, "vacuous"
-    interval = fieller(mine, other)
+    interval = fieller(net_scores, twin_scores)
     word = "open"
     if interval is not None:
         word = next((w for w, low, high in WORDS if interval.inside(low, high)), "open")
-    return float(mine.mean() / other.mean()), interval, word
+    return float(net_scores.mean() / twin_scores.mean()), interval, word
 
 
 def rung_verdict(
@@ -282,7 +282,7 @@ def waterfall(scores: pd.DataFrame, quantity: str, order: tuple[str, ...] = ORDE
     """From the textbook's corner to practice's, an axis at a time.
 
     Returns:
-        one row a step: axis (none for the first), rung, mean, low, high (95 %) of the quantity, and ``change``.
+        one row per step: axis (none for the first), rung, mean, low, high (95 %) of the quantity, and ``change``.
     """
     levels, rows = dict.fromkeys(AXES, 0), []
     for axis in (None, *order):
@@ -336,8 +336,8 @@ def half_score_init(scores: pd.DataFrame, rungs: tuple[str, ...], seed: int) -> 
     """
     points = []
     for rung in rungs:
-        mine = scores[scores["rung"] == rung]
-        init, score = by_seed(mine, "net", "init").get(seed), by_seed(mine, "net", "waypoint_score").get(seed)
+        rows = scores[scores["rung"] == rung]
+        init, score = by_seed(rows, "net", "init").get(seed), by_seed(rows, "net", "waypoint_score").get(seed)
         if init is None or score is None:
             return math.nan
         points.append((math.log10(init), score))

@@ -1,31 +1,33 @@
 """The sections of the chapter that the register follows: what is known, what was measured, what remains open."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
-from ruamel.yaml import YAML
-
-TEXT = Path(__file__).with_name("chapter.yaml")
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
 
 class Section(BaseModel):
-    """A section's three paragraphs.
+    """What a study's ``section.yaml`` says.
 
     Attributes:
+        title: of the section.
         known: what the literature says.
         measured: what the claims measure. ``{check}`` stands for what a check measured, so that no number is written
             by hand.
         open: what neither answers.
+        surprise: the check that the authors find most surprising.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    title: str
     known: str
     measured: str
     open: str
+    surprise: str
 
     def parts(self, checks: pd.DataFrame) -> list[str | dict]:
         """`measured`, cut into text and rows of ``claims.csv``.
@@ -37,24 +39,37 @@ class Section(BaseModel):
         parts: list[str | dict] = []
         for i, piece in enumerate(re.split(r"\{([^{}]+)\}", self.measured)):
             if i % 2 and piece not in rows:
-                raise ValueError(f"{TEXT.name} tells of a check {piece!r} that claims.csv does not have")
+                raise ValueError(f"the section {self.title!r} names a check {piece!r} that claims.csv does not have")
             parts.append(rows[piece] if i % 2 else piece)
         return parts
 
 
-def load() -> dict[str, Section]:
-    """The sections by title, in the chapter's order."""
-    raw = YAML(typ="safe", pure=True).load(TEXT.read_text(encoding="utf-8"))
-    return {title: Section.model_validate(body) for title, body in raw.items()}
-
-
-def order(titles: Iterable[str]) -> list[str]:
-    """Titles that claims give as their section, in the chapter's order.
+def load(paths: Iterable[Path]) -> dict[str, Section]:
+    """The sections by study, in the order of their files, each ``<study>/section.yaml``.
 
     Raises:
-        ValueError: for a title that the chapter does not have.
+        ValueError: for a file that is not a section; the message names it and what is wrong.
     """
-    known, asked = list(load()), set(titles)
-    if strangers := sorted(asked - set(known)):
-        raise ValueError(f"{TEXT.name} has no section {strangers[0]!r}: it has {', '.join(known)}")
-    return [title for title in known if title in asked]
+    return {path.parent.name: _section(path) for path in paths}
+
+
+def _section(path: Path) -> Section:
+    try:
+        return Section.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(": ".join([str(path), *map(str, first["loc"]), first["msg"]])) from None
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+
+
+def order(studies: Iterable[str], sections: Mapping[str, Section]) -> list[str]:
+    """The studies that claims belong to, in the chapter's order.
+
+    Raises:
+        ValueError: for a study that has claims and no section.
+    """
+    asked = set(studies)
+    if strangers := sorted(asked - set(sections)):
+        raise ValueError(f"the study {strangers[0]!r} has claims and no section.yaml, unlike {', '.join(sections)}")
+    return [study for study in sections if study in asked]

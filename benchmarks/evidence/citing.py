@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmarks.evidence.agreement import label
-from benchmarks.evidence.cards import CARDS, Card
+from benchmarks.evidence.card import Card
 from benchmarks.evidence.report import number
 
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -99,12 +99,12 @@ def usual_columns(table: pd.DataFrame, card: Card) -> list[str]:
     return [name for name in dict.fromkeys(wanted) if name in table.columns]
 
 
-def bibtex(citation: Mapping, version: str, revision: str | None = None, table: str | None = None) -> str:
+def bibtex(citation: Mapping, version: str, revision: str | None = None, table: tuple[str, Card] | None = None) -> str:
     """An entry that names the version, and the commit if given.
 
     Args:
         citation: CITATION.cff.
-        table: whose entry; the whole benchmark's if not given.
+        table: whose entry, by name and card; the whole benchmark's if not given.
     """
     authors = " and ".join(_author(author) for author in citation.get("authors", [])) or "Unknown"
     year = str(citation.get("date-released", ""))[:4]
@@ -112,8 +112,9 @@ def bibtex(citation: Mapping, version: str, revision: str | None = None, table: 
     key = "optimization-dynamics-benchmark"
     note = f"Version {version}" + (f", commit {revision[:12]}" if revision else "")
     if table is not None:
-        key += "-" + re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")
-        note = f"Table {table}: {CARDS[table].title}. {note}"
+        name, card = table
+        key += "-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        note = f"Table {name}: {card.title}. {note}"
     fields = {"author": authors, "title": title, "year": year, "version": version, "note": note}
     body = ",\n".join(
         f"  {name:<8}= {{{_tex(value) if name != 'author' else value}}}" for name, value in fields.items() if value
@@ -122,8 +123,8 @@ def bibtex(citation: Mapping, version: str, revision: str | None = None, table: 
 
 
 def latex_table(table: pd.DataFrame, columns: Iterable[str], caption: str, name: str) -> str:
-    """These columns in booktabs rules, four digits a number, ready to ``\\input``; as a longtable where it would not
-    fit on a page.
+    """These columns in booktabs rules, numbers with four digits, ready to ``\\input``; as a longtable where they would
+    not fit on a page.
 
     Args:
         name: of its label, ``tab:name``.
@@ -149,8 +150,8 @@ def latex_table(table: pd.DataFrame, columns: Iterable[str], caption: str, name:
 
 
 def macros(checks: pd.DataFrame, version: str) -> str:
-    """A number macro a check, and one for its interval: ``\\BenchEOneLevelMid`` and ``\\BenchEOneLevelMidInterval`` of
-    E1.level-mid, so that a paper cites numbers by name.
+    """A macro for each check's number, and one for its interval: ``\\BenchEOneLevelMid`` and
+    ``\\BenchEOneLevelMidInterval`` of E1.level-mid, so that a paper cites numbers by name.
 
     Raises:
         ValueError: if two checks would have one name.
@@ -183,20 +184,24 @@ def macro_name(check: str) -> str:
 
 
 def markdown_table(table: pd.DataFrame, columns: Iterable[str]) -> str:
-    """A Markdown table of these columns, four digits a number."""
+    """A Markdown table of these columns, numbers with four digits."""
     shown = _shown(table, columns).map(lambda text: text.replace("|", "\\|"))
     return shown.to_markdown(index=False, disable_numparse=True)
 
 
-def data_card(name: str, card: Card, rows: int, digest: str) -> str:
-    """A table's data card in Markdown."""
+def data_card(name: str, card: Card, rows: int, digest: str, stage: str) -> str:
+    """A table's data card in Markdown.
+
+    Args:
+        stage: the address of the DVC stage that writes the table.
+    """
     lines = [
         f"### {card.title}",
         "",
         f"[`tables/{name}.csv`](tables/{name}.csv): {rows} rows; a row is {card.row}. Schema {card.schema}, "
         f"SHA-256 `{digest[:16]}`.",
         "",
-        f"*Computed*: {card.computed}. *Limits*: {card.limits} *Made by* `dvc repro {card.stage}`.",
+        f"*Computed*: {card.computed}. *Limits*: {card.limits} *Made by* `dvc repro {stage}`.",
         "",
         "| column | unit | meaning | a rebuild elsewhere |",
         "| --- | --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""From runs of optimizers on workloads to the comparison's tables: targets, ranks with ties, flips, sensitivity."""
+"""From runs of optimizers on workloads to the tables of the comparison: targets, shared places, flips, sensitivity."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -16,9 +16,9 @@ TARGETS = {1.0: "target", 0.25: "quarter", 4.0: "fourfold"}
 COLUMNS: dict[str, tuple[str, str]] = {
     "workload": ("", "its name in params.yaml"),
     "optimizer": ("", "its name in params.yaml"),
-    "role": ("", "trial of the tuning; final, the tuned setting; factor, that at another learning rate"),
-    "trial": ("", "number of the setting among the trials"),
-    "factor": ("", "of the tuned learning rate"),
+    "role": ("", "trial: of the tuning; final: the tuned setting; factor: the same at another learning rate"),
+    "trial": ("", "the setting's number among the trials"),
+    "factor": ("", "learning rate over the tuned one"),
     "seed": ("", "of the initialization, the minibatches, and generated data"),
     "learning_rate": ("", "largest of the schedule, in the optimizer's own units"),
     "options": ("", "the optimizer's other options, as JSON"),
@@ -28,8 +28,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "objective": ("nats", "at the last step: validation loss where there are validation data, else training loss"),
     "best_objective": ("nats", "lowest reading"),
     "steps_to_target": ("steps", "to the target, interpolated between readings; empty if never"),
-    "steps_to_quarter": ("steps", "to the target of the same optimizer at a quarter of its learning rate"),
-    "steps_to_fourfold": ("steps", "and at four times it"),
+    "steps_to_quarter": ("steps", "to the target that its optimizer sets at a quarter of its tuned learning rate"),
+    "steps_to_fourfold": ("steps", "to the target that its optimizer sets at four times its tuned learning rate"),
     "lr_sensitivity": ("nats", "mean excess objective over the learning rates tried, clipped at the first"),
     "train_loss": ("nats", "of all training data, at the end"),
     "validation_loss": ("nats", "at the end"),
@@ -43,9 +43,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "sharpness_end": ("nats/parameter^2", "at the end"),
     "preconditioned_sharpness_half": ("nats/parameter^2", "of the preconditioned Hessian at half time"),
     "preconditioned_sharpness_end": ("nats/parameter^2", "at the end"),
-    "edge_ratio_half": ("thresholds", "of these, what the optimizer meets, over its threshold at that learning rate"),
+    "edge_ratio_half": ("thresholds", "the one that the optimizer meets, over its threshold at that learning rate"),
 }
-# What the summary tells of the runs that count: mean and interval over seeds.
+# Of these the summary has mean and interval over seeds.
 SUMMARISED = (
     "objective",
     "best_objective",
@@ -71,9 +71,9 @@ def finals(long: pd.DataFrame) -> pd.DataFrame:
 
 def objective_curves(curves: pd.DataFrame) -> pd.Series:
     """The objective by (workload, optimizer, role, factor, seed, step)."""
-    mine = curves[curves["metric"] == "objective"]
+    rows = curves[curves["metric"] == "objective"]
     keys = ["workload", "optimizer", "role", "factor", "seed", "step"]
-    return mine.set_index(keys)["value"].sort_index()
+    return rows.set_index(keys)["value"].sort_index()
 
 
 def targets(runs: pd.DataFrame, curves: pd.DataFrame, optimizer: str, share: float) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def steps_to(steps: np.ndarray, values: np.ndarray, target: float) -> float:
 
 
 def long_table(runs: pd.DataFrame, curves: pd.DataFrame, goals: pd.DataFrame, optimizer: str) -> pd.DataFrame:
-    """All runs with what their curves and each other say of them (`COLUMNS`).
+    """All runs, with the columns that come from their curves and from each other (`COLUMNS`).
 
     Args:
         runs: of all contests, with workload and optimizer.
@@ -149,7 +149,7 @@ def long_table(runs: pd.DataFrame, curves: pd.DataFrame, goals: pd.DataFrame, op
 
 
 def summary(long: pd.DataFrame, facts: dict[tuple[str, str], dict], goals: pd.DataFrame) -> pd.DataFrame:
-    """A row a workload and optimizer: the tuned setting, means with 95 % t-intervals over seeds, and its rank.
+    """One row per workload and optimizer: the tuned setting, means with 95 % t-intervals over seeds, and places.
 
     Args:
         facts: of each contest, as its stage wrote them.
@@ -157,29 +157,29 @@ def summary(long: pd.DataFrame, facts: dict[tuple[str, str], dict], goals: pd.Da
     """
     rows = []
     aimed = set(goals.loc[goals["target"] == "target", "workload"])
-    for (workload, optimizer), told in facts.items():
+    for (workload, optimizer), fact in facts.items():
         tuned = finals(long[(long["workload"] == workload) & (long["optimizer"] == optimizer)])
         mine = tuned[tuned["diverged"] == 0]
         row = {
             "workload": workload,
             "optimizer": optimizer,
-            "implementation": told["implementation"],
-            "finite_trials": told["finite_trials"],
+            "implementation": fact["implementation"],
+            "finite_trials": fact["finite_trials"],
             "n": len(mine),
             "diverged": len(tuned) - len(mine),
             "arrived": int(mine["steps_to_target"].notna().sum()),
             "learning_rate": tuned["learning_rate"].iloc[0] if len(tuned) else np.nan,
             "options": tuned["options"].iloc[0] if len(tuned) else "",
-            "parameters": told["parameters"],
-            "state_per_parameter": told["state_per_parameter"],
-            "scheduled": int(told["scheduled"]),
+            "parameters": fact["parameters"],
+            "state_per_parameter": fact["state_per_parameter"],
+            "scheduled": int(fact["scheduled"]),
         }
         for name in SUMMARISED:
             values = mine[name].dropna().to_numpy(float)
             interval = t_interval(values, 0.95)
             row[name] = values.mean() if len(values) else np.nan
             row[f"{name}_low"], row[f"{name}_high"] = (interval.low, interval.high) if interval else (np.nan, np.nan)
-        row["note"] = _note(told, row, workload in aimed)
+        row["note"] = _note(fact, row, workload in aimed)
         rows.append(row)
     table = pd.DataFrame(rows)
     places = {name: ranks(part) for name, part in finals(long).groupby("workload")}
@@ -190,12 +190,12 @@ def summary(long: pd.DataFrame, facts: dict[tuple[str, str], dict], goals: pd.Da
     return table
 
 
-def _note(told: dict, row: dict, aimed: bool) -> str:
-    """Whatever keeps a row from being the plain result of its optimizer."""
-    notes = [told["note"]] if told["note"] else []
-    if not told["finite_trials"]:
+def _note(fact: dict, row: dict, aimed: bool) -> str:
+    """What a reader must know before taking the row for the plain result of its optimizer."""
+    notes = [fact["note"]] if fact["note"] else []
+    if not fact["finite_trials"]:
         notes.append("no trial of its search space stayed finite")
-    if not told["scheduled"]:
+    if not fact["scheduled"]:
         notes.append("takes no decay of the learning rate")
     if row["diverged"]:
         notes.append(f"{row['diverged']} tuned runs diverged")
@@ -215,7 +215,8 @@ def by_seed(runs: pd.DataFrame, quantity: str = "objective") -> pd.DataFrame:
 
 def ranks(runs: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """The best and the worst place that each optimizer of a workload may have: places are shared where the 95 %
-    t-interval of the difference, paired by seed, holds zero. Who diverged in a seed is behind all who did not."""
+    t-interval of the difference, paired by seed, contains zero. An optimizer that diverged on any seed ranks below
+    those that did not."""
     wide = by_seed(runs)
     ahead = dict.fromkeys(wide, 0)
     behind = dict.fromkeys(wide, 0)
@@ -290,26 +291,26 @@ def drawn(curves: pd.DataFrame) -> pd.DataFrame:
     """What the figures draw: mean and range over seeds at each step: workload, optimizer, role, factor, metric, step,
     mean, low, high, n."""
     keys = ["workload", "optimizer", "role", "factor", "metric", "step"]
-    mine = curves[(curves["role"] == "final") | ((curves["role"] == "factor") & (curves["metric"] == "objective"))]
-    table = mine.groupby(keys)["value"].agg(mean="mean", low="min", high="max", n="count").reset_index()
+    rows = curves[(curves["role"] == "final") | ((curves["role"] == "factor") & (curves["metric"] == "objective"))]
+    table = rows.groupby(keys)["value"].agg(mean="mean", low="min", high="max", n="count").reset_index()
     return table.astype({"step": "int32", "mean": "float32", "low": "float32", "high": "float32", "n": "int16"})
 
 
 def entries(contenders: dict[str, dict], facts: dict[tuple[str, str], dict]) -> pd.DataFrame:
-    """A row an optimizer: whose implementation it is, in which version, what the name means there, what was tuned."""
+    """One row per optimizer: whose implementation it is, its version, what the name means there, what was tuned."""
     rows = []
     for name, contender in contenders.items():
-        told = next((fact for (_, optimizer), fact in facts.items() if optimizer == name), None)
-        if told is None:
+        known = next((fact for (_, optimizer), fact in facts.items() if optimizer == name), None)
+        if known is None:
             continue
         fixed = {key: value for key, value in contender["optimizer"].items() if key != "name"}
         rows.append(
             {
                 "optimizer": name,
-                "implementation": told["implementation"],
-                "package": told["package"],
-                "source": told["source"],
-                "meaning": told["meaning"],
+                "implementation": known["implementation"],
+                "package": known["package"],
+                "source": known["source"],
+                "meaning": known["meaning"],
                 "fixed": ", ".join(f"{key} = {value}" for key, value in fixed.items()),
                 "space": ", ".join(_interval(option, spec) for option, spec in contender["space"].items()),
             }

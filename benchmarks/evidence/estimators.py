@@ -1,7 +1,7 @@
-"""Estimators: from tables to the number a check compares with its prediction.
+"""Estimators: from tables to the number that a check compares with its prediction.
 
-Each is a function (tables, **arguments) -> Estimate, named in claims.yaml. A new one needs a table where its claim
-holds and one where it fails (tests/evidence).
+Each is a function (tables, **arguments) -> Estimate, named in a claims.yaml. A new one needs a test with a table where
+its claim holds and one where it fails (tests/evidence).
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Estimate:
     """A measured quantity.
 
     Attributes:
-        values: one a seed, nan where a run gave none; a single value if ``exact``.
+        values: one per seed, nan where a run gave none; a single value if ``exact``.
         unit: of the values.
         runs: the rows of the long table that it rests on.
         exact: a computation without seeds.
@@ -51,9 +51,9 @@ def exponent(tables: Tables, *, configurations: Sequence[str], metric: str) -> E
     """The least-squares slope of ln(metric) on ln(1 / learning rate), fitted in each seed across configurations."""
     runs = _runs(tables, configurations)
     slopes = []
-    for _, mine in runs.groupby("seed"):
-        x, y = -np.log(mine["learning_rate"].to_numpy(float)), np.log(mine[metric].to_numpy(float))
-        whole = len(mine) == len(configurations) and np.isfinite(y).all()
+    for _, of_seed in runs.groupby("seed"):
+        x, y = -np.log(of_seed["learning_rate"].to_numpy(float)), np.log(of_seed[metric].to_numpy(float))
+        whole = len(of_seed) == len(configurations) and np.isfinite(y).all()
         slopes.append(np.polyfit(x, y, 1)[0] if whole else np.nan)
     return Estimate(np.array(slopes), "", runs)
 
@@ -90,14 +90,14 @@ def computed(
         minus: another system, whose quantity is subtracted.
     """
     table = _table(tables, f"{study}/{experiment}")
-    found = []
+    series = []
     for name in (system, *([minus] if minus else [])):
         rows = table[(table["system"] == name) & (table["quantity"] == quantity)]
         if rows.empty:
             raise NotRun(f"no {quantity!r} of {name!r} in {study}/{experiment}.csv")
-        found.append(rows.set_index("seed")["value"].astype(float))
-    values = found[0] - found[1] if minus else found[0]
-    return Estimate(values.to_numpy(), "", exact=bool(found[0].index.isna().all()))
+        series.append(rows.set_index("seed")["value"].astype(float))
+    values = series[0] - series[1] if minus else series[0]
+    return Estimate(values.to_numpy(), "", exact=bool(series[0].index.isna().all()))
 
 
 def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
@@ -205,10 +205,10 @@ def speedup(
     (factor,) = (factor for factor, name in comparison.TARGETS.items() if name == target)
     ratios = {}
     for workload in workloads:
-        mine = long[long["workload"] == workload]
+        there = long[long["workload"] == workload]
         role = "final" if target == "target" else "factor"
-        theirs = mine[(mine["optimizer"] == against) & (mine["role"] == role) & (mine["factor"] == factor)]
-        runs = comparison.finals(mine[mine["optimizer"] == optimizer])
+        theirs = there[(there["optimizer"] == against) & (there["role"] == role) & (there["factor"] == factor)]
+        runs = comparison.finals(there[there["optimizer"] == optimizer])
         if theirs.empty or runs.empty:
             raise NotRun(
                 f"no runs of {optimizer!r} and {against!r} ({target}) on {workload!r} in {comparison.LONG}.csv"
@@ -219,8 +219,8 @@ def speedup(
 
 
 def rank_flips(tables: Tables, *, optimizers: Sequence[str], workloads: Sequence[str], after: float = 0.0) -> Estimate:
-    """On how many workloads two of these optimizers were surely in the reverse order of their final one at a reading
-    later than a share ``after`` of the steps."""
+    """On how many workloads the order of two of these optimizers was surely the reverse of their final order, at a
+    reading after a share ``after`` of the steps."""
     table = _table(tables, "optimizer_comparison/flips")
     ran = comparison.finals(_table(tables, comparison.LONG))
     there = set(zip(ran["workload"], ran["optimizer"]))
@@ -245,8 +245,8 @@ def heterogeneity_rank(tables: Tables, *, workloads: Sequence[str], slow: str, f
         first = _tuned(tables, [{"workload": workload, "optimizer": fast, "quantity": "first_objective"}])
         gaps[workload] = _tuned(tables, terms) / first
     both = pd.concat([pd.DataFrame(gaps), distances[list(workloads)]], axis=1).dropna().to_numpy()
-    found = [spearmanr(row[: len(workloads)], row[len(workloads) :]).statistic for row in both]
-    return Estimate(np.array(found), "")
+    correlations = [spearmanr(row[: len(workloads)], row[len(workloads) :]).statistic for row in both]
+    return Estimate(np.array(correlations), "")
 
 
 def workloads_in_order(tables: Tables, *, order: Sequence[str], needed: int) -> Estimate:
@@ -254,8 +254,8 @@ def workloads_in_order(tables: Tables, *, order: Sequence[str], needed: int) -> 
     next; ``median`` is the median over the others."""
     means = _mean_objectives(tables, needed, [name for name in order if name != "median"])
     held = []
-    for _, mine in means.groupby(level="workload"):
-        values = mine.droplevel("workload")
+    for _, means_there in means.groupby(level="workload"):
+        values = means_there.droplevel("workload")
         others = values.drop([name for name in order if name in values])
         in_turn = [others.median() if name == "median" else values[name] for name in order]
         held.append(all(a <= b for a, b in zip(in_turn, in_turn[1:])))

@@ -91,8 +91,8 @@ def run_rows(history: pd.DataFrame, record: dict) -> pd.DataFrame:
     settings, facts = record["settings"], record["facts"]
     rows = []
     for seed in record["seeds"]:
-        mine = history[history["seed"] == seed]
-        series = {metric: group.set_index("step")["value"] for metric, group in mine.groupby("metric")}
+        of_seed = history[history["seed"] == seed]
+        series = {metric: group.set_index("step")["value"] for metric, group in of_seed.groupby("metric")}
         row = {
             "study": record["study"],
             "configuration": record["name"],

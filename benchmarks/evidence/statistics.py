@@ -1,6 +1,7 @@
 """Intervals over seeds and the one rule that turns them into verdicts."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,3 +58,33 @@ def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 10**6)
 
     # Intervals only shrink as seeds are added, so whatever is decided stays decided.
     return bisect_left(range(most + 1), True, lo=len(values) + 1, key=decided) if decided(most) else None
+
+
+def p_outside(values: np.ndarray, low: float, high: float) -> float:
+    """How surely a mean lies outside [low, high]: Student's two-sided p against the end that the mean is beyond.
+
+    It is 1 where the mean is inside, and nan from fewer than two values. It is below 0.05 exactly where the 95 %
+    interval is wholly outside.
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < 2:
+        return np.nan
+    mean = values.mean()
+    beyond = max(low - mean, mean - high)
+    if beyond <= 0:
+        return 1.0
+    error = values.std(ddof=1) / np.sqrt(n)
+    return float(2 * student.sf(beyond / error, n - 1)) if error > 0 else 0.0
+
+
+def holm(ps: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p values, in the order given. One that is nan counts as 1 for the others, and stays nan."""
+    ps = np.asarray(ps, dtype=float)
+    known = np.nan_to_num(ps, nan=1.0)
+    ranks = np.argsort(known, kind="stable")
+    stepped = known[ranks] * np.arange(len(ps), 0, -1)
+    adjusted = np.empty(len(ps))
+    adjusted[ranks] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return np.where(np.isnan(ps), np.nan, adjusted)

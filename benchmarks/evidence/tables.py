@@ -1,7 +1,7 @@
 """From runs to a study's tables and curves.
 
-The long table has one row a run (`benchmarks.evidence.runs`); the cell table one row a configuration and metric, with
-the interval over seeds; the curves what a figure needs.
+The long table has one row per run (`benchmarks.evidence.runs`), the cell table one row per configuration and metric,
+with the interval over seeds; the curves have what figures need.
 """
 
 from collections.abc import Callable
@@ -31,12 +31,12 @@ WINDOW = 51  # steps
 
 @dataclass(frozen=True)
 class Average:
-    """A curve that is, in each seed, a centred running mean over `WINDOW` steps, where the run has all of them.
+    """A curve that is, in each seed, a centred running mean over `WINDOW` steps, wherever the run has all of these.
 
     Attributes:
         source: the metric that is averaged.
-        beside: only where this metric was measured too.
-        of: what is taken of the source before.
+        beside: it is drawn only where this metric was measured too.
+        of: applied to the source before averaging.
     """
 
     source: str
@@ -72,7 +72,7 @@ CURVES = (
 
 
 def cells(long: pd.DataFrame) -> pd.DataFrame:
-    """One row a configuration and metric: mean, sample sd and 95 % t-interval over the n seeds that have a value.
+    """One row per configuration and metric: mean, sample sd and 95 % t-interval over the n seeds that have a value.
 
     Empty where n does not allow it: the mean needs one seed, sd and interval two.
     """
@@ -109,9 +109,9 @@ def curves(histories: dict[str, pd.DataFrame], metrics: tuple[str, ...] = CURVES
     parts = []
     for configuration, history in histories.items():
         for metric in metrics:
-            mine = _average(history, AVERAGES[metric]) if metric in AVERAGES else history[history["metric"] == metric]
-            steps = thin(np.sort(mine["step"].unique()))
-            grouped = mine[mine["step"].isin(steps)].groupby("step")["value"]
+            rows = _average(history, AVERAGES[metric]) if metric in AVERAGES else history[history["metric"] == metric]
+            steps = thin(np.sort(rows["step"].unique()))
+            grouped = rows[rows["step"].isin(steps)].groupby("step")["value"]
             part = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
             part.insert(0, "metric", metric)
             part.insert(0, "configuration", configuration)
@@ -126,8 +126,8 @@ def _average(history: pd.DataFrame, average: Average) -> pd.DataFrame:
     if not {average.source, average.beside} <= set(history["metric"]):
         return history.iloc[:0]
     parts = []
-    for _, mine in history[history["metric"] == average.source].groupby("seed"):
-        values = average.of(mine.set_index("step")["value"].sort_index())
+    for _, of_seed in history[history["metric"] == average.source].groupby("seed"):
+        values = average.of(of_seed.set_index("step")["value"].sort_index())
         every = int(np.diff(values.index).max(initial=1))
         parts.append(values.rolling(2 * (WINDOW // 2 // every) + 1, center=True).mean().dropna().reset_index())
     return pd.concat(parts)

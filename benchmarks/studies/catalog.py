@@ -4,7 +4,9 @@ import functools
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.evidence import verdict_card
 from benchmarks.evidence.card import Card
+from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Family, Study
 
 FOLDER = Path(__file__).parent
@@ -19,23 +21,27 @@ def studies() -> dict[str, Study]:
     """All studies, by name.
 
     Raises:
-        DeclarationError: for a ``study.py`` without a ``STUDY``, or names that clash.
+        DeclarationError: for a ``study.py`` that is wrong in itself or has no ``STUDY``, or names that clash.
     """
-    found = {}
+    declared = {}
     for path in sorted(FOLDER.glob("*/study.py")):
         name = path.parent.name
-        study = getattr(import_module(f"benchmarks.studies.{name}.study"), "STUDY", None)
+        where = path.relative_to(FOLDER.parents[1])
+        try:
+            study = getattr(import_module(f"benchmarks.studies.{name}.study"), "STUDY", None)
+        except ValueError as error:  # of a card, or a range
+            raise DeclarationError(f"{where}: {error}") from error
         if not isinstance(study, Study):
-            raise DeclarationError(f"{path.relative_to(FOLDER.parents[1])}: bind a Study to the name STUDY")
+            raise DeclarationError(f"{where}: bind a Study to the name STUDY")
         _require(study, name)
-        found[name] = study
-    return dict(sorted(found.items(), key=lambda pair: pair[1].place))
+        declared[name] = study
+    return dict(sorted(declared.items(), key=lambda pair: pair[1].place))
 
 
 def part(study: str, group: str) -> Experiment | Family:
     """The experiment or family that a group of a study's DVC stages belongs to."""
-    found = studies()[study]
-    return next(one for one in (*found.experiments, *found.families) if one.name == group)
+    declared = studies()[study]
+    return next(one for one in (*declared.experiments, *declared.families) if one.name == group)
 
 
 @functools.cache
@@ -45,14 +51,28 @@ def cards() -> dict[str, Card]:
     Raises:
         DeclarationError: for two tables of one name.
     """
-    found: dict[str, Card] = {}
+    by_table: dict[str, Card] = {"claims": verdict_card.CARD}
     for name, study in studies().items():
-        tables = {table_of(name, experiment): experiment.card for experiment in study.experiments}
-        for table, card in [*study.tables.items(), *tables.items()]:
-            if table in found:
+        own = [(table_of(name, experiment), experiment.card) for experiment in study.experiments]
+        for table, card in [*study.tables.items(), *own]:
+            if table in by_table:
                 raise DeclarationError(f"benchmarks/studies/{name}/study.py: there is another table {table!r}: rename")
-            found[table] = card
-    return found
+            by_table[table] = card
+    return by_table
+
+
+def claims() -> list[Path]:
+    """The registers of claims, in the order of the chapter, as paths from the repository's root."""
+    return _files("claims.yaml")
+
+
+def sections() -> list[Path]:
+    """What each section says, in the order of the chapter, as paths from the repository's root."""
+    return _files("section.yaml")
+
+
+def _files(name: str) -> list[Path]:
+    return [path.relative_to(FOLDER.parents[1]) for study in studies() if (path := FOLDER / study / name).is_file()]
 
 
 def table_of(study: str, experiment: Experiment) -> str:
@@ -68,5 +88,16 @@ def _require(study: Study, folder: str) -> None:
         raise DeclarationError(f"{where}: two experiments are named {twice[0]!r}: rename one of them")
     modules = [one.module if isinstance(one, Family) else one.name for one in (*study.experiments, *study.families)]
     for module in modules:
-        if not (FOLDER / folder / f"{module}.py").is_file():
+        if not _has(folder, module, "run"):
             raise DeclarationError(f"{where}: {module!r} needs a file {folder}/{module}.py with a function `run`")
+    for figure in study.figures:
+        if not _has(folder, "figures", figure.name):
+            raise DeclarationError(f"{where}: figure {figure.name!r} needs a function of its name in {folder}/figures.py")
+
+
+def _has(folder: str, module: str, function: str) -> bool:
+    try:
+        entries.arguments(f"benchmarks.studies.{folder}", module, function)
+    except (ValueError, FileNotFoundError):
+        return False
+    return True

@@ -1,7 +1,7 @@
-"""How a study says what it has: `study.py` in its folder binds a `Study` to the name ``STUDY``.
+"""How a study declares what it has: ``study.py`` in its folder binds a `Study` to the name ``STUDY``.
 
 Everything else is derived: the model of its part of params.yaml, its DVC stages, data cards, artifacts, fingerprints,
-and what its claims need. No module that trains may import a ``study.py``: a changed card would retrain.
+and what its claims need. No module that trains may import a ``study.py``, or a changed card would retrain.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +19,17 @@ from benchmarks.studies.schema import Strict
 class Experiment:
     """One stage and its table: ``run(settings, ...)`` in the file of its name.
 
-    ``run`` is given what it has parameters for: ``settings``, ``seeds`` (1 to ``settings.seeds``), ``images``,
-    ``device`` (by its name), ``compute``, ``tick`` (to be called with the steps done and all), ``resume`` and
-    ``observe`` (see `benchmarks.lab.training.train`).
+    ``run`` gets the arguments that its parameters name: ``settings``, ``seeds`` (1 to ``settings.seeds``), ``images``,
+    ``device`` (its name), ``compute``, ``tick`` (to be called with the number of steps done and of all steps),
+    ``resume`` and ``observe`` (see `benchmarks.lab.training.train`).
 
     Attributes:
         settings: the model of its part of params.yaml, ``<study>.<name>``; None if it has none.
-        card: its table's.
+        card: the data card of its table.
         table: the table's name; ``<study>/<name>`` if not given.
-        resolve: (all parameters) -> what ``run`` is given, of the model ``resolved``, where that is more than its own
-            part of params.yaml.
-        alone: it measures seconds, so nothing runs beside it. ``threads`` of its settings are those it is given.
+        resolve: a function from all parameters to the settings of ``run``, an instance of ``resolved``; for an
+            experiment that needs more than its own part of params.yaml.
+        alone: it measures seconds, so nothing else may run at the same time.
     """
 
     name: str
@@ -64,7 +64,8 @@ class Family:
         module: the file of the study that holds ``run``.
         path: where a stage's runs lie in the study's folder, by the names of its axes: ``{configuration}/{stack}``.
         settings: the model of what ``run`` is given.
-        members: (the study's part of params.yaml) -> its stages. They are every combination of the axes' values.
+        members: a function from the study's part of params.yaml to its stages, which are every combination of the
+            axes' values.
     """
 
     name: str
@@ -79,6 +80,25 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure, drawn by the function of its name in the study's ``figures.py``, from tables by name and, if it has an
+    argument ``curves``, from curves.
+
+    Attributes:
+        caption: plain text, beneath it on every page.
+        reads: the tables that it is drawn from.
+        claims: those that it shows; the report has it at the first of them.
+        curves: the study whose curves it draws, if not its own.
+    """
+
+    name: str
+    caption: str
+    reads: tuple[str, ...]
+    claims: tuple[str, ...] = ()
+    curves: str | None = None
+
+
+@dataclass(frozen=True)
 class Finished:
     """What a training stage left in its folder of runs.
 
@@ -90,6 +110,10 @@ class Finished:
     rows: pd.DataFrame | None
     curves: pd.DataFrame | None
     record: dict
+
+
+# A value and the ends of its 95 % interval, nan where there is none.
+Measured = tuple[Any, float, float]
 
 
 @dataclass(frozen=True)
@@ -110,8 +134,9 @@ class Study:
         place: in the chapter.
         model: what its part of params.yaml has beside its experiments.
         tables: cards of the tables that its ``tables.py`` makes, by name.
-        reads: tables of others that it makes them of.
+        reads: tables of other stages that it makes them from.
         curves: whether it makes curves to draw.
+        figures: in their order on the page.
     """
 
     name: str
@@ -122,3 +147,4 @@ class Study:
     tables: Mapping[str, Card] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     curves: bool = False
+    figures: tuple[Figure, ...] = ()

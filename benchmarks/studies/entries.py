@@ -6,6 +6,7 @@ settings can be checked in milliseconds.
 """
 
 import ast
+import functools
 import re
 from difflib import get_close_matches
 from importlib.machinery import all_suffixes
@@ -20,7 +21,7 @@ def names(package: str) -> list[str]:
 
 
 def check(package: str, name: str) -> None:
-    """Raises ValueError unless ``name`` is an entry, or names an outside one whose module is there and mentions it."""
+    """Raises ValueError unless ``name`` is an entry, or an outside one whose module exists and mentions it."""
     kind = f"entry of {package.rpartition('.')[2]}"
     if ":" not in name:
         require(name, names(package), kind, also="package.module:factory")
@@ -31,14 +32,14 @@ def check(package: str, name: str) -> None:
     path = find(module)
     if path is None:
         raise ValueError(f"unknown {kind} {name!r}: there is no module {module!r}, is its package installed?")
-    # A name may be bound in many ways: what no text of the module hints at, it cannot have.
+    # A name may be bound in many ways, but not if the module's text has no trace of it.
     hint = rf"\b{factory}\b|import \*|__getattr__"
     if path.suffix == ".py" and not re.search(hint, path.read_text(encoding="utf-8", errors="replace")):
         raise ValueError(f"unknown {kind} {name!r}: module {module!r} has no {factory!r}")
 
 
 def check_options(package: str, name: str, options: dict) -> None:
-    """Raises ValueError unless ``build`` of the entry takes these keyword options, of these types, and misses none.
+    """Raises ValueError unless ``build`` of the entry takes these keyword options, of these types, and needs no others.
 
     The options of an outside entry are checked when it is called.
     """
@@ -88,10 +89,10 @@ def arguments(package: str, name: str, function: str) -> list[str]:
     Raises:
         ValueError: if the file has no such function.
     """
-    found = _functions(package, name).get(function)
-    if found is None:
+    node = _functions(package, name).get(function)
+    if node is None:
         raise ValueError(f"{package}.{name} has no function {function!r}")
-    return [argument.arg for argument in (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)]
+    return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
 
 
 def require(name: str, known: list[str], kind: str, also: str = "") -> None:
@@ -127,9 +128,15 @@ def find(module: str) -> Path | None:
 
 
 def _functions(package: str, name: str) -> dict[str, ast.FunctionDef]:
-    """The functions that an entry's file defines, by name."""
-    tree = ast.parse((_folder(package) / f"{name}.py").read_text(encoding="utf-8"))
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    """The functions that an entry's file, or the files of its folder, define, by name."""
+    place = _folder(package) / name
+    files = sorted(place.glob("*.py")) if place.is_dir() else [place.with_name(f"{name}.py")]
+    return {name: node for file in files for name, node in _defined(file.read_text(encoding="utf-8")).items()}
+
+
+@functools.cache
+def _defined(text: str) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
 
 
 def _folder(package: str) -> Path:

@@ -21,7 +21,7 @@ Count = Annotated[int, Field(ge=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Widths = Annotated[list[Count], Field(min_length=1)]
 Activation = Literal["gelu", "identity", "relu", "tanh"]
-MiB = Count  # that a kernel may take
+MiB = Count  # memory that a kernel may take
 
 # Ranges of options that any optimizer may take, by name.
 _OPTIMIZER_RANGES = {"momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}
@@ -59,7 +59,7 @@ class Architecture(Spec):
 
 
 class NamedOptimizer(Spec):
-    """An optimizer, its learning rate left to others."""
+    """An optimizer whose learning rate is set elsewhere."""
 
     package: ClassVar[str] = "benchmarks.lab.optimizers"
 
@@ -131,7 +131,7 @@ def named_entries(settings: object) -> Iterator[str]:
 
 
 def check_options(package: str, name: str, options: dict[str, Any]) -> None:
-    """`entries.check_options`, once for equal arguments: it reads files, and most rungs name the same entries."""
+    """`entries.check_options`, once per set of arguments: it reads files, and most rungs name the same entries."""
     _check_once(package, name, json.dumps(options, sort_keys=True))
 
 
@@ -141,7 +141,7 @@ def _check_once(package: str, name: str, options: str) -> None:
 
 
 def check_sizes(options: dict[str, Any]) -> None:
-    """Whole numbers among the options of an entry are sizes and counts."""
+    """Raises ValueError for a whole number below 1 among an entry's options: these are sizes and counts."""
     for option, value in options.items():
         for size in value if isinstance(value, list) else [value]:
             if isinstance(size, int) and not isinstance(size, bool) and size < 1:
@@ -149,7 +149,7 @@ def check_sizes(options: dict[str, Any]) -> None:
 
 
 class Compute(Strict):
-    """How numbers are made: whatever of it may change one."""
+    """How numbers are computed: every setting here may change them."""
 
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")]
     dtype: Literal["float32", "float64"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence.agreement import compare, read
-from benchmarks.evidence.cards import CARDS
-from benchmarks.evidence.cards.card import EXACT, IDENTICAL, SECONDS, Card, Column, relative, statistical
+from benchmarks.evidence.card import EXACT, IDENTICAL, SECONDS, Card, Column, relative, statistical
+from benchmarks.studies import catalog
 
 CARD = Card(
     title="t",
@@ -13,7 +13,6 @@ CARD = Card(
     keys=("name", "seed"),
     computed="",
     limits="",
-    stage="tabulate",
     replicates=("seed",),
     columns={
         "name": Column("", "", EXACT),
@@ -110,7 +109,7 @@ def test_an_interval_gives_the_standard_error_of_its_mean():
         "low": Column("", "", statistical(1.0, floor=0.0), ("low", "high")),
         "high": Column("", "", statistical(1.0, floor=0.0), ("low", "high")),
     }
-    card = Card("t", "a cell", ("name",), "", "", "tabulate", columns, n="n")
+    card = Card("t", "a cell", ("name",), "", "", columns, n="n")
     # t(0.975, 4) = 2.776: a half-width of 2.776 is a standard error of one.
     before = "name,n,mean,low,high\na,5,10,7.224,12.776\n"
     for value, agrees in (("10.99", True), ("11.01", False)):
@@ -118,7 +117,7 @@ def test_an_interval_gives_the_standard_error_of_its_mean():
 
 
 def test_a_metric_of_the_cell_table_may_differ_as_the_runs_column_may():
-    card = CARDS["progressive_sharpening"]
+    card = catalog.cards()["progressive_sharpening"]
     head = ",".join(card.columns) + "\n"
     rows = "".join(f"s,c,0.1,{metric},,3,10,1,8,12\n" for metric in ("hvps_per_reading", "first_loss", "last_loss"))
     for metric, agrees in (("hvps_per_reading", True), ("first_loss", False), ("last_loss", True)):
@@ -129,7 +128,7 @@ def test_a_metric_of_the_cell_table_may_differ_as_the_runs_column_may():
 def test_each_quantity_of_a_tidy_table_has_its_own_agreement():
     quantities = {"exactly": Column("", "", EXACT), "about_*": Column("", "", relative(0.1))}
     columns = {name: Column("", "", EXACT) for name in ("system", "quantity")} | {"value": Column("", "", EXACT)}
-    card = Card("t", "a quantity", ("system", "quantity"), "", "", "tabulate", columns, quantities)
+    card = Card("t", "a quantity", ("system", "quantity"), "", "", columns, quantities)
     before = "system,quantity,value\na,exactly,1.0\na,about_this,1.0\n"
     assert against(before.replace("this,1.0", "this,1.05"), before=before, card=card).agrees
     assert not against(before.replace("exactly,1.0", "exactly,1.05"), before=before, card=card).agrees

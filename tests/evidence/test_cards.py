@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.evidence import claims
 from benchmarks.evidence.agreement import read
-from benchmarks.evidence.cards import CARDS
-from benchmarks.evidence.cards.card import from_dictionary, statistical
+from benchmarks.evidence.card import from_dictionary, statistical
+from benchmarks.studies import catalog
+from pipelines import dvcfile, parameters, stages
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "results" / "tables"
+CARDS = catalog.cards()
 FOUND = sorted(path.relative_to(TABLES).with_suffix("").as_posix() for path in TABLES.rglob("*.csv"))
 
 
@@ -33,6 +36,10 @@ def test_a_card_says_what_every_column_and_quantity_of_its_table_is(name):
     assert not unused, "a card speaks of what is there"
 
 
+def test_the_card_of_the_verdicts_has_the_columns_that_are_judged():
+    assert list(CARDS["claims"].columns) == claims.CHECK_COLUMNS
+
+
 def test_a_card_that_lacks_a_column_or_a_quantity_says_so():
     card = CARDS["deep_linear/solutions"]
     assert card.undocumented(["system", "seed", "colour"], ["sigmoid_error", "taste"]) == ["colour", "quantity taste"]
@@ -48,14 +55,16 @@ def test_the_longer_pattern_of_a_quantity_comes_first():
     assert "frozen" not in card.quantity("update_rank_50%").meaning
 
 
-def test_artifacts_are_the_tables_and_stages_are_theirs():
-    whole = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-    assert {entry["path"] for entry in whole["artifacts"].values()} == {f"results/tables/{name}.csv" for name in FOUND}
-    for name, card in CARDS.items():
-        path, _, stage = card.stage.rpartition(":")
-        stages = YAML(typ="safe").load((ROOT / (path or "dvc.yaml")).read_text())["stages"]
-        entry = stages[stage.partition("@")[0]]
-        written = [next(iter(out)) if isinstance(out, dict) else out for out in entry["outs"]]
-        item = stage.partition("@")[2]
-        written = [w.replace("${item.experiment}", item).replace("${item.study}", item) for w in written]
-        assert f"results/tables/{name}.csv" in written, f"{card.stage} does not write {name}"
+def test_artifacts_are_the_tables_and_each_has_the_stage_that_writes_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    checked = parameters.load()
+    files = {str(path): YAML(typ="safe").load(text) for path, text in dvcfile.texts(checked).items()}
+    artifacts = files["dvc.yaml"]["artifacts"]
+    assert {entry["path"] for entry in artifacts.values()} == {f"results/tables/{name}.csv" for name in FOUND}
+    training = stages.training(checked)
+    for name in CARDS:
+        address = stages.writer(name, training)
+        path, _, stage = address.rpartition(":")
+        outs = files[path or "dvc.yaml"]["stages"][stage]["outs"]
+        written = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
+        assert f"results/tables/{name}.csv" in written, f"{address} does not write {name}"

@@ -9,12 +9,13 @@ import pytest
 
 from benchmarks.evidence import answer, carry_over
 from benchmarks.evidence.estimators import ESTIMATORS, NotRun
+from benchmarks.evidence.report import Drawn
 from benchmarks.evidence.statistics import Interval
 from pipelines import parameters
 
 ROOT = Path(__file__).parents[2]
 LADDER = parameters.load(ROOT / "params.yaml").low_rank_progression
-SETTINGS = {name: LADDER.settings(name) for name in LADDER.rungs}
+SETTINGS = {member.values["rung"]: member.settings.model_dump() for member in LADDER.members()}
 FIRM = {
     "diverged": 0.0,
     "censored": 0.0,
@@ -306,16 +307,18 @@ def scored():
 
 def test_the_page_says_what_the_table_says(scored):
     scores, table = scored
-    svgs = dict.fromkeys(answer.FIGURES, '<svg width="1" height="1"></svg>')
-    page = answer.render(scores, table, svgs, "reference", "cifar10")
+    figures = [Drawn("effective_rank", "The caption.", (), '<svg width="1" height="1"><g id="a"/></svg>', ())]
+    page = answer.render(scores, table, figures, "reference", "cifar10")
+    assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
+    assert '<svg><g id="effective_rank-a"/></svg>' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
     assert "default initialization alone leaves 0.02, Adam alone 0.02" in page
-    assert "the optimizer costs -0.39 and the initialization -0.39" in page
+    assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
     assert "3.0 decades above" in page
     assert page.count("<tr title=") == len(SETTINGS)
     assert "a check of the machinery" not in page
-    assert "a check of the machinery" in answer.render(scores, table, svgs, "quick", "digits")
+    assert "a check of the machinery" in answer.render(scores, table, figures, "quick", "digits")
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evidence import citing
+from benchmarks.evidence import citing, verdict_card
 from benchmarks.evidence.agreement import read
-from benchmarks.evidence.cards import CARDS
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = read((ROOT / "results/tables/claims.csv").read_text())
+TABLES = ("claims", "deep_linear/solutions")
 CITATION = {"title": "A & B", "authors": [{"family-names": "Doe", "given-names": "J."}], "date-released": "2026-11-25"}
 
 
 def test_rows_are_selected_by_their_columns_and_cells_have_their_intervals():
-    rows = citing.select(CLAIMS, CARDS["claims"], ["claim=E1", "role=main"])
+    rows = citing.select(CLAIMS, verdict_card.CARD, ["claim=E1", "role=main"])
     assert set(rows["claim"]) == {"E1"} and set(rows["role"]) == {"main"}
     row = rows[rows["ci95_low"] != ""].iloc[0]
-    cell = citing.cell(row, CARDS["claims"], None)
+    cell = citing.cell(row, verdict_card.CARD, None)
     assert (cell.column, cell.value, cell.low, cell.high) == ("measured", row.measured, row.ci95_low, row.ci95_high)
     assert (
         str(cell)
@@ -37,28 +37,35 @@ def test_rows_are_selected_by_their_columns_and_cells_have_their_intervals():
 )
 def test_a_row_that_is_not_there_is_one_clear_error(rows, message):
     with pytest.raises(citing.CitingError, match=message):
-        citing.select(CLAIMS, CARDS["claims"], rows)
+        citing.select(CLAIMS, verdict_card.CARD, rows)
 
 
 def test_an_unknown_table_or_column_names_the_nearest():
     with pytest.raises(citing.CitingError, match="did you mean claims"):
-        citing.require_table("claim", CARDS)
-    assert citing.require_table("results/tables/claims.csv", CARDS) == "claims"
+        citing.require_table("claim", TABLES)
+    assert citing.require_table("results/tables/claims.csv", TABLES) == "claims"
     with pytest.raises(citing.CitingError, match="did you mean measured"):
-        citing.cell(CLAIMS.iloc[0], CARDS["claims"], "measure")
+        citing.cell(CLAIMS.iloc[0], verdict_card.CARD, "measure")
 
 
 def test_bibtex_names_version_commit_and_table():
-    entry = citing.bibtex(CITATION, "1.2.3", "0123456789abcdef", "claims")
+    entry = citing.bibtex(CITATION, "1.2.3", "0123456789abcdef", ("claims", verdict_card.CARD))
     assert entry.startswith("@misc{optimization-dynamics-benchmark-claims,")
     for part in (
         "author  = {Doe, J.}",
         "title   = {A \\& B}",
         "year    = {2026}",
-        "Version 1.2.3, commit 0123456789ab",
+        "Table claims: Checks of the registered claims, with verdicts. Version 1.2.3, commit 0123456789ab",
     ):
         assert part in entry
     assert entry.count("{") == entry.count("}")
+
+
+def test_a_data_card_says_which_stage_makes_its_table():
+    card = citing.data_card("claims", verdict_card.CARD, 7, "0123456789abcdef0123", "judge")
+    assert "7 rows; a row is one check" in card and "SHA-256 `0123456789abcdef`" in card
+    assert "*Made by* `dvc repro judge`." in card
+    assert "| `check` (key) | – | the check's id, which begins with the claim's | exact |" in card
 
 
 def test_macro_names_are_letters_and_one_a_check():

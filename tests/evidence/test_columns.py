@@ -21,11 +21,10 @@ def row(series, optimizer=None, threshold=20.0, batch_size=None):
     for metric, values in given.items():
         steps = STEP if len(values) == len(STEP) else READ
         rows += [(1, step, metric, value) for step, value in zip(steps, values) if not np.isnan(value)]
-    summary = {
+    record = {
         "study": "progressive_sharpening",
-        "configuration": "main",
+        "name": "main",
         "seeds": [1],
-        "diverged": {},
         "settings": {
             "architecture": {"name": "mlp"},
             "loss": "mse",
@@ -34,9 +33,9 @@ def row(series, optimizer=None, threshold=20.0, batch_size=None):
             "batch_size": batch_size,
             "steps": STEPS,
         },
-        "facts": {"optimizer": "a library's", "parameters": 5, "stability_threshold": threshold},
+        "facts": {"optimizer": "a library's", "parameters": 5, "stability_threshold": threshold, "diverged": {}},
     }
-    return run_rows(pd.DataFrame(rows, columns=["seed", "step", "metric", "value"]), summary).iloc[0]
+    return run_rows(pd.DataFrame(rows, columns=["seed", "step", "metric", "value"]), record).iloc[0]
 
 
 def test_sharpening_is_over_the_smallest_reading_before_the_largest():

@@ -10,10 +10,12 @@ from benchmarks.evidence import carry_over, claims, comparison, report
 from benchmarks.evidence.comparison import COLUMNS, LONG
 from benchmarks.evidence.estimators import ESTIMATORS, NotRun
 from benchmarks.evidence.statistics import t_interval
+from benchmarks.studies import catalog
+from benchmarks.studies.optimizer_comparison.study import contests, extra_contests
 from pipelines import parameters
 
 ROOT = Path(__file__).parents[2]
-REGISTER = claims.load(ROOT / "claims.yaml")
+REGISTER = claims.load(ROOT / path for path in catalog.claims())
 SEEDS = (1, 2, 3)
 STEPS = (0, 10, 20, 30, 40)
 KEYS = ["workload", "optimizer", "role", "factor", "seed"]
@@ -1042,8 +1044,8 @@ MIXED = ("lion", "soap", "adam-untuned", "sgd", "adamw", "schedule-free-adamw", 
 def test_on_five_workloads_the_order_is_not_run(claim, check):
     _, checks = judged(claim, known(*league(*[GOOD] * 5)))
     assert (checks.loc[check, "verdict"], checks.loc[check, "reason"]) == ("not-run", "5 of 6 workloads")
-    (word, why), _ = judged(claim, known(*league(*[GOOD] * 5)))
-    assert word == "not-run" and "5 of 6 workloads" in why
+    found, _ = judged(claim, known(*league(*[GOOD] * 5)))
+    assert (found.verdict, found.word) == ("not-run", "not run") and "5 of 6 workloads" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -1057,8 +1059,8 @@ def test_on_five_workloads_the_order_is_not_run(claim, check):
     ],
 )
 def test_on_six_workloads_the_order_is_judged(claim, orders, word, measured):
-    (found, why), checks = judged(claim, known(*league(*orders)))
-    assert found == word, why
+    found, checks = judged(claim, known(*league(*orders)))
+    assert found.verdict == word, found.reason
     assert checks["measured"].to_dict() == pytest.approx(measured)
 
 
@@ -1072,8 +1074,8 @@ def sensitivities(plain):
 
 @pytest.mark.parametrize(("plain", "word"), [(1.5, "verified"), (0.6, "falsified")])
 def test_a_claim_about_sensitivities_is_judged_from_its_ratio(plain, word):
-    (found, why), checks = judged("W7", sensitivities(plain))
-    assert found == word, why
+    found, checks = judged("W7", sensitivities(plain))
+    assert found.verdict == word, found.reason
     assert checks.loc["W7.ratio", "measured"] == pytest.approx(plain / 0.5)
     assert checks.loc[["W7.quadratic", "W7.nadam"], "behaves"].tolist() == ["yes", "yes"]
 
@@ -1111,7 +1113,9 @@ def test_what_is_not_a_contest_is_read_from_none():
 
 
 def test_every_contest_that_a_claim_reads_is_in_the_reference_profile():
-    asked = set(parameters.load(ROOT / "params.yaml").optimizer_comparison.contests())
+    study = parameters.load(ROOT / "params.yaml").optimizer_comparison
+    members = [*contests(study), *extra_contests(study)]
+    asked = {(member.values["workload"], member.values["optimizer"]) for member in members}
     named = {
         pair for claim in REGISTER.values() for check in claim.checks.values() for pair in check.estimator.contests
     }

@@ -8,20 +8,25 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from declared import FIGURES, STUDY_OF, draw, function, source_of
 from matplotlib import pyplot as plt
 
-from benchmarks.evidence import claims, figures, report
-from benchmarks.evidence.cards import CARDS
-from benchmarks.evidence.figures import flows, levels
+from benchmarks.evidence import chapter, claims, drawing, report
 from benchmarks.evidence.runs import COLUMNS, METRICS
 from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
+from benchmarks.studies import catalog
+from benchmarks.studies.progressive_sharpening.figures import flows, levels
 from pipelines import parameters
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
-CONFIGURATIONS = {**SETTINGS.configurations, **SETTINGS.comparisons, **SETTINGS.controls}
+LAYERS = {name: layer for layer in SETTINGS.layers for name in getattr(SETTINGS, layer)}
+CONFIGURATIONS = {name: SETTINGS.resolved(layer, name) for name, layer in LAYERS.items()}
+REGISTER = claims.load(ROOT / path for path in catalog.claims())
+SECTIONS = chapter.load(ROOT / path for path in catalog.sections())
 # Those of the ladder and of the optimizers have tables of their own: test_low_rank_figures, test_optimizer_figures.
-DRAWN = sorted(name for name in figures.FIGURES if figures.curves_of(name) == "progressive_sharpening")
+APART = ("low_rank_progression", "optimizer_comparison")
+DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)} & set(APART))
 FROM_EXPERIMENTS = {
     *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
     *("scale_invariance", "intrinsic_learning_rate"),
@@ -31,13 +36,12 @@ TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catap
 
 def long(diverged=0):
     rows = []
-    for name in CONFIGURATIONS:
-        settings = SETTINGS.settings(name)
+    for name, settings in CONFIGURATIONS.items():
         for seed in (1, 2, 3):
             row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(METRICS, 1 + 0.01 * seed)
-            row |= {"configuration": name, "seed": seed, "learning_rate": settings["optimizer"]["lr"], "steps": 120}
-            row |= {"images": settings["images"]}
-            rows.append(row | {"batch_size": settings["batch_size"], "diverged": diverged, "stability_threshold": 1.5})
+            row |= {"configuration": name, "seed": seed, "learning_rate": settings.optimizer["lr"], "steps": 120}
+            row |= {"images": settings.images}
+            rows.append(row | {"batch_size": settings.batch_size, "diverged": diverged, "stability_threshold": 1.5})
     return pd.DataFrame(rows)
 
 
@@ -92,7 +96,8 @@ def convex_rates():
 
 
 def committed(study):
-    return {name: pd.read_csv(ROOT / f"results/tables/{name}.csv") for name in CARDS if name.startswith(f"{study}/")}
+    names = [name for name in catalog.cards() if name.startswith(f"{study}/")]
+    return {name: pd.read_csv(ROOT / f"results/tables/{name}.csv") for name in names}
 
 
 @cache
@@ -112,12 +117,12 @@ def tables():
         **committed("lazy_training"),
         **committed("scale_invariance"),
     }
-    return known | {"claims": claims.judge(claims.load(ROOT / "claims.yaml"), known, "cifar10")}
+    return known | {"claims": claims.judge(REGISTER, known, "cifar10")}
 
 
 def text(tmp_path, name, *arguments):
     path = tmp_path / f"{name}.svg"
-    figures.save(figures.FIGURES[name](*arguments), path)
+    drawing.save(draw(name, *arguments), path)
     return path.read_text()
 
 
@@ -159,11 +164,15 @@ def test_without_a_catapult_its_figure_is_a_sentence(tmp_path):
     assert "No run of claim E10" in text(tmp_path, "catapult", given, drawn_curves())
 
 
-@pytest.mark.parametrize("profile", ["params.yaml", "params.quick.yaml"])
-def test_the_edge_of_sam_is_drawn_for_the_radius_that_was_trained(profile):
+@pytest.mark.parametrize("profile", ["reference", "quick"])
+def test_the_edge_of_sam_is_drawn_for_the_radius_that_was_trained(monkeypatch, profile):
+    monkeypatch.chdir(ROOT)
     (panel,) = [edge for edge in levels.EDGES if edge.radius is not None]
-    study = parameters.load(ROOT / profile).progressive_sharpening
-    assert all(study.settings(name)["optimizer"]["rho"] == panel.radius for name in panel.configurations)
+    raw = parameters.read("params.yaml") if profile == "reference" else parameters.profile(profile)
+    study = parameters.checked(raw, profile).progressive_sharpening
+    layers = {name: layer for layer in study.layers for name in getattr(study, layer)}
+    trained = [study.resolved(layers[name], name) for name in panel.configurations]
+    assert all(settings.optimizer["rho"] == panel.radius for settings in trained)
 
 
 def test_every_configuration_that_a_figure_names_is_trained():
@@ -232,13 +241,23 @@ def compared():
 
 
 def paged(source="cifar10"):
-    drawn = {name: f'<svg id="{name}" width="1pt" height="1pt"></svg>' for name in figures.FIGURES}
+    figures = [
+        report.Drawn(
+            name,
+            figure.caption,
+            figure.claims,
+            f'<svg id="{name}" width="1pt" height="1pt"></svg>',
+            report.sources(figure.reads, source_of(name)),
+        )
+        for name, figure in FIGURES.items()
+    ]
     names = ("profile", "source", "sha256", "commits", "versions", "hardware", "stages", "minutes")
     provenance = dict(zip(names, ("reference", source, {}, [], {}, [], 12, 7.21)))
-    register = claims.load(ROOT / "claims.yaml")
     anchors = {"lr-mid": "configuration-progressive_sharpening-lr-mid"}
     cite = {"version": "1.2.3", "bibtex": "@misc{this}"}
-    return report.render(register, tables() | compared(), drawn, provenance, "progressive_sharpening", anchors, cite)
+    given = tables() | compared()
+    study = "progressive_sharpening"
+    return report.render(REGISTER, SECTIONS, given, catalog.cards(), figures, provenance, study, anchors, cite)
 
 
 @pytest.fixture(scope="module")
@@ -246,14 +265,30 @@ def page():
     return paged()
 
 
-def test_every_figure_has_a_caption_and_each_caption_a_figure():
-    assert set(report.CAPTIONS) == set(figures.FIGURES)
+def test_figures_have_names_of_their_own_and_the_committed_ones_are_they():
+    assert len(FIGURES) == sum(len(study.figures) for study in catalog.studies().values())
+    assert {path.stem for path in (ROOT / "results/figures").glob("*.svg")} == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_shows_claims_and_reads_tables_that_there_are(name):
+    assert FIGURES[name].caption.endswith(".")
+    assert set(FIGURES[name].claims) <= set(REGISTER) and set(FIGURES[name].reads) <= set(catalog.cards())
+
+
+def test_a_figure_leads_to_its_tables_and_curves(page):
+    start = page.index('id="figure-optimizer_seconds"')
+    caption = page[start : page.index("</figcaption>", start)]
+    links = re.findall(r'href="([^"]+)" download', caption)
+    tables = ("timings/optimizer_steps", "optimizer_comparison", "optimizer_comparison/targets")
+    files = [*(f"tables/{table}.csv" for table in tables), "curves/optimizer_comparison.parquet"]
+    assert links == ["figures/optimizer_seconds.svg", *files]
 
 
 def test_every_figure_stands_at_its_first_claim_and_the_others_point_to_it(page):
-    for name, (caption, shown) in report.CAPTIONS.items():
-        place = page.index(f'id="figure-{name}"')
-        assert caption.split("'")[0].split(";")[0] in page
+    for name, figure in FIGURES.items():
+        shown, place = figure.claims, page.index(f'id="figure-{name}"')
+        assert figure.caption.split("'")[0].split(";")[0] in page
         if shown:
             own = page.index(f'<article id="{shown[0]}"')
             assert own < place < page.index("</article>", own)
@@ -316,7 +351,7 @@ def test_nothing_is_left_open():
 
 @pytest.mark.parametrize("name", sorted(FROM_EXPERIMENTS))
 def test_without_its_tables_a_figure_is_a_sentence(tmp_path, name):
-    given = {part: table for part, table in tables().items() if part not in figures.TABLES[name]}
+    given = {part: table for part, table in tables().items() if part not in FIGURES[name].reads}
     assert re.search(r"No run of claims [A-Z]\d", text(tmp_path, name, given, drawn_curves()))
 
 
@@ -343,16 +378,16 @@ class Watched(dict):
         return super().get(name, default)
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_names_the_tables_and_curves_that_it_is_drawn_from(name):
     """On the committed results, where every figure has something to draw."""
     results = ROOT / "results"
     paths = sorted((results / "tables").rglob("*.csv"))
     watched = Watched({p.relative_to(results / "tables").with_suffix("").as_posix(): pd.read_csv(p) for p in paths})
-    lines = pd.read_parquet(results / f"curves/{figures.curves_of(name)}.parquet")
-    plt.close(figures.FIGURES[name](watched, None if name in figures.WITHOUT_CURVES else lines))
-    assert watched.asked == set(figures.TABLES[name])
-    if name not in figures.WITHOUT_CURVES:
+    source = source_of(name)
+    plt.close(draw(name, watched, pd.read_parquet(results / f"curves/{source}.parquet") if source else None))
+    assert watched.asked == set(FIGURES[name].reads)
+    if source:
         with pytest.raises((AttributeError, TypeError)):
-            figures.FIGURES[name](watched, None)
+            function(name)(watched, None)
     plt.close("all")

@@ -5,10 +5,12 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from declared import STUDY_OF
+from declared import draw as draw_figure
 from matplotlib import pyplot as plt
 
-from benchmarks.evidence import carry_over, figures
-from benchmarks.evidence.figures import low_rank
+from benchmarks.evidence import carry_over, drawing
+from benchmarks.studies.low_rank_progression import figures as low_rank
 from benchmarks.theory.modes import followed
 
 SEEDS = (1, 2, 3)
@@ -16,7 +18,7 @@ CORNERS = [carry_over.corner(dict(zip(carry_over.AXES, bits))) for bits in np.nd
 SWEPT = [rung for rungs in carry_over.SWEEPS.values() for rung in rungs]
 RUNGS = list(dict.fromkeys([*CORNERS, *SWEPT, "practice-muon"]))
 DRAWN = (low_rank.TEXTBOOK, "small-gd-relu-real", low_rank.DEFAULT)
-NAMES = ("carry_over_waterfall", "mode_trajectories", "score_against_init", "effective_rank", "carry_over_ladder")
+NAMES = [name for name, study in STUDY_OF.items() if study == "low_rank_progression"]
 STRENGTHS = np.array([1.0, 0.6, 0.3])
 
 
@@ -81,8 +83,8 @@ def tables(rungs=None, long=None):
 @pytest.fixture
 def draw(tmp_path):
     def drawn(name, given, lines):
-        figure = getattr(low_rank, name)(given, lines)
-        figures.save(figure, tmp_path / f"{name}.svg")
+        figure = draw_figure(name, given, lines)
+        drawing.save(figure, tmp_path / f"{name}.svg")
         return figure, (tmp_path / f"{name}.svg").read_text()
 
     yield drawn

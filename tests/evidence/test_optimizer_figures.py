@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from declared import STUDY_OF, source_of
+from declared import draw as draw_figure
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from benchmarks.evidence import comparison, figures
+from benchmarks.evidence import comparison, drawing
 from benchmarks.evidence.comparison import LONG
-from benchmarks.evidence.figures import optimizers
+from benchmarks.studies.optimizer_comparison import figures as optimizers
 from pipelines import parameters
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +38,7 @@ PANELS = {name: optimizers.TITLES[name] for name in WORKLOADS}
 PLAIN = {"adam": 0.05, "sgd": 0.01}  # on the transformer without normalization
 FACTORS = (0.25, 4.0)
 GROUPS = 4
-NAMES = [name for name in figures.FIGURES if figures.curves_of(name) == "optimizer_comparison"]
+NAMES = [name for name, study in STUDY_OF.items() if "optimizer_comparison" in (study, source_of(name))]
 LABELS = [label for label, _ in optimizers.SHOWN.values()]
 
 
@@ -108,8 +110,8 @@ def classes():
 @pytest.fixture
 def draw(tmp_path):
     def drawn(name, tables, curves):
-        figure = figures.FIGURES[name](tables, curves)
-        figures.save(figure, tmp_path / f"{name}.svg")
+        figure = draw_figure(name, tables, curves)
+        drawing.save(figure, tmp_path / f"{name}.svg")
         return figure, (tmp_path / f"{name}.svg").read_text()
 
     yield drawn
@@ -225,10 +227,11 @@ def test_where_all_diverged_there_is_no_panel(draw, workload):
     assert optimizers.NONE in text and optimizers.TITLES[workload] not in text
 
 
-@pytest.mark.parametrize("profile", ["params.yaml", "params.quick.yaml", "params.paper.yaml"])
-def test_every_workload_of_a_profile_has_its_panel(profile):
-    study = parameters.load(ROOT / profile).optimizer_comparison
-    assert set(study.workloads) <= set(optimizers.TITLES)
+@pytest.mark.parametrize("profile", ["reference", "quick", "paper"])
+def test_every_workload_of_a_profile_has_its_panel(monkeypatch, profile):
+    monkeypatch.chdir(ROOT)
+    raw = parameters.read("params.yaml") if profile == "reference" else parameters.profile(profile)
+    assert set(parameters.checked(raw, profile).optimizer_comparison.workloads) <= set(optimizers.TITLES)
 
 
 # Losses

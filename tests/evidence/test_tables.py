@@ -25,12 +25,11 @@ def history(seed, sharpness, loss=None, every=10):
     return pd.DataFrame(rows, columns=["seed", "step", "metric", "value"])
 
 
-def summary(seeds, diverged=None, steps=STEPS):
+def record(seeds, diverged=None, steps=STEPS):
     return {
         "study": "progressive_sharpening",
-        "configuration": "main",
+        "name": "main",
         "seeds": seeds,
-        "diverged": diverged or {},
         "settings": {
             "architecture": {"name": "mlp"},
             "loss": "mse",
@@ -39,12 +38,17 @@ def summary(seeds, diverged=None, steps=STEPS):
             "batch_size": None,
             "steps": steps,
         },
-        "facts": {"optimizer": "torch.optim.SGD", "parameters": 5, "stability_threshold": 20.0},
+        "facts": {
+            "optimizer": "torch.optim.SGD",
+            "parameters": 5,
+            "stability_threshold": 20.0,
+            "diverged": diverged or {},
+        },
     }
 
 
 def row(sharpness, **given):
-    return run_rows(history(1, sharpness, **given), summary([1])).iloc[0]
+    return run_rows(history(1, sharpness, **given), record([1])).iloc[0]
 
 
 def test_a_runs_row():
@@ -75,7 +79,7 @@ def test_steps_that_raise_the_loss_are_counted_in_the_second_half_alone():
 
 def test_a_diverged_run_has_a_row_that_says_so_and_no_late_phase():
     loss = [1.0, 10.0, 1e5]
-    mine = run_rows(history(1, [8.0], loss=loss), summary([1], {"1": 2})).iloc[0]
+    mine = run_rows(history(1, [8.0], loss=loss), record([1], {"1": 2})).iloc[0]
     assert (mine.diverged, mine.steps, mine.last_loss) == (1, 2, 1e5)
     assert pd.isna(mine.late_sharpness) and pd.isna(mine.late_sharpness_ratio)
 
@@ -87,7 +91,7 @@ def test_a_row_has_every_column_and_each_is_explained():
 
 def test_cells_are_means_over_the_seeds_that_have_a_value():
     long = run_rows(
-        pd.concat([history(1, [8.0] * 5), history(2, [10.0] * 5), history(3, [12.0] * 5)]), summary([1, 2, 3])
+        pd.concat([history(1, [8.0] * 5), history(2, [10.0] * 5), history(3, [12.0] * 5)]), record([1, 2, 3])
     )
     long.loc[2, "edge_fraction"] = np.nan
     table = cells(long)
@@ -108,10 +112,3 @@ def test_curves_are_mean_and_range_over_seeds_and_never_long():
     kept = thin(steps)
     assert len(kept) <= 400 and kept[0] == 0 and kept[-1] == 2100
     assert np.diff(kept[:-1]).min() % 2 == 1, "an even stride hides an oscillation of period two"
-
-
-def test_every_figure_has_its_sentence():
-    from benchmarks.evidence.figures import FIGURES
-    from benchmarks.evidence.report import CAPTIONS
-
-    assert set(FIGURES) == set(CAPTIONS)

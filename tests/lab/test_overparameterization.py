@@ -1,11 +1,9 @@
 """Overparameterized networks: what is known exactly of the linear cases, and what must not pass for it."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from benchmarks.evidence.figures.overparameterization import EXPERIMENTS, overparameterization
 from benchmarks.lab import architectures
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.measurements.eigensolvers import dense_matrix
@@ -18,6 +16,7 @@ from benchmarks.studies.overparameterization import (
     polyak_lojasiewicz,
     random_labels,
 )
+from benchmarks.studies.overparameterization.figures import EXPERIMENTS, overparameterization
 from benchmarks.studies.overparameterization.fitting import Fit, fit
 from benchmarks.studies.overparameterization.study import (
     STUDY,
@@ -397,9 +396,9 @@ def test_every_quantity_has_a_card_and_the_figure_draws_what_there_is(images):
         assert list(table.columns) == COLUMNS
         assert cards[name].undocumented(table.columns, table["quantity"].unique()) == []
     named = {f"overparameterization/{name}": tables[name] for name in EXPERIMENTS}
-    assert len(overparameterization(named, pd.DataFrame()).axes) == 4
+    assert len(overparameterization(named).axes) == 4
     narrow = named["overparameterization/distance"]
     fewer = named | {"overparameterization/distance": narrow[narrow["quantity"] != "distance-input-32"]}
-    assert len(overparameterization(fewer, pd.DataFrame()).axes) == 4
+    assert len(overparameterization(fewer).axes) == 4
     for lacking in ({}, named | {"overparameterization/distance": narrow.iloc[:0]}):
-        assert "No run of claims" in overparameterization(lacking, pd.DataFrame()).axes[0].texts[0].get_text()
+        assert "No run of claims" in overparameterization(lacking).axes[0].texts[0].get_text()

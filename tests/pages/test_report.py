@@ -63,9 +63,9 @@ def test_the_filter_shows_the_claims_of_a_section_and_verdict(browser):
     shown = "document.querySelectorAll('tr[data-verdict]:not([hidden])').length"
     everything = browser.run(shown)
     assert everything == CHECKS["claim"].nunique()
-    browser.open(REPORT, "?verdict=falsified")
+    browser.open(REPORT, "?verdict=not+reproduced+here")
     words = browser.run("[...document.querySelectorAll('tr[data-verdict]:not([hidden])')].map(r => r.dataset.verdict)")
-    assert set(words) == {"falsified"}
+    assert set(words) == {"not reproduced here"}
     assert browser.run("document.getElementById('count').textContent") == f"{len(words)} of {everything} claims"
     articles = "[...document.querySelectorAll('article')].filter(a => a.checkVisibility()).length"
     assert browser.run(articles) == len(words), "the claims below are filtered too"
@@ -74,12 +74,14 @@ def test_the_filter_shows_the_claims_of_a_section_and_verdict(browser):
     browser.run("{" + choose % section + "f.elements.section.dispatchEvent(new Event('change', {bubbles: true}))}")
     rows = browser.run("[...document.querySelectorAll('tr[data-verdict]:not([hidden])')].map(r => r.dataset.section)")
     assert set(rows) == {section} and len(rows) < len(words)
-    assert "section=" in browser.run("location.search") and "verdict=falsified" in browser.run("location.search")
+    assert "section=" in browser.run("location.search") and "verdict=not+reproduced+here" in browser.run(
+        "location.search"
+    )
 
 
 @needs_browser
 def test_a_link_to_a_hidden_claim_shows_it_again(browser):
-    browser.open(REPORT, "?verdict=falsified")
+    browser.open(REPORT, "?verdict=not+reproduced+here")
     hidden = browser.run("document.querySelector('article[hidden]').id")
     browser.run(f"location.hash = '{hidden}'")
     browser.run("new Promise(done => setTimeout(done, 200))")

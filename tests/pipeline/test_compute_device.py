@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from workspaces import ROOT, tiny
 
-from pipelines import devices, manifest, parameters, provenance
-from pipelines.stages import compute
+from pipelines import devices, fingerprints, manifest, parameters, provenance, run, stages
+from pipelines.files import write_json, write_yaml
 
-ROOT = Path(__file__).parents[2]
 PREPARED = """
 import os, torch
 from threadpoolctl import threadpool_info
@@ -31,11 +31,18 @@ for backend in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.bac
 
 
 def at(path: Path, device: str) -> Path:
-    """A folder with the quick parameters on a device."""
-    text = (ROOT / "params.quick.yaml").read_text()
-    assert "device: cpu" in text
-    (path / "params.yaml").write_text(text.replace("device: cpu", f"device: {device}"))
+    """A folder with the tests' parameters on a device."""
+    settings = tiny()
+    settings["compute"]["device"] = device
+    write_yaml(path / "params.yaml", settings)
     return path
+
+
+def asked(folder: Path, path: str) -> None:
+    """Write down there what the stage at a path is to do."""
+    checked = parameters.load(folder / "params.yaml")
+    (stage,) = [one for one in stages.training(checked) if one.path == path]
+    write_json(folder / stage.code, fingerprints.of_stage(stage, checked, ROOT))
 
 
 def python(*command, cwd: Path) -> subprocess.CompletedProcess:
@@ -47,14 +54,13 @@ def python(*command, cwd: Path) -> subprocess.CompletedProcess:
 def test_a_device_that_is_not_here_is_refused_in_one_sentence_before_anything_runs(tmp_path, device):
     if device in devices.available():
         pytest.skip(f"{device} is here")
-    (at(tmp_path, device) / "code.json").write_text('{"fingerprint": "0"}')
-    before = sorted(tmp_path.iterdir())
-    arguments = ["progressive_sharpening", "lr-high", "--stack", "1-3", "--data", "none.npz", "--code", "code.json"]
-    done = python("-m", "pipelines.stages.run", *arguments, "--out", "out", "--meta", "meta.json", cwd=tmp_path)
+    asked(at(tmp_path, device), "progressive_sharpening/lr-low/1-2")
+    before = sorted(tmp_path.rglob("*"))
+    done = python("-m", "pipelines.run", "progressive_sharpening/lr-low/1-2", cwd=tmp_path)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert repr(device) in line and "cpu" in line and line.endswith("set it to one of these in params.yaml")
-    assert "Traceback" not in done.stderr and sorted(tmp_path.iterdir()) == before
+    assert "Traceback" not in done.stderr and sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_process_is_prepared(tmp_path):
@@ -67,27 +73,32 @@ def test_devices_are_known_by_their_form(tmp_path, device):
     assert parameters.load(at(tmp_path, device) / "params.yaml").compute.device == device
 
 
-@pytest.mark.parametrize("takes", [True, False])
-def test_an_experiment_runs_where_it_can_and_its_record_says_where(tmp_path, monkeypatch, takes):
-    def on_a_device(settings, seeds, device="cpu"):
-        return pd.DataFrame({"device": [device]})
+@pytest.mark.parametrize(
+    ("path", "quantity", "takes"),
+    [("overparameterization/random_labels", "gradient", True), ("scale_invariance/norm_growth", "growth", False)],
+    ids=["takes a device", "takes none"],
+)
+def test_an_experiment_runs_where_it_can_and_its_record_says_where(tmp_path, monkeypatch, path, quantity, takes):
+    given = []
+
+    def on_a_device(settings, seeds, device):
+        given.append(device)
+        return pd.DataFrame({"system": ["here"], "seed": seeds[:1], "quantity": [quantity], "value": [1.0]})
 
     def on_the_cpu(settings, seeds):
-        return pd.DataFrame({"device": ["cpu"]})
+        return on_a_device(settings, seeds, "cpu")
 
     monkeypatch.chdir(at(tmp_path, "cuda:1"))
-    monkeypatch.setattr(compute.devices, "prepare", lambda device, threads: None)
-    monkeypatch.setattr(
-        compute, "import_module", lambda name: SimpleNamespace(run=on_a_device if takes else on_the_cpu)
-    )
+    asked(tmp_path, path)
+    monkeypatch.setattr(run.devices, "prepare", lambda device, threads: given.append(device))
+    monkeypatch.setattr(run, "import_module", lambda name: SimpleNamespace(run=on_a_device if takes else on_the_cpu))
     monkeypatch.setattr(provenance, "_gpu", lambda device: {"gpu": device} if device != "cpu" else {})
-    monkeypatch.setattr(
-        sys, "argv", ["compute", "convex_rates", "worst_cases", "--out", "table.csv", "--meta", "meta.json"]
-    )
-    compute.main()
-    told = json.loads(Path("meta.json").read_text())
-    assert told["device"] == ("cuda:1" if takes else "cpu") == pd.read_csv("table.csv")["device"].item()
-    environment = manifest.environment_of(told, parameters.load())
+    monkeypatch.setattr(sys, "argv", ["run", path])
+    run.main()
+    told = json.loads(Path(f"runs-meta/{path}.json").read_text())
+    assert given == [told["device"]] * 2 and told["device"] == ("cuda:1" if takes else "cpu")
+    assert Path(f"results/tables/{path}.csv").is_file()
+    environment = manifest.environment_of(told, parameters.load().compute)
     assert environment["device"] == told["device"] and environment.get("gpu") == ("cuda:1" if takes else None)
 
 

@@ -46,34 +46,34 @@ def test_a_search_space_without_a_finite_trial_is_a_row_that_says_so(built):
 
 def test_the_runs_that_count_go_to_wandb(built):
     meta = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-adamw.json").read_text())
-    assert set(meta) == {"commit", "versions", "hardware", "device", "wall_s", "wandb"}
+    assert set(meta) == {"commit", "versions", "hardware", "device", "wall_s", "resumed", "wandb"}
     assert list(meta["wandb"]) == ["1", "2"]
     hopeless = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-hopeless.json").read_text())
     assert hopeless["wandb"] == {}
 
 
 def test_a_new_optimizer_runs_its_contests_alone_and_another_target_runs_none(workspace):
-    workspace.edit("params.yaml", "  pair: [adamw]\n", "  pair: [adamw, mine]\n")
-    workspace.edit(
-        "params.yaml",
-        "\n  optimizers:\n",
-        "\n  optimizers:\n    mine: {optimizer: {name: lion}, space: {lr: {log: [1e-4, 1e-2]}}}\n",
-    )
+    workspace.set("optimizer_comparison.pair", ["adamw", "mine"])
+    mine = {"optimizer": {"name": "lion"}, "space": {"lr": {"log": [1e-4, 1e-2]}}}
+    workspace.set("optimizer_comparison.optimizers.mine", mine)
+    workspace.bench("stages")
     ran = [name for name in workspace.ran() if name.startswith("pipelines/")]
-    assert [name for name in ran if "timings" not in name] == [
+    assert [name for name in ran if "timings" not in name and not name.endswith(":figures")] == [
         f"{PIPELINE}:contest@mlp-mine",
         f"{PIPELINE}:extra@balanced-mine",
+        f"{PIPELINE}:tables",
     ]
     summary = pd.read_csv(workspace.path / "results/tables/optimizer_comparison.csv")
     assert summary.loc[summary["optimizer"] == "mine", "implementation"].tolist() == ["pytorch_optimizer.Lion"] * 2
-    workspace.edit("params.yaml", "share: 0.95", "share: 0.5")
-    assert {name for name in workspace.stale() if "optimizer_comparison" in name} == set()
-    assert "compare" in workspace.stale()
+    workspace.set("optimizer_comparison.target.share", 0.5)
+    workspace.dvc("repro", "-q", "fingerprint")
+    assert {name for name in workspace.stale() if "optimizer_comparison" in name} == {f"{PIPELINE}:tables"}
 
 
 def test_a_contest_that_is_not_there_is_one_clear_error(workspace):
     before = workspace.bytes("results/tables/*.csv")
-    (workspace.path / "runs/optimizer_comparison/mlp-adamw/runs.csv").unlink()
-    done = workspace.run("python", "-m", "pipelines.stages.compare", check=False)
-    assert done.returncode == 1 and "missing contest mlp-adamw: params.yaml asks for it" in done.stderr
+    (workspace.path / "runs/optimizer_comparison/mlp-adamw/run.json").unlink()
+    done = workspace.run("python", "-m", "pipelines.tables", "optimizer_comparison", check=False)
+    assert done.returncode == 1
+    assert "missing optimizer_comparison/mlp-adamw: params.yaml asks for it" in done.stderr
     assert workspace.bytes("results/tables/*.csv") == before

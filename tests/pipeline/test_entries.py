@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import entries
+from benchmarks.studies import entries
 
 ROOT = Path(__file__).parents[2]
 OPTIMIZERS = "benchmarks.lab.optimizers"
@@ -112,6 +112,6 @@ def test_an_entry_from_outside_that_cannot_be_is_refused(users, name, message):
 
 
 def test_an_entry_from_outside_is_checked_without_importing_it():
-    code = f"from pipelines import entries; entries.check({OPTIMIZERS!r}, 'torch.optim:SGD')"
+    code = f"from benchmarks.studies import entries; entries.check({OPTIMIZERS!r}, 'torch.optim:SGD')"
     code += "; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

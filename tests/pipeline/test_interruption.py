@@ -15,12 +15,12 @@ STEPS = 1500
 
 
 def history(workspace):
-    return (workspace.path / RUN / "history.parquet").read_bytes()
+    return (workspace.path / RUN / "curves.parquet").read_bytes()
 
 
 def test_a_killed_run_continues_and_ends_with_the_identical_history(workspace, tmp_path):
-    longer = f"lr-low: {{optimizer: {{lr: 0.2}}, steps: {STEPS}}}"
-    workspace.edit("params.yaml", "lr-low: {optimizer: {lr: 0.2}, steps: 20}", longer)
+    workspace.set("progressive_sharpening.configurations.lr-low.steps", STEPS)
+    workspace.dvc("repro", "-q", "fingerprint")
     # In a copy, for DVC would restore a run it has seen whole.
     uninterrupted = workspace.copy(tmp_path / "uninterrupted")
     uninterrupted.dvc("repro", "-q", "-s", STAGE)
@@ -34,13 +34,13 @@ def test_a_killed_run_continues_and_ends_with_the_identical_history(workspace, t
     checkpoint = workspace.path / ".bench/checkpoints/progressive_sharpening/lr-low/1-2.pt"
     deadline = time.time() + 90
     while time.time() < deadline:
-        if checkpoint.is_file() and progress.is_file() and json.loads(progress.read_text())["step"] > STEPS // 4:
+        if checkpoint.is_file() and progress.is_file() and json.loads(progress.read_text())["done"] > STEPS // 4:
             break
         time.sleep(0.05)
     (training,) = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
-        if "pipelines.stages.run" in child.cmdline() and Path(child.exe()).name.startswith("python")
+        if "pipelines.run" in child.cmdline() and Path(child.exe()).name.startswith("python")
     ]
     training.kill()
     assert process.wait(timeout=60) != 0
@@ -69,7 +69,7 @@ def test_another_configurations_checkpoint_is_not_used(workspace):
     path = workspace.path / ".bench/checkpoints/progressive_sharpening/lr-low/1-2.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = history(workspace)
-    torch.save({"key": "another", "seconds": 1.0, "state": {"step": 3}}, path)
+    torch.save({"key": "another", "seconds": 1.0, "state": {"loop": {"step": 3}}}, path)
     workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", STAGE)
     assert history(workspace) == before
     path.write_bytes(b"half a checkpoint")
@@ -84,8 +84,8 @@ def test_a_full_disk_is_one_clear_error_and_keeps_what_there_was(workspace):
         "import resource, runpy, signal, sys;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
-        "sys.argv = ['tabulate', 'progressive_sharpening'];"
-        "runpy.run_module('pipelines.stages.tabulate', run_name='__main__')"
+        "sys.argv = ['tables', 'progressive_sharpening'];"
+        "runpy.run_module('pipelines.tables', run_name='__main__')"
     )
     done = workspace.run(sys.executable, "-c", code, check=False)
     assert done.returncode == 1
@@ -95,9 +95,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_what_there_was(workspace):
 
 
 def test_ctrl_c_stops_the_workers_too(workspace):
-    workspace.edit(
-        "params.yaml", "lr-low: {optimizer: {lr: 0.2}, steps: 20}", "lr-low: {optimizer: {lr: 0.2}, steps: 900000}"
-    )
+    workspace.set("progressive_sharpening.configurations.lr-low.steps", 900000)
     process = workspace.start(sys.executable, "-m", "pipelines.cli", "repro", "-j", "2", stderr=subprocess.PIPE)
     progress = workspace.path / ".bench/progress/progressive_sharpening@lr-low@1-2.json"
     deadline = time.time() + 90

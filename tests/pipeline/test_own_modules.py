@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
+from workspaces import ROOT, tiny
 
-ROOT = Path(__file__).parents[2]
+from pipelines.files import write_yaml
+
 MINE = """
 from math import prod
 
@@ -95,30 +95,40 @@ adam = Optimizer(build_adam, implementation="mine.adam", threshold=lambda lr: 38
 
 
 def train(folder, architecture="mine:plain", optimizer="mine:build_adam", measure=None):
-    """The stage of one short configuration: its exit code, what it said, and the folder of its results."""
+    """The stage of one short configuration: what it said, and the folder of its results."""
     (folder / "mine.py").write_text(MINE)
     generator, labels = np.random.default_rng(0), np.arange(80, dtype=np.uint8) % 10
     pixels = generator.integers(0, 255, (80, 1, 4, 4), dtype=np.uint8)
-    np.savez(folder / "images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
-    yaml = YAML()
-    settings = yaml.load((ROOT / "params.quick.yaml").read_text())
-    study = settings["progressive_sharpening"]
-    study["configurations"]["mine"] = {
+    (folder / "data").mkdir()
+    np.savez(folder / "data/images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    settings = tiny()
+    settings["progressive_sharpening"]["configurations"]["mine"] = {
         "architecture": {"name": architecture},
         "optimizer": {"name": optimizer, "lr": 0.05},
         "images": 40,
         "steps": 4,
         "measure": measure or {},
     }
-    with open(folder / "params.yaml", "w") as file:
-        yaml.dump(settings, file)
-    (folder / "code.json").write_text('{"fingerprint": "0"}')
-    stack = study["configuration_stacks"][0]
-    command = [sys.executable, "-m", "pipelines.stages.run", "progressive_sharpening", "mine", "--stack", str(stack)]
-    places = ["--data", "images.npz", "--code", "code.json", "--out", "out", "--meta", "meta.json"]
+    write_yaml(folder / "params.yaml", settings)
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "WANDB_MODE": "disabled"}
-    done = subprocess.run(command + places, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    return done, folder / "out"
+    for command in (["-c", WRITTEN], ["-m", "pipelines.run", "progressive_sharpening/mine/1-2"]):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+    return done, folder / "runs/progressive_sharpening/mine/1-2"
+
+
+# The stages as they are now; `python -m pipelines.fingerprint` would hash the code of this folder, which has none.
+WRITTEN = f"""
+from pathlib import Path
+from pipelines import fingerprints, parameters, stages
+from pipelines.files import CODE, write_json
+checked = parameters.load()
+for one in stages.of_study("progressive_sharpening", checked):
+    if one.name == "mine":
+        write_json(one.code, fingerprints.of_stage(one, checked, Path({str(ROOT)!r})), sort_keys=False)
+write_json(CODE / "profile.json", checked.model_dump(include={{"profile", "data", "compute"}}))
+"""
 
 
 @pytest.mark.parametrize(
@@ -140,7 +150,7 @@ def test_what_cannot_be_trained_ends_the_stage_in_one_sentence(tmp_path, options
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert any(part in line for part in message.split("|")), line
-    assert not out.exists() and not (tmp_path / "meta.json").exists()
+    assert not out.exists() and not (tmp_path / "runs-meta").exists()
 
 
 @pytest.mark.parametrize(
@@ -159,10 +169,10 @@ def test_what_cannot_be_trained_ends_the_stage_in_one_sentence(tmp_path, options
 def test_what_a_user_brings_is_trained(tmp_path, options):
     done, out = train(tmp_path, **options)
     assert done.returncode == 0, done.stderr
-    history = pd.read_parquet(out / "history.parquet")
+    history = pd.read_parquet(out / "curves.parquet")
     losses = history[(history["metric"] == "loss") & (history["seed"] == 1)].set_index("step")["value"]
     assert losses[4] < losses[0]
-    facts = json.loads((out / "summary.json").read_text())["facts"]
+    facts = json.loads((out / "run.json").read_text())["facts"]
     if options.get("architecture") == "mine:frozen":
         assert facts["parameters"] == 8 * 10 + 10
     if options.get("optimizer") == "mine:adam":

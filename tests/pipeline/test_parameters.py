@@ -1,12 +1,11 @@
 """params.yaml is checked before anything trains: every fault by its path, through `bench` and through `dvc`."""
 
-from pathlib import Path
-
 import pytest
+from workspaces import ROOT, tiny
 
-from pipelines import parameters
-
-ROOT = Path(__file__).parents[2]
+from benchmarks.studies import catalog
+from pipelines import parameters, stages
+from pipelines.files import write_yaml
 
 
 def fault(tmp_path, old, new):
@@ -111,7 +110,12 @@ STUDY = "progressive_sharpening"
         ("source: cifar10", "source: cifar100", "data.source", "'cifar100'"),
         ("configuration: lr-high", "configuration: lr-hihg", "timings.configuration", "did you mean 'lr-high'?"),
         ("compute:", "computer:", "computer", "did you mean 'compute'?"),
-        ("{name: adam, lr: 0.01, beta1: 0.9,", "{name: adam, lr: 0.01, beta1: 1.9,", "thresholds.ema-09", "[0, 1)"),
+        (
+            "{name: adam, lr: 0.01, beta1: 0.9,",
+            "{name: adam, lr: 0.01, beta1: 1.9,",
+            "thresholds.optimizers.ema-09",
+            "[0, 1)",
+        ),
         ("merge: 1.0e-6 #", "merge: 2.0 #", "low_rank_progression.defaults.data.merge", "less than 1"),
         ("labels: linear #", "labels: liner #", "low_rank_progression.defaults.data.labels", "'liner'"),
         ("rotate: false #", "rotat: false #", "low_rank_progression.defaults.data.rotat", "did you mean 'rotate'?"),
@@ -195,21 +199,77 @@ def test_broken_yaml_and_a_missing_file_are_told_as_such(tmp_path):
 def test_an_exponent_without_a_dot_is_a_number_here_and_in_dvc(tmp_path):
     text = (ROOT / "params.yaml").read_text().replace("lr: 0.03}, steps", "lr: 3e-2}, steps")
     (tmp_path / "params.yaml").write_text(text)
-    settings = parameters.load(tmp_path / "params.yaml").progressive_sharpening.settings("lr-mid")
-    assert settings["optimizer"]["lr"] == 0.03
+    study = parameters.load(tmp_path / "params.yaml").progressive_sharpening
+    assert study.resolved("configurations", "lr-mid").optimizer.lr == 0.03
     from dvc.utils.serialize import load_yaml
 
     loaded = load_yaml(str(tmp_path / "params.yaml"))
     assert loaded["progressive_sharpening"]["configurations"]["lr-mid"]["optimizer"]["lr"] == 0.03
 
 
-@pytest.mark.parametrize("profile", ["params.yaml", "params.quick.yaml"])
-def test_the_shipped_profiles_are_valid_and_alike_in_structure(profile):
-    study = parameters.load(ROOT / profile).progressive_sharpening
-    reference = parameters.load(ROOT / "params.yaml").progressive_sharpening
-    # The quick profile runs a few of the reference's.
-    assert set(study.named) <= set(reference.named)
-    assert len(study.seeds) >= 3
+def profile(name):
+    """A profile as plain data: the reference, one that is shipped, or that of these tests."""
+    if name == "tiny":
+        return tiny()
+    return parameters.profile(name) if name else parameters.read("params.yaml")
+
+
+PROFILES = ["", *sorted(path.name.split(".")[1] for path in ROOT.glob("params.*.yaml")), "tiny"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_is_valid_and_has_every_experiment(monkeypatch, name):
+    monkeypatch.chdir(ROOT)
+    assert {"", "quick", "paper", "tiny"} == set(PROFILES)
+    checked = parameters.checked(profile(name), name)
+    there = {(stage.study, stage.group) for stage in stages.training(checked)}
+    declared = {(study, one.name) for study, it in catalog.studies().items() for one in (*it.experiments, *it.families)}
+    assert there == declared
+    assert checked.profile == {"": "reference", "tiny": "quick"}.get(name, name)
+
+
+def test_the_quick_profile_runs_a_few_of_the_reference_s(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    quick, reference = (stages.training(parameters.checked(profile(name), name)) for name in ("quick", ""))
+    assert {(stage.study, stage.name) for stage in quick} < {(stage.study, stage.name) for stage in reference}
+    # With fewer, no claim gets a verdict.
+    seeds = {}
+    for stage in quick:
+        if stage.study == "progressive_sharpening" and stage.table is None:
+            seeds.setdefault(stage.name, []).extend(stage.seeds)
+    assert seeds and all(len(own) >= 3 for own in seeds.values())
+
+
+def test_a_profile_changes_key_by_key_and_replaces_what_has_a_name(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    reference, quick = profile(""), profile("quick")
+    runs = "progressive_sharpening"
+    assert list(quick[runs]["configurations"]) == ["lr-high"]
+    changes = {
+        "only": {f"{runs}.configurations": ["lr-mid"]},
+        runs: {"configurations": {"lr-mid": {"steps": 7}}, "defaults": {"images": 11}},
+        "scale_invariance": {"equilibrium": {"steps": 9}},
+    }
+    made = parameters.changed(reference, changes, "here")
+    # An entry of a layer is new whole, so that no default of the reference's stays in it by accident.
+    assert made[runs]["configurations"] == {"lr-mid": {"steps": 7}}
+    assert made[runs]["defaults"] == reference[runs]["defaults"] | {"images": 11}
+    assert made["scale_invariance"]["equilibrium"] == reference["scale_invariance"]["equilibrium"] | {"steps": 9}
+    assert reference == profile(""), "what is changed is a copy"
+    with pytest.raises(
+        parameters.ParametersError, match=r"here: only\.progressive_sharpening\.controls: there is no 'x'"
+    ):
+        parameters.changed(reference, {"only": {f"{runs}.controls": ["x"]}}, "here")
+
+
+def test_a_profile_that_is_not_there_or_not_valid_is_told_as_such(monkeypatch, tmp_path):
+    write_yaml(tmp_path / "params.yaml", tiny())
+    write_yaml(tmp_path / "params.mine.yaml", {"scale_invariance": {"equilibrium": {"stpes": 9}}})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(parameters.ParametersError, match="no profile 'yours': there are mine"):
+        parameters.profile("yours")
+    with pytest.raises(parameters.ParametersError, match=r"(?s)params\.mine\.yaml is not valid.*equilibrium\.stpes"):
+        parameters.profile("mine")
 
 
 def test_both_doors_stop_before_anything_trains(workspace):
@@ -217,7 +277,7 @@ def test_both_doors_stop_before_anything_trains(workspace):
         return {p: p.stat().st_mtime_ns for p in workspace.path.glob("runs/**/*.parquet")}
 
     before = written()
-    workspace.edit("params.yaml", "steps: 20}\n    lr-diverging", "stpes: 20}\n    lr-diverging")
+    workspace.set("progressive_sharpening.configurations.lr-low.stpes", 20)
     for done in (workspace.bench("repro", check=False), workspace.dvc("repro", check=False)):
         assert done.returncode != 0
         assert "progressive_sharpening.configurations.lr-low.stpes" in done.stderr
@@ -225,8 +285,9 @@ def test_both_doors_stop_before_anything_trains(workspace):
     assert written() == before
 
 
-def test_the_paper_profile_is_the_reference_but_for_the_optimizer_comparison():
-    paper, reference = (parameters.load(ROOT / f"params{kind}.yaml").model_dump() for kind in (".paper", ""))
+def test_the_paper_profile_is_the_reference_but_for_the_optimizer_comparison(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    paper, reference = (parameters.checked(profile(name), name).model_dump() for name in ("paper", ""))
     assert (
         len(paper["optimizer_comparison"]["workloads"]) >= 6
         and "adam-untuned" in paper["optimizer_comparison"]["optimizers"]

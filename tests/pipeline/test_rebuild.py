@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 
 import benchmarks
-from benchmarks.evidence.report import CAPTIONS
 from benchmarks.evidence.runs import COLUMNS
+from benchmarks.studies import catalog
 
 ADDRESS = "pipelines/progressive_sharpening/dvc.yaml"
+CONFIGURATIONS = "progressive_sharpening.configurations"
+CLAIMS = "benchmarks/studies/progressive_sharpening/claims.yaml"
+FIGURES = [figure.name for study in catalog.studies().values() for figure in study.figures]
 
 
 def test_a_rebuild_leaves_tables_verdicts_figures_and_a_report(built):
@@ -37,15 +40,22 @@ def test_a_rebuild_leaves_tables_verdicts_figures_and_a_report(built):
     checks = pd.read_csv(tables / "claims.csv").set_index("check")
     assert checks.loc["C5.gd", "verdict"] == "verified"
     assert checks.loc["E1.level-mid", "verdict"] == "not-run"
-    assert {p.stem for p in (built.path / "results/figures").glob("*.svg")} == set(CAPTIONS)
+    assert {p.stem for p in (built.path / "results/figures").glob("*.svg")} == set(FIGURES)
+    assert len(FIGURES) == len(set(FIGURES))
     timings = {"training_step.csv", "eigensolvers.csv", "optimizer_steps.csv", "optimizer_costs.csv"}
     assert {p.name for p in (tables / "timings").iterdir()} == timings
+    written = {path.relative_to(tables).with_suffix("").as_posix() for path in tables.rglob("*.csv")}
+    assert written == set(catalog.cards())
+    assert {p.stem for p in (built.path / "results/curves").iterdir()} == {
+        "progressive_sharpening",
+        "low_rank_progression",
+    }
 
 
 def test_the_report_needs_nothing_but_what_lies_beside_it(built):
     page = (built.path / "results/report.html").read_text()
     assert page.index('id="verdicts"') < page.index('id="section-1"') < page.index('id="runs"')
-    assert page.count("<svg") == len(CAPTIONS)
+    assert page.count("<svg") == len(FIGURES)
     for link in set(re.findall(r'(?:src|href)="([^"#]+)', page)):
         assert (built.path / "results" / link).is_file(), f"the page reaches out to {link}"
     ids = re.findall(r'\bid="([^"]+)"', page)
@@ -74,9 +84,9 @@ def test_dvcs_own_views(workspace):
     shown = json.loads(workspace.dvc("metrics", "show", "--json").stdout)
     metrics = shown[""]["data"]["results/metrics.json"]["data"]
     assert metrics["C5"]["measured"]["C5.gd"] == 200.0
-    workspace.edit("params.yaml", "gd: {name: sgd, lr: 0.01}", "gd: {name: sgd, lr: 0.02}")
+    workspace.set("progressive_sharpening.thresholds.optimizers.gd.lr", 0.02)
     changed = json.loads(workspace.dvc("params", "diff", "--json").stdout)
-    assert changed["params.yaml"]["progressive_sharpening.thresholds.gd.lr"] == {
+    assert changed["params.yaml"]["progressive_sharpening.thresholds.optimizers.gd.lr"] == {
         "old": 0.01,
         "new": 0.02,
         "diff": 0.01,
@@ -88,14 +98,22 @@ def test_dvcs_own_views(workspace):
     page = (workspace.path / "plots/index.html").read_text()
     assert "late_sharpness_ratio" in page and "progressive_sharpening.svg" in page
     graph = workspace.dvc("dag", "--mermaid", "--collapse-foreach-matrix").stdout
-    for name in ("prepare", "fingerprint", f"{ADDRESS}:run", "tabulate", "judge", "draw", "report"):
+    for name in (
+        "prepare",
+        "fingerprint",
+        f"{ADDRESS}:run",
+        f"{ADDRESS}:tables",
+        "judge",
+        f"{ADDRESS}:figures",
+        "pages",
+    ):
         assert name in graph
 
 
 def test_a_what_if_experiment_leaves_the_tables_alone(workspace):
     before = workspace.bytes("results/**/*.csv")
     setting = "progressive_sharpening.configurations.lr-low.steps=10"
-    workspace.dvc("exp", "run", "--temp", "-q", "-n", "shorter", "-S", setting, "tabulate")
+    workspace.dvc("exp", "run", "--temp", "-q", "-n", "shorter", "-S", setting, f"{ADDRESS}:tables")
     assert workspace.bytes("results/**/*.csv") == before
     shown = workspace.dvc("exp", "show", "--csv").stdout
     assert "shorter" in shown
@@ -124,11 +142,11 @@ def test_explain_status_and_report(workspace):
     ):
         assert part in said
     assert "up to date" in workspace.bench("status").stdout
-    workspace.edit("params.yaml", "optimizer: {lr: 0.2}", "optimizer: {lr: 0.3}")
+    workspace.set(f"{CONFIGURATIONS}.lr-low.optimizer.lr", 0.3)
     said = workspace.bench("status").stdout
     assert f"stale: {ADDRESS}:run@lr-low-1-2" in said and "lr-low" in said
-    workspace.edit("params.yaml", "optimizer: {lr: 0.3}", "optimizer: {lr: 0.2}")
-    workspace.edit("claims.yaml", "title: Stability thresholds on a quadratic", "title: Another title")
+    workspace.set(f"{CONFIGURATIONS}.lr-low.optimizer.lr", 0.2)
+    workspace.edit(CLAIMS, "title: Stability thresholds on a quadratic", "title: Another title")
     said = workspace.bench("report").stdout
     assert "Another title" in said
     assert "Another title" in (workspace.path / "results/report.html").read_text()
@@ -136,14 +154,18 @@ def test_explain_status_and_report(workspace):
 
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(workspace):
     (workspace.path / "data/images.npz").write_bytes(b"PK damaged")
-    workspace.edit("params.yaml", "steps: 20}", "stpes: 20}")
+    workspace.set(f"{CONFIGURATIONS}.lr-low.stpes", 20)
     done = workspace.bench("doctor", check=False)
     assert done.returncode == 1
     assert "unknown key 'stpes' (did you mean 'steps'?)" in done.stdout
-    workspace.edit("params.yaml", "stpes: 20}", "steps: 20}")
+    workspace.drop(f"{CONFIGURATIONS}.lr-low.stpes")
     done = workspace.bench("doctor", check=False)
     assert "data/images.npz is truncated or not an npz archive" in done.stdout
     assert "mend: remove data/images.npz" in done.stdout
+    assert "ok    the dvc.yaml files are those of params.yaml" in done.stdout
+    workspace.drop(f"{CONFIGURATIONS}.lr-diverging")
+    done = workspace.bench("doctor", check=False)
+    assert f"WRONG {ADDRESS}, line " in done.stdout and "mend: `bench stages`" in done.stdout
 
 
 def test_histories_load_after_a_clone_and_a_pull(clone):
@@ -160,24 +182,27 @@ def test_histories_load_after_a_clone_and_a_pull(clone):
 def test_a_missing_run_is_named_and_an_orphan_is_pruned(workspace):
     orphan = workspace.path / "runs/progressive_sharpening/lr-diverging"
     assert orphan.is_dir()
-    workspace.edit("params.yaml", "    lr-diverging: {optimizer: {lr: 1e2}, steps: 20}\n", "")
+    workspace.drop(f"{CONFIGURATIONS}.lr-diverging")
+    workspace.bench("stages")
     said = workspace.dvc("repro", "judge").stdout
     assert "pruned runs/progressive_sharpening/lr-diverging" in said
     assert not orphan.exists()
     long = pd.read_csv(workspace.path / "results/tables/progressive_sharpening.long.csv")
     assert set(long.configuration) == {"adam-09", "edge-lr-mid", "lr-low"}
-    assert workspace.stale() <= {"draw", "report", "export", "manifest", "pipelines/timings/dvc.yaml:draw"}
+    figures = {f"pipelines/{study}/dvc.yaml:figures" for study in catalog.studies()}
+    assert workspace.stale() <= {"pages", "manifest", *figures}
 
-    (workspace.path / "runs/progressive_sharpening/lr-low/1-2/history.parquet").unlink()
-    done = workspace.run("python", "-m", "pipelines.stages.tabulate", "progressive_sharpening", check=False)
+    (workspace.path / "runs/progressive_sharpening/lr-low/1-2/run.json").unlink()
+    done = workspace.run("python", "-m", "pipelines.tables", "progressive_sharpening", check=False)
     assert done.returncode == 1
-    assert "missing run progressive_sharpening/lr-low, stack 1-2" in done.stderr
+    assert "missing progressive_sharpening/lr-low/1-2: params.yaml asks for it" in done.stderr
 
 
 def test_a_failed_run_is_reported_with_its_log_and_the_others_go_on(workspace):
-    bad = "  configurations:\n    lr-bad: {optimizer: {lr: 0.1}, architecture: {activation: tahn}, steps: 10}\n"
-    bad += "    lr-good: {optimizer: {lr: 0.1}, steps: 10}\n"
-    workspace.edit("params.yaml", "  configurations:\n", bad)
+    bad = {"optimizer": {"lr": 0.1}, "architecture": {"activation": "tahn"}, "steps": 10}
+    workspace.set(f"{CONFIGURATIONS}.lr-bad", bad)
+    workspace.set(f"{CONFIGURATIONS}.lr-good", {"optimizer": {"lr": 0.1}, "steps": 10})
+    workspace.bench("stages")
     before = workspace.bytes("results/tables/*.csv")
     done = workspace.bench("repro", "-j", "2", check=False)
     assert done.returncode == 1

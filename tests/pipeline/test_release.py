@@ -2,20 +2,21 @@
 
 import json
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from workspaces import ROOT, Workspace
 
-from benchmarks.evidence.cards import CARDS
+from benchmarks.studies import catalog
 
+CARDS = catalog.cards()
 CLAIMS = "results/tables/claims.csv"
-ROOT = Path(__file__).parents[2]
+CLAIMS_FILE = "benchmarks/studies/progressive_sharpening/claims.yaml"
 
 
 def remake(space, *stages):
     """The stages after a change, and the manifest."""
-    for stage in (*stages, "export", "report", "manifest"):
+    for stage in (*stages, "pages", "manifest"):
         space.dvc("repro", "-q", "-s", stage)
     space.dvc("repro", "-q", "fingerprint")
 
@@ -104,7 +105,7 @@ def dirty(space):
 
 def stale(space):
     announce(space, "7.2.0")
-    space.edit("claims.yaml", "Stability thresholds on a quadratic", "Another title")
+    space.edit(CLAIMS_FILE, "Stability thresholds on a quadratic", "Another title")
     space.commit("stale")
     return "7.2.0", "stale: "
 
@@ -180,9 +181,9 @@ def test_a_release_killed_between_tags_adds_the_missing_ones(announced, tmp_path
 def test_a_number_moved_beyond_its_tolerance_needs_another_minor_version(released, tmp_path):
     space = released.copy(tmp_path / "work")
     # The threshold of gradient descent is exact: any other learning rate moves it, and the verdict of its check.
-    space.edit("params.yaml", "gd: {name: sgd, lr: 0.01}", "gd: {name: sgd, lr: 0.02}")
+    space.set("progressive_sharpening.thresholds.optimizers.gd.lr", 0.02)
     space.bench("repro", "thresholds")
-    remake(space, "judge", "draw", "tell")
+    remake(space, "judge", "pipelines/progressive_sharpening/dvc.yaml:figures")
     space.commit("another learning rate")
     said = space.bench("diff", "v7.1.0").stdout
     table = pd.read_csv(space.path / "results/tables/stability_thresholds.csv").set_index("optimizer")
@@ -201,11 +202,9 @@ def test_a_number_moved_beyond_its_tolerance_needs_another_minor_version(release
     assert changes.index("## 7.2.0") < changes.index("## 7.1.0")
     assert "Verdict of `C5.gd`: verified, now falsified." in changes
     compared = space.bench("compare", "v7.1.0", "HEAD").stdout
-    assert "progressive_sharpening.thresholds.gd.lr  0.01" in compared and "C5.gd" in compared
+    assert "progressive_sharpening.thresholds.optimizers.gd.lr  0.01" in compared and "C5.gd" in compared
 
 
 def test_the_committed_results_agree_with_their_manifest_and_the_rule_of_versions():
     """The real ones, of this checkout."""
-    from conftest import Workspace
-
     assert "agree with the manifest" in Workspace(ROOT).bench("check").stdout

@@ -2,15 +2,14 @@
 
 import hashlib
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torchvision
+from workspaces import ROOT, tiny
 
 from pipelines import parameters, sources
 
-ROOT = Path(__file__).parents[2]
 CLASSES = 10
 
 
@@ -161,7 +160,7 @@ def test_a_corrupted_official_batch_is_refused(official):
 
 
 def test_the_digits_are_the_pinned_ones():
-    data = parameters.load(ROOT / "params.quick.yaml").data
+    data = parameters.checked(tiny(), "tiny").data
     arrays, route = sources.obtain("digits", data.sha256.model_dump(), None)
     assert route == "scikit-learn"
     assert arrays["x_train"].shape == (1000, 1, 8, 8) and arrays["x_test"].shape == (500, 1, 8, 8)
@@ -169,12 +168,7 @@ def test_the_digits_are_the_pinned_ones():
 
 def test_without_data_a_rebuild_is_one_clear_error_and_writes_nothing(workspace):
     (workspace.path / "data/images.npz").unlink()
-    reference = ROOT / "params.yaml"
-    quick = (workspace.path / "params.yaml").read_text()
-    head, tail = quick.index("data:"), quick.index("compute:")
-    text = reference.read_text()
-    data = text[text.index("data:") : text.index("compute:")]
-    (workspace.path / "params.yaml").write_text(quick[:head] + data + quick[tail:])
+    workspace.set("data", parameters.read(ROOT / "params.yaml")["data"])
     # A proxy that refuses every connection: torchvision's download fails at once wherever this runs.
     refused = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     done = workspace.bench("repro", check=False, CIFAR10_ROOT="nowhere", **refused)

@@ -57,8 +57,8 @@ def test_a_push_in_a_fresh_clone_leaves_the_store_as_it_is(clone, pulled):
 def test_what_the_store_lacks_or_has_damaged_comes_from_the_cache(workspace):
     before = stored(workspace)
     # The list of the directory stays: `dvc push` would take it for whole.
-    object_of(workspace, RUN, "history.parquet").unlink()
-    object_of(workspace, RUN, "summary.json").write_text("{}")
+    object_of(workspace, RUN, "curves.parquet").unlink()
+    object_of(workspace, RUN, "run.json").write_text("{}")
     object_of(workspace, "runs/low_rank_progression/small-gd-relu-hat").unlink()
     workspace.bench("push")
     assert stored(workspace) == before
@@ -66,16 +66,16 @@ def test_what_the_store_lacks_or_has_damaged_comes_from_the_cache(workspace):
 
 def test_what_is_nowhere_is_named_and_nothing_is_removed(clone):
     before = stored(clone)
-    lost = object_of(clone, RUN, "history.parquet")
-    damaged = object_of(clone, RUN, "summary.json")
+    lost = object_of(clone, RUN, "curves.parquet")
+    damaged = object_of(clone, RUN, "run.json")
     lost.unlink()
     damaged.write_text("{}")
     (clone.path / "results/store/superseded").write_text("kept until the store is whole")
     remaining = stored(clone)
     done = clone.bench("push", check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"missing {lost.relative_to(clone.path)} ({RUN}/history.parquet)" in done.stderr
-    assert f"damaged {damaged.relative_to(clone.path)} ({RUN}/summary.json)" in done.stderr
+    assert f"missing {lost.relative_to(clone.path)} ({RUN}/curves.parquet)" in done.stderr
+    assert f"damaged {damaged.relative_to(clone.path)} ({RUN}/run.json)" in done.stderr
     assert stored(clone) == remaining
     # As the message says.
     clone.git("restore", "results/store")
@@ -85,7 +85,7 @@ def test_what_is_nowhere_is_named_and_nothing_is_removed(clone):
 
 
 def test_what_was_never_stored_is_made_again_as_the_message_says(workspace):
-    lost = object_of(workspace, RUN, "history.parquet")
+    lost = object_of(workspace, RUN, "curves.parquet")
     lost.unlink()
     (workspace.path / ".dvc/cache" / lost.relative_to(workspace.path / "results/store")).unlink()
     assert "`bench repro` makes the rest again" in workspace.bench("push", check=False).stderr
@@ -103,8 +103,8 @@ def test_nothing_is_dropped_while_a_lock_file_is_gone(workspace):
 
 def test_killed_anywhere_a_push_loses_nothing_and_the_next_one_ends_like_one_alone(workspace, tmp_path):
     old = stored(workspace)
-    workspace.edit("params.yaml", "steps: 20}\n    lr-div", "steps: 25}\n    lr-div")
-    workspace.dvc("repro", "-q", "tabulate")
+    workspace.set("progressive_sharpening.configurations.lr-low.steps", 25)
+    workspace.dvc("repro", "-q", "pipelines/progressive_sharpening/dvc.yaml:tables")
     alone = workspace.copy(tmp_path / "alone")
     alone.bench("push")
     whole = stored(alone)

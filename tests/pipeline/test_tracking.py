@@ -53,9 +53,9 @@ def test_an_offline_run_is_the_history_value_by_value(built, seed):
     assert run["run_group"] == "progressive_sharpening" and run["job_type"] == "train"
     assert {"progressive_sharpening", "lr-low", "quick", "sgd"} <= set(run["tags"])
     config = run["config"]["update"]
-    summary = json.loads((built.path / "runs/progressive_sharpening/lr-low/1-2/summary.json").read_text())
-    assert config["settings"] == summary["settings"]
-    assert config["data"] == summary["data"] and config["code"] == summary["code"]
+    record = json.loads((built.path / "runs/progressive_sharpening/lr-low/1-2/run.json").read_text())
+    assert config["settings"] == record["settings"] and config["compute"] == record["compute"]
+    assert config["data"] == record["data"] and config["code"] == record["code"]
     assert len(config["commit"]) == 40
     (axis,) = [entry["metric"] for entry in entries if entry["type"] == "metric" and "glob_name" in entry["metric"]]
     assert (axis["glob_name"], axis["step_metric"]) == ("*", "step")
@@ -75,8 +75,8 @@ def test_run_ids_are_stable_for_the_same_parameters_and_code(workspace):
     workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", STAGE)
     after = json.loads((workspace.path / META).read_text())["wandb"]
     assert {seed: run["id"] for seed, run in before.items()} == {seed: run["id"] for seed, run in after.items()}
-    workspace.edit("params.yaml", "lr: 0.2}", "lr: 0.25}")
-    workspace.dvc("repro", "-q", "-s", STAGE)
+    workspace.set("progressive_sharpening.configurations.lr-low.optimizer.lr", 0.25)
+    workspace.dvc("repro", "-q", "-s", "fingerprint", STAGE)
     changed = json.loads((workspace.path / META).read_text())["wandb"]
     assert {run["id"] for run in changed.values()}.isdisjoint({run["id"] for run in before.values()})
 

@@ -82,7 +82,7 @@ def manifest_broken(space):
 
 
 def manifest_of_other_parameters(space):
-    space.edit("params.yaml", "lr: 0.2}", "lr: 0.3}")
+    space.set("progressive_sharpening.configurations.lr-low.optimizer.lr", 0.3)
     return "check", "its parameters are not those of params.yaml"
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical, tidy, with_interval
-from benchmarks.studies.declaration import Experiment, Family, Member, Study
+from benchmarks.studies.declaration import Experiment, Family, Figure, Member, Study
 from benchmarks.studies.schema import Architecture, Count, Layered, Name, NamedOptimizer, Optimizer, Positive, Strict
 
 
@@ -109,14 +109,14 @@ class OutputScale(Strict):
 
 
 class Ladder(Layered):
-    """The ladder from textbook to practice, a rung a stage."""
+    """The ladder from textbook to practice, one stage per rung."""
 
     layers: ClassVar = {"rungs": Rung}
 
     rungs: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 
     def members(self) -> Iterator[Member]:
-        """A stage a rung."""
+        """One stage per rung."""
         for name in self.rungs:
             settings = self.resolved("rungs", name)
             yield Member({"rung": name}, list(range(1, settings.seeds + 1)), settings)
@@ -125,7 +125,7 @@ class Ladder(Layered):
 _SCORE = statistical(otherwise=0.02, floor=1e-4)
 _MODES = relative(1e-4, floor=1e-8)
 _LIMITS = (
-    "CIFAR-10 subset, whitened or raw; modes above the floor of permuted labels alone are scored, up to 95 % of the "
+    "CIFAR-10 subset, whitened or raw; only modes above the floor of permuted labels are scored, up to 95 % of the "
     "way to the target. docs/architecture.md has the conventions."
 )
 _SCORES = {
@@ -148,7 +148,7 @@ _SCORES = {
     "shifted_concurrency": Column("modes", "N_act where each mode's steps are shifted in time by themselves", _SCORE),
     "predicted_concurrency": Column("modes", "N_act of the network's own equation", _SCORE),
     "timing_slope": Column("", "P2: slope of ln half time on ln s", _SCORE),
-    "timing_order": Column("", "P2: Kendall's tau of early with strong", IDENTICAL),
+    "timing_order": Column("", "P2: Kendall's tau between how early and how strong modes are", IDENTICAL),
     "growth_exponent": Column("", "P4: power of the amplitude by which modes grow, mean", _SCORE),
     "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line", _SCORE),
     "time_factor": Column("", "how much longer the network takes than its twin", _SCORE),
@@ -158,14 +158,14 @@ _SCORES = {
     "departure": Column("", "root mean square distance from the straight line, in shares of s", _SCORE),
     "edge_share": Column("", "lr times the largest sharpness, over 2", _SCORE),
     "strength_*": Column("", "s_k: singular value of the target's k-th mode", _MODES),
-    "share_*": Column("fraction", "its part of the target's square", _MODES),
-    "half_time_*": Column("steps", "when the k-th mode has made half of its way", _SCORE),
+    "share_*": Column("fraction", "its share of the target's squared norm", _MODES),
+    "half_time_*": Column("steps", "when the k-th mode is half-way to its strength", _SCORE),
     "log_time_ratio_31": Column("nats", "ln of the third mode's half time over the first's", _SCORE),
     "alignment": Column("", "S1: how far neighbouring layers' leading singular spaces coincide", _SCORE),
     "alignment_chance": Column("", "S1 of random layers", _SCORE),
-    "alignment_over_chance": Column("", "S1 over that", _SCORE),
+    "alignment_over_chance": Column("", "S1 over that of random layers", _SCORE),
     "imbalance_diagonal": Column("fraction", "S4: drift of the diagonal of W'W - WW' over the weights' square", _SCORE),
-    "imbalance_rest": Column("fraction", "S4: of what is off the diagonal", _SCORE),
+    "imbalance_rest": Column("fraction", "S4: the same off the diagonal", _SCORE),
     "subspace_energy": Column("fraction", "S5: share of updates within twice as many dimensions as modes", _SCORE),
     "subspace_chance": Column("fraction", "S5 of random updates", _SCORE),
     "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a share of the way", _SCORE),
@@ -222,7 +222,7 @@ _ANSWER = Card(
         "steps": Column("steps", "updates made; mean over seeds", IDENTICAL),
         "modes": Column("modes", "how many are scored", EXACT),
         "censored": Column("seeds", "runs that ended before 95 % of the way", EXACT),
-        "twin_censored": Column("seeds", "of the twin", EXACT),
+        "twin_censored": Column("seeds", "the same of the twin", EXACT),
         "tracking_n": Column("seeds", "runs in which P5 has a meaning", EXACT),
         "diverged": Column("seeds", "runs that left all bounds", EXACT),
         "largest_phi": _mean("largest_phi"),
@@ -233,7 +233,7 @@ _LONG = Card(
     row="one rung, system, seed and quantity",
     keys=("rung", "system", "seed", "quantity"),
     computed="by benchmarks/theory/modes.py and the study's rung.py, from the path of the outputs' linear part",
-    limits=_LIMITS + " What cannot be said of a run has no row.",
+    limits=_LIMITS + " A quantity that has no meaning for a run has no row.",
     replicates=("seed",),
     rows="identical",
     columns={
@@ -252,10 +252,50 @@ _OUTPUT_SCALE = tidy(
     {
         "scale": Column("", "what the outputs are divided by", EXACT),
         "largest_lr": Column("parameter^2/loss", "largest learning rate that does not diverge", relative(0.1)),
-        "lazy_slope": Column("", "exponent of it in scales below one", statistical(otherwise=0.05, floor=0.05)),
-        "rich_slope": Column("", "and in scales above one", statistical(otherwise=0.05, floor=0.05)),
+        "lazy_slope": Column("", "exponent of largest_lr in scales below one", statistical(otherwise=0.05, floor=0.05)),
+        "rich_slope": Column("", "exponent of largest_lr in scales above one", statistical(otherwise=0.05, floor=0.05)),
     },
     system="depth, and the scale's place in params.yaml",
+)
+
+FIGURES = (
+    Figure(
+        "carry_over_waterfall",
+        "From the textbook's setting to practice, one axis at a time, in the registered order and in its reverse: "
+        "how much a step changes the score depends on the steps before it. Bars are 95 % intervals over five seeds.",
+        reads=("low_rank_progression.long",),
+        claims=("Q1", "Q1-real", "Q2", "Q3"),
+    ),
+    Figure(
+        "mode_trajectories",
+        "How far each mode has come as the visible loss falls: network (solid), its linear twin (dashed), the closed "
+        "form of a deep linear network (dotted, left), and the straight line on which all modes move together (grey).",
+        reads=("low_rank_progression.long",),
+        claims=("Q9", "Q13"),
+    ),
+    Figure(
+        "score_against_init",
+        "The waypoint score against the end-to-end scale of the start, u0/s_1: symbols are seeds, lines means; "
+        "dashed, what the equation of a deep linear network predicts for the same modes, where they start below their "
+        "strength. The star is the default recipe.",
+        reads=("low_rank_progression.long",),
+        claims=("Q2", "Q16"),
+    ),
+    Figure(
+        "effective_rank",
+        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the same "
+        "start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. Means "
+        "and ranges over seeds.",
+        reads=("low_rank_progression.long",),
+        claims=("Q10",),
+    ),
+    Figure(
+        "carry_over_ladder",
+        "Every rung: the waypoint score of network (filled) and linear twin (open), and how closely it tracks its "
+        "twin; bars are 95 % intervals, dashed the registered bounds.",
+        reads=("open_question_4_1",),
+        claims=("Q1", "Q11", "Q14", "Q15"),
+    ),
 )
 
 STUDY = Study(
@@ -264,5 +304,8 @@ STUDY = Study(
     experiments=(Experiment("output_scale", OutputScale, _OUTPUT_SCALE),),
     families=(Family("rung", module="rung", path="{rung}", settings=Rung, members=Ladder.members),),
     model=Ladder,
+    reads=("deep_linear/waypoints",),
+    curves=True,
     tables={"low_rank_progression.long": _LONG, "open_question_4_1": _ANSWER},
+    figures=FIGURES,
 )

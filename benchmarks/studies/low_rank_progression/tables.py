@@ -1,11 +1,12 @@
 """The study's tables and curves, from its runs, once the observables have passed their gate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
 
 import pandas as pd
 
 from benchmarks.evidence import carry_over
-from benchmarks.studies.declaration import Finished, Made
+from benchmarks.studies.declaration import Finished, Made, Measured
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
@@ -30,3 +31,11 @@ def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = runs.rows["system"] + "/" + runs.rows["quantity"]
     rows = runs.rows.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
     return history.drop(columns="system"), rows
+
+
+def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
+    """A run's scores, or the means of a rung's over its seeds."""
+    long = read("low_rank_progression.long")
+    long = long[(long["rung"] == values["rung"]) & ((long["seed"] == seed) | (seed is None))]
+    scores = long.groupby([long["system"] + "/" + long["quantity"]], sort=False)["value"].mean()
+    return {key: (value, nan, nan) for key, value in scores.items()}

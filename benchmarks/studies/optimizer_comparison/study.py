@@ -19,7 +19,7 @@ from benchmarks.evidence.card import (
     with_interval,
 )
 from benchmarks.studies import entries
-from benchmarks.studies.declaration import Experiment, Family, Member, Study
+from benchmarks.studies.declaration import Experiment, Family, Figure, Member, Study
 from benchmarks.studies.schema import (
     Architecture,
     Count,
@@ -389,10 +389,52 @@ NORMALISED_QUADRATIC = tidy(
 )
 
 
+FIGURES = (
+    Figure(
+        "optimizer_loss",
+        "Each optimizer at its tuned setting, mean and range over seeds not seen in tuning; dashed, the target: 95 % "
+        "of the fall of AdamW. Top: validation loss, cosine decay (not for Schedule-Free); below: training loss in "
+        "full batch at a constant learning rate. An optimizer that diverged in a tuned run is left out there.",
+        reads=("optimizer_comparison", "optimizer_comparison/targets"),
+        claims=("W5", "W2", "W3"),
+    ),
+    Figure(
+        "optimizer_profile",
+        "Performance profile: the share of runs (workloads and seeds) in which a tuned optimizer arrives at the "
+        "target within a multiple of the best optimizer's steps. Higher on the left is better; a curve that ends "
+        "below 1 did not always reach the target.",
+        reads=("optimizer_comparison.long", "optimizer_comparison/targets"),
+        claims=("W5",),
+    ),
+    Figure(
+        "lr_sensitivity",
+        "Final loss at a learning rate off the tuned one, clipped at the loss before training (dotted): means over "
+        "seeds, bands their range. Right: the transformer without normalization, under four optimizers.",
+        reads=("optimizer_comparison.long",),
+        claims=("W7", "W5"),
+    ),
+    Figure(
+        "class_losses",
+        "Left: on one-hot inputs gradient descent leaves each class a loss of (c - 1)/(c π t), sign descent treats "
+        "all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
+        "examples they have; whatever is below 1e-5 is drawn there.",
+        reads=("optimizer_comparison/class_imbalance", "optimizer_comparison"),
+        claims=("W1", "W2"),
+    ),
+    Figure(
+        "optimizer_sharpness",
+        "Where tuned optimizers end: sharpness of the training loss on 256 examples; circles are seeds, bars 95 % "
+        "intervals.",
+        reads=("optimizer_comparison.long",),
+        claims=("W5",),
+    ),
+)
+
 STUDY = Study(
     "optimizer_comparison",
     place=8,
     model=Comparison,
+    curves=True,
     families=(
         Family("contest", module="contest", path="{workload}-{optimizer}", settings=Contest, members=contests),
         Family("extra", module="contest", path="{workload}-{optimizer}", settings=Contest, members=extra_contests),
@@ -409,4 +451,5 @@ STUDY = Study(
         Experiment("normalised_quadratic", NormalisedQuadratic, NORMALISED_QUADRATIC),
     ),
     tables=TABLES,
+    figures=FIGURES,
 )

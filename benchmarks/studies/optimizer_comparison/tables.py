@@ -1,11 +1,12 @@
 """The study's tables and curves, from its runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
 
 import pandas as pd
 
 from benchmarks.evidence import comparison
-from benchmarks.studies.declaration import Finished, Made
+from benchmarks.studies.declaration import Finished, Made, Measured
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
@@ -29,3 +30,17 @@ def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
     """For W&B: the tuned runs."""
     history = runs.curves[runs.curves["role"] == "final"].drop(columns=["role", "factor"])
     return history, runs.rows[runs.rows["role"] == "final"]
+
+
+def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
+    """A tuned run's row, or the summary of a contest."""
+    table = read("optimizer_comparison" if seed is None else "optimizer_comparison.long")
+    for axis, value in values.items():
+        table = table[table[axis] == value]
+    if seed is not None:
+        table = table[(table["role"] == "final") & (table["seed"] == seed)]
+    if table.empty:
+        return {}
+    row = table.iloc[0]
+    names = [key for key in row.index if not key.endswith(("_low", "_high"))]
+    return {key: (row[key], row.get(f"{key}_low", nan), row.get(f"{key}_high", nan)) for key in names}

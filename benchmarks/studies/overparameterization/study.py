@@ -1,11 +1,11 @@
-"""Overparameterization: what networks with more parameters than data fit, by which way, and where they end."""
+"""Overparameterization: what networks with more parameters than data fit, how they get there, and where they end."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from benchmarks.evidence.card import Column, relative, statistical, tidy
-from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.declaration import Experiment, Figure, Study
 from benchmarks.studies.schema import Activation, Architecture, Count, MiB, Name, Optimizer, Positive, Strict, Widths
 
 
@@ -41,7 +41,7 @@ class NonConvexity(Strict):
     images: Count
     pool: Count
     max_products: Annotated[int, Field(ge=2)]  # of a solve
-    # Up to so many parameters the Hessian is formed, and all its eigenvalues found.
+    # With up to so many parameters the Hessian is formed and all its eigenvalues are found.
     dense: Annotated[int, Field(ge=0)]
     systems: Annotated[dict[Name, HessianSystem], Field(min_length=1)]
 
@@ -122,7 +122,7 @@ EXPERIMENTS = (
                 "train_accuracy": Column("", "share of the training images that are right at the end", _SHARE),
                 "test_accuracy": Column("", "share of the test images whose true label is guessed", _SHARE),
                 "steps-99": Column("steps", "to 99 % training accuracy, straight between readings", _DRAWN),
-                "log_steps_ratio": Column("", "ln of these over those of the system it is compared with", _DRAWN),
+                "log_steps_ratio": Column("", "ln of steps-99 over those of the system it is compared with", _DRAWN),
                 "gradient": Column("", "its largest entry at the minimum", relative(1.0, floor=1e-5)),
                 "accuracy-*": Column("", "training accuracy after so many steps", _SHARE),
             },
@@ -136,18 +136,18 @@ EXPERIMENTS = (
         tidy(
             "Negative curvature and barriers",
             "full-batch gradient descent with momentum in float64; both ends of the spectrum by Lanczos's method",
-            "The most negative eigenvalue is a Ritz value: at most too near to zero, by about its error.",
+            "The most negative eigenvalue is a Ritz value: if anything too near to zero, by about its error.",
             {
                 "negativity-*": Column(
                     "", "lambda_min / lambda_max of the Hessian", statistical(otherwise=1e-2, floor=1e-6)
                 ),
-                "error-*": Column("", "estimated error of that", relative(1.0, floor=1e-4)),
-                "log_fall": Column("", "ln of its size at the start over that at the end", _DRAWN),
+                "error-*": Column("", "estimated error of negativity", relative(1.0, floor=1e-4)),
+                "log_fall": Column("", "ln of negativity at the start over that at the end", _DRAWN),
                 "loss-*": Column("loss", "training loss there", _DRAWN),
                 "step-middle": Column("steps", "to half of the first loss", _DRAWN),
                 "barrier": Column("loss", "largest excess of the chord's loss over the line between its ends", _DRAWN),
                 "log_barrier": Column("", "ln(1 + barrier / mean loss of the ends)", _DRAWN),
-                "chord-*": Column("loss", "so many per cent along the straight chord between two solutions", _DRAWN),
+                "chord-*": Column("loss", "so many percent along the straight chord between two solutions", _DRAWN),
             },
             system="an architecture and a loss",
         ),
@@ -178,7 +178,7 @@ EXPERIMENTS = (
             "Where training ends, by where it starts",
             "least squares in float64 from Gaussian weights; pairs of networks that differ in their "
             "initialization alone",
-            "A pair a seed; networks that stay above the loss asked for have no value.",
+            "One pair per seed; networks that do not reach the target loss have no value.",
             {
                 "projection_error": Column(
                     "", "distance of the end from the projection over that of the start", _SMALL
@@ -201,7 +201,7 @@ EXPERIMENTS = (
             "At the end of the steps the weights still move: see plateau.",
             {
                 "distance-*": Column("", "|W_T - W_0| / |W_0|, Frobenius norms, by layer and width", _DRAWN),
-                "plateau-*": Column("", "the distance at half the steps over that", _DRAWN),
+                "plateau-*": Column("", "the distance at half the steps over that at the end", _DRAWN),
                 "exponent-*": Column("", "slope of ln(distance) on ln(width)", _DRAWN),
                 "wide-*": Column("", "the same over the wider half of the widths", _DRAWN),
                 "loss-*": Column("", "the last loss over the first, by width", _DRAWN),
@@ -220,7 +220,7 @@ EXPERIMENTS = (
                 "test_accuracy": Column("", "share of the test images that are right", _SHARE),
                 "train_loss": Column("loss", "training loss at the end", relative(1.0, floor=1e-9)),
                 "steps": Column("steps", "to that loss on the true labels", _DRAWN),
-                "drop": Column("", "test accuracy of the plain start less this one's", _SHARE),
+                "drop": Column("", "test accuracy from the plain start minus that from this one", _SHARE),
                 "pretraining_accuracy": Column("", "on the labels of the pretraining, at its end", _SHARE),
                 "pretraining_steps": Column("steps", "of the pretraining", _DRAWN),
             },
@@ -229,4 +229,22 @@ EXPERIMENTS = (
     ),
 )
 
-STUDY = Study("overparameterization", place=2, experiments=EXPERIMENTS)
+FIGURES = (
+    Figure(
+        "overparameterization",
+        "Top left: a network fits random labels as completely as the true ones, and then guesses test images (circles) "
+        "at chance level; one line per seed. Top right: the loss along the straight chord between two solutions, by "
+        "network and for a linear model. Bottom left: the least eigenvalue of the tangent kernel along training, over "
+        "its first, by width. Bottom right: the relative distance that weights travel, by width and layer, in NTK "
+        "parametrization; lines have the predicted slope. Means and ranges over seeds.",
+        reads=(
+            "overparameterization/random_labels",
+            "overparameterization/non_convexity",
+            "overparameterization/polyak_lojasiewicz",
+            "overparameterization/distance",
+        ),
+        claims=("O1", "O1-slowdown", "O2", "O3", "O3-narrow", "O5"),
+    ),
+)
+
+STUDY = Study("overparameterization", place=2, experiments=EXPERIMENTS, figures=FIGURES)

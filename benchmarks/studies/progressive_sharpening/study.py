@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from benchmarks.evidence import runs
 from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, from_dictionary, relative, statistical
 from benchmarks.studies import entries
-from benchmarks.studies.declaration import Experiment, Family, Member, Study
+from benchmarks.studies.declaration import Experiment, Family, Figure, Member, Study
 from benchmarks.studies.schema import (
     Architecture,
     Count,
@@ -92,8 +92,8 @@ Stacks = Annotated[list[int | str], Field(min_length=1)]
 
 
 class Sharpening(Layered):
-    """Trained configurations, a stage for each of ``configuration_stacks``; comparisons and controls, whose seeds are
-    those of ``stacks``, or of a stack of their own under ``seeds``, are a stage each."""
+    """Trained configurations, with one stage for each entry of ``configuration_stacks``; comparisons and controls, with
+    one stage each, whose seeds are those of ``stacks``, or their own, under ``seeds``."""
 
     layers: ClassVar[dict[str, type[BaseModel]]] = {
         "configurations": Settings,
@@ -131,7 +131,7 @@ class Sharpening(Layered):
                 try:
                     self.seeds_of(layer, name)
                 except ValueError as error:
-                    raise ValueError(f"{layer}.{name}.seeds: {error}") from None
+                    raise ValueError(f".{layer}.{name}.seeds: {error}") from None
         return self
 
     def overrides(self, layer: str) -> dict[str, dict]:
@@ -195,7 +195,7 @@ _SETTINGS = (
 # Before anything has trained, only the order of sums differs.
 _AT_START = ("first_loss", "first_sharpness")
 _LIMITS = (
-    "Gradient descent at the edge of stability amplifies rounding: two machines agree at first and then only in what "
+    "Gradient descent at the edge of stability amplifies rounding: two machines agree at first, and later only in what "
     "runs do on average. Sharpness is that of the loss in params.yaml: half the squared error, summed over outputs, "
     "mean over examples."
 )
@@ -212,10 +212,97 @@ _RUNS = from_dictionary(
 _CELL = statistical()
 _CELL_INTERVAL = ("ci95_low", "ci95_high")
 
+FIGURES = (
+    Figure(
+        "progressive_sharpening",
+        "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds it "
+        "there while the loss goes on falling, no longer monotonically.",
+        reads=("progressive_sharpening.long",),
+        claims=("E1",),
+    ),
+    Figure(
+        "settled_sharpness",
+        "Settled sharpness in units of its predicted value: circles are seeds, bars 95 % intervals, grey the "
+        "registered band; linear regression, whose Hessian cannot move, stays outside.",
+        reads=("progressive_sharpening.long", "claims"),
+        claims=("E1", "E1-systems"),
+    ),
+    Figure(
+        "edges",
+        "Every optimizer has a threshold of its own (dashed; dotted: 2/lr) for the sharpness that it meets: 2/lr for "
+        "gradient descent, above or below that with momentum, 38/lr of the preconditioned Hessian for Adam, one that "
+        "moves with the gradient norm for SAM. Lines are means, bands the range over seeds.",
+        reads=("progressive_sharpening.long",),
+        claims=("E3", "E4", "E7", "E8", "E9"),
+    ),
+    Figure(
+        "stability_thresholds",
+        "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
+        "the edge of stability is measured against.",
+        reads=("stability_thresholds", "claims"),
+        claims=("C5",),
+    ),
+    Figure(
+        "descent_lemma",
+        "A step raises the loss exactly where its mean curvature exceeds 2/lr, which takes a sharpness above 2/lr "
+        "along it: never before the edge, nearly every other step at it, and never in linear regression. Circles are "
+        "seeds, bars 95 % intervals, grey the registered band.",
+        reads=("progressive_sharpening.long", "claims"),
+        claims=("C6",),
+    ),
+    Figure(
+        "catapult",
+        "A two-layer linear network loses its monotone descent where lr times initial curvature is 2 and its "
+        "convergence at 4; between, it lands where the curvature is below 2/lr (right). A one-layer network has no "
+        "such room, and ReLU no sharp second boundary. Each symbol is a seed.",
+        reads=("catapult",),
+        claims=("E10",),
+    ),
+    Figure(
+        "gradient_flow",
+        "Gradient descent follows gradient flow (black, the same for every learning rate) until the flow reaches 2/lr "
+        "(dots, dotted lines), and leaves it soon after: the sharpness stays, the distance jumps.",
+        reads=("progressive_sharpening.long",),
+        claims=("E2",),
+    ),
+    Figure(
+        "oscillation_variance",
+        "At the edge the variance of the oscillation along the top eigenvector is the one at which it cancels "
+        "progressive sharpening (orange), and the one that the central flow holds (green). Right: second half of each "
+        "run, circles are seeds, bars 95 % intervals, grey the registered band.",
+        reads=("progressive_sharpening.long", "claims"),
+        claims=("E5", "E6"),
+    ),
+    Figure(
+        "central_flow",
+        "The central flow holds its sharpness at 2/lr, predicts the running mean of the loss, and stays beside "
+        "gradient descent where gradient flow leaves it.",
+        reads=("progressive_sharpening.long",),
+        claims=("E6",),
+    ),
+    Figure(
+        "batch_sharpness",
+        "How far stochastic gradient descent takes its batch sharpness towards 2/lr, and the sharpness of the full "
+        "loss, at three batch sizes. Left: medians of the second half of a run, symbols are seeds, bars 95 % "
+        "intervals, grey the registered band; right: along training, in the colours of the left.",
+        reads=("progressive_sharpening.long", "claims"),
+        claims=("E8",),
+    ),
+    Figure(
+        "sharpening_modifiers",
+        "How far the sharpness rises above its initial mean where nothing stops it: at two widths, on few and on many "
+        "images, and under cross-entropy, where it falls again once the examples are fitted. Means and ranges over "
+        "seeds.",
+        reads=("progressive_sharpening.long",),
+        claims=("E11",),
+    ),
+)
+
 STUDY = Study(
     "progressive_sharpening",
     place=6,
     model=Sharpening,
+    curves=True,
     families=(
         Family("run", "training", "{configuration}/{stack}", Settings, _stacked),
         Family("compare", "training", "{configuration}/all", Settings, partial(_together, layer="comparisons")),
@@ -252,8 +339,8 @@ STUDY = Study(
                 keys=("system", "seed"),
                 computed="bisection of the learning rate, in units of one over the initial curvature, by what runs at "
                 "it do",
-                limits="One training example with target zero. ReLU networks converge on no interval: theirs is the "
-                "first gap.",
+                limits="One training example with target zero. ReLU networks do not converge on an interval of learning "
+                "rates: their boundary is at the first gap.",
                 replicates=("seed",),
                 columns={
                     "system": Column("", "linear or relu network, or the recursion of a quadratic", EXACT),
@@ -313,4 +400,5 @@ STUDY = Study(
             columns=_RUNS,
         ),
     },
+    figures=FIGURES,
 )

@@ -1,12 +1,13 @@
 """The study's tables and curves, from its runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
 
 import pandas as pd
 
 from benchmarks.evidence.runs import run_rows
 from benchmarks.evidence.tables import cells, curves
-from benchmarks.studies.declaration import Finished, Made
+from benchmarks.studies.declaration import Finished, Made, Measured
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
@@ -24,3 +25,15 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A history and a row a seed, for W&B."""
     return runs.curves, run_rows(runs.curves, runs.record)
+
+
+def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
+    """A run's row, or the means of a configuration over its seeds."""
+    name = values["configuration"]
+    if seed is not None:
+        long = read("progressive_sharpening.long")
+        row = long[(long["configuration"] == name) & (long["seed"] == seed)]
+        return {key: (value, nan, nan) for key, value in row.iloc[0].items()} if len(row) else {}
+    cells = read("progressive_sharpening")
+    means = cells[cells["configuration"] == name].dropna(subset="mean")
+    return {row.metric: (row.mean, row.ci95_low, row.ci95_high) for row in means.itertuples(index=False)}

@@ -1,4 +1,4 @@
-"""What things cost in seconds. Part of no verdict."""
+"""What computations cost in seconds. Part of no verdict."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from benchmarks.evidence.card import EXACT, IDENTICAL, SECONDS, Card, Column
 from benchmarks.studies import entries
-from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.declaration import Experiment, Figure, Study
 from benchmarks.studies.optimizer_comparison.study import Contender, Workload
 from benchmarks.studies.progressive_sharpening.study import Settings
 from benchmarks.studies.schema import Count, Name, Strict
@@ -41,7 +41,10 @@ def timed_training(parameters: Any) -> TimedTraining:
         ValueError: if there is none of the name.
     """
     timings, study = parameters.timings, parameters.progressive_sharpening
-    entries.require(timings.configuration, list(study.overrides("configurations")), "configuration")
+    try:
+        entries.require(timings.configuration, list(study.overrides("configurations")), "configuration")
+    except ValueError as error:
+        raise ValueError(f".configuration: {error}") from None
     training = study.resolved("configurations", timings.configuration)
     return TimedTraining(**dict(timings), training=training)
 
@@ -64,7 +67,7 @@ TRAINING_STEP = Card(
     columns={
         "what": Column("", "a bare forward and backward pass, or a step of the training loop", EXACT),
         "threads": Column("", "of torch", EXACT),
-        "seconds": Column("s", "a step", SECONDS),
+        "seconds": Column("s", "per step", SECONDS),
         "ratio": Column("", "over the bare pass", SECONDS),
         "repeats": Column("", "timings, of which the median counts", EXACT),
     },
@@ -82,8 +85,8 @@ EIGENSOLVERS = Card(
         "k": Column("eigenvalues", "how many from the top", EXACT),
         "start": Column("", "warm, from the reading before, or cold, from a random vector", EXACT),
         "setting": Column("", "the cheapest that meets the target", SECONDS),
-        "products": Column("products", "Hessian-vector products a reading", SECONDS),
-        "seconds": Column("s", "a reading", SECONDS),
+        "products": Column("products", "Hessian-vector products per reading", SECONDS),
+        "seconds": Column("s", "per reading", SECONDS),
         "gradient_times": Column("gradients", "the same over the seconds of a gradient", SECONDS),
         "worst_error": Column("fraction", "largest relative eigenvalue error over the readings", SECONDS),
         "solves": Column("readings", "how many were timed", EXACT),
@@ -102,10 +105,10 @@ OPTIMIZER_STEPS = Card(
         "workload": Column("", "its name in params.yaml", EXACT),
         "optimizer": Column("", "its name in params.yaml", EXACT),
         "threads": Column("", "of torch", EXACT),
-        "loop_seconds": Column("s", "a step of the training loop", SECONDS),
+        "loop_seconds": Column("s", "per step of the training loop", SECONDS),
         "bare_seconds": Column("s", "batch, forward, backward and the library's step by hand", SECONDS),
-        "overhead": Column("fraction", "the loop's over the hand's, minus 1", SECONDS),
-        "over_sgd": Column("", "the loop's over that with SGD", SECONDS),
+        "overhead": Column("fraction", "the loop's over those by hand, minus 1", SECONDS),
+        "over_sgd": Column("", "the loop's over those with SGD", SECONDS),
         "repeats": Column("", "timings, of which the median counts", EXACT),
     },
 )
@@ -114,23 +117,41 @@ OPTIMIZER_COSTS = Card(
     title="Seconds to the target",
     row="one optimizer on one workload",
     keys=("workload", "optimizer"),
-    computed="steps to the target (optimizer_comparison) times seconds a step (timings/optimizer_steps)",
+    computed="steps to the target (optimizer_comparison) times seconds per step (timings/optimizer_steps)",
     limits=_LIMITS,
     columns={
         "workload": Column("", "its name in params.yaml", EXACT),
         "optimizer": Column("", "its name in params.yaml", EXACT),
-        "seconds_per_step": Column("s", "a step of the training loop", SECONDS),
-        "step_over_sgd": Column("", "over that with SGD", SECONDS),
+        "seconds_per_step": Column("s", "per step of the training loop", SECONDS),
+        "step_over_sgd": Column("", "these over those with SGD", SECONDS),
         "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", SECONDS),
         "steps_to_target": Column("steps", "mean over the seeds that arrived", SECONDS),
-        "seconds_to_target": Column("s", "their product", SECONDS),
+        "seconds_to_target": Column("s", "steps_to_target times seconds_per_step", SECONDS),
     },
+)
+
+FIGURES = (
+    Figure(
+        "eigensolvers",
+        "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
+        "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "
+        "before, cold from a random vector.",
+        reads=("timings/eigensolvers",),
+    ),
+    Figure(
+        "optimizer_seconds",
+        "The runs of the optimizer comparison against seconds, at what a step of each takes on one thread of this "
+        "machine: matrix optimizers pay for their steps.",
+        reads=("timings/optimizer_steps", "optimizer_comparison", "optimizer_comparison/targets"),
+        curves="optimizer_comparison",
+    ),
 )
 
 STUDY = Study(
     "timings",
     place=9,
     model=Timings,
+    reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(
         Experiment("training_step", None, TRAINING_STEP, resolve=timed_training, resolved=TimedTraining, alone=True),
         Experiment("eigensolvers", None, EIGENSOLVERS, resolve=timed_training, resolved=TimedTraining, alone=True),
@@ -144,4 +165,5 @@ STUDY = Study(
         ),
     ),
     tables={"timings/optimizer_costs": OPTIMIZER_COSTS},
+    figures=FIGURES,
 )

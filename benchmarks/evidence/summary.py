@@ -1,0 +1,103 @@
+"""The register in short: a row per claim, a row per section, as Markdown."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from benchmarks.evidence.chapter import Section
+from benchmarks.evidence.claims import Claim, claim_verdict
+from benchmarks.evidence.report import number, span, tally
+
+AGAINST = ("does not hold", "not reproduced here")
+
+
+def verdicts(register: Mapping[str, Claim], checks: pd.DataFrame) -> pd.DataFrame:
+    """A row per claim: study, claim, title, verdict, word, post_hoc (text or ""), reason, checks (how many), and
+    ``against``, how many of its other main checks do not hold or are not reproduced.
+
+    Args:
+        checks: ``claims.csv``.
+    """
+    rows = []
+    for name, claim in register.items():
+        own = checks[checks["claim"] == name]
+        verdict = claim_verdict(own)
+        others = own[(own["role"] == "main") & (own["primary"] != "yes")]
+        against = int(others["word"].isin(AGAINST).sum())
+        named = {"study": claim.study, "claim": name, "title": claim.title}
+        rows.append({**named, **verdict._asdict(), "checks": len(own), "against": against})
+    return pd.DataFrame(rows)
+
+
+def metrics(register: Mapping[str, Claim], checks: pd.DataFrame) -> dict:
+    """The verdicts and measured values by claim, for DVC."""
+    by_claim = {}
+    for row in verdicts(register, checks).itertuples():
+        own = checks[(checks["claim"] == row.claim) & checks["measured"].notna()]
+        measured = dict(zip(own["check"], own["measured"]))
+        by_claim[row.claim] = {"verdict": row.verdict, "word": row.word, "measured": measured}
+    return by_claim
+
+
+def claims_page(rows: pd.DataFrame, sections: Mapping[str, Section]) -> str:
+    """Every claim with its word and why, section by section."""
+    parts = []
+    for study, section in sections.items():
+        own = rows[rows["study"] == study]
+        parts += [
+            f"## {section.title}",
+            tally(own["word"]) + ".",
+            "| claim | | word | why |\n| --- | --- | --- | --- |",
+        ]
+        lines = [
+            f"| {r.claim} | {r.title} | {marked(r.word, r.post_hoc)} | {_cell(r.reason)} |" for r in own.itertuples()
+        ]
+        parts[-1] += "\n" + "\n".join(lines)
+    return "\n\n".join(parts)
+
+
+def overview(rows: pd.DataFrame, sections: Mapping[str, Section], checks: pd.DataFrame) -> str:
+    """A row per section: its tally of claims, and the check that it names as its most surprising finding."""
+    lines = ["| section | claims | most surprising |", "| --- | --- | --- |"]
+    for study, section in sections.items():
+        own = rows[rows["study"] == study]
+        check = checks[checks["check"] == section.surprise].iloc[0]
+        lines.append(f"| {section.title} | {tally(own['word'])} | {finding(check)} |")
+    return "\n".join(lines)
+
+
+def whole(rows: pd.DataFrame) -> str:
+    """The tally of all claims, and of those that hold, how many have another check that does not."""
+    mixed = int(((rows["word"] == "holds") & (rows["against"] > 0)).sum())
+    text = f"Of {len(rows)} claims: {tally(rows['word'])}."
+    return text + (f" Of those that hold, {mixed} have another main check that is not reproduced." if mixed else "")
+
+
+def finding(check: pd.Series) -> str:
+    """A check in a line: what it says, what was measured, against what, and the word."""
+    interval = "" if pd.isna(check["ci95_low"]) else f" [{span(check['ci95_low'], check['ci95_high'])}]"
+    unit = f" {check['unit']}" if isinstance(check["unit"], str) and check["unit"] else ""
+    band = span(check["band_low"], check["band_high"])
+    text = f"{check['statement']}: {number(check['measured'])}{interval}{unit}, where {band} was predicted"
+    return f"{_cell(text)}: **{marked(check['word'], check['post_hoc'])}** ({check['check']})"
+
+
+def judged(check: pd.Series) -> str:
+    """How one check came by its word."""
+    low, high = (f"{check[end]:.4g}" for end in ("band_low", "band_high"))
+    inner, outer = (span(check[f"ci{level}_low"], check[f"ci{level}_high"]) for level in (90, 95))
+    name, measured, seeds = check["check"], number(check["measured"]), int(check["n"])
+    return (
+        f"`{name}` ({check['statement']}) predicts {number(check['predicted'])} and agrees between {low} and {high}. "
+        f"Measured over {seeds} seeds: {measured}, 90 % interval {inner}, 95 % interval {outer}. "
+        f"So it **{marked(check['word'], check['post_hoc'])}**: {check['reason']}."
+    )
+
+
+def marked(word: str, post_hoc: object) -> str:
+    """A word, with the mark that whoever reads it must see."""
+    return f"{word} (post hoc)" if isinstance(post_hoc, str) and post_hoc else word
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

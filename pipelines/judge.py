@@ -1,0 +1,26 @@
+"""Stage: every registered check against the tables; one row per check, and the verdicts as DVC metrics."""
+
+import argparse
+
+import pandas as pd
+
+from benchmarks.evidence import claims, summary
+from benchmarks.studies import catalog
+from pipelines.entry import stage
+from pipelines.files import CODE, TABLES, read_json, write_csv, write_json
+from pipelines.stages import METRICS
+
+
+@stage
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    register = claims.load(catalog.claims(), catalog.cards())
+    names = [name for name in catalog.cards() if name != "claims" and not name.startswith("timings/")]
+    tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in names}
+    checks = claims.judge(register, tables, read_json(CODE / "profile.json")["data"]["source"])
+    write_csv(TABLES / "claims.csv", checks)
+    write_json(METRICS, summary.metrics(register, checks))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Stage: what people read or cite: the report, the page of tables, the answer, the claims, LaTeX, a README."""
+
+import argparse
+import hashlib
+
+import pandas as pd
+
+from benchmarks.evidence import agreement, answer, browse, chapter, citing, claims, report, summary
+from benchmarks.evidence.report import Drawn
+from benchmarks.studies import catalog
+from pipelines import configurations, manifest, parameters, stages
+from pipelines.entry import stage
+from pipelines.files import FIGURES, TABLES, read_json, write_text
+from pipelines.stages import ANSWER, BROWSE, CLAIMS_PAGE, LATEX, README, REPORT, Stage
+
+LADDER, RUNS = "low_rank_progression", "progressive_sharpening"
+# table: the columns of its LaTeX export.
+EXPORTED = {
+    "stability_thresholds": ["optimizer", "implementation", "learning_rate", "stability_threshold"],
+    "open_question_4_1": ["rung", "n", "waypoint_score", "sequentiality", "tracking", "verdict"],
+    "optimizer_comparison": ["workload", "optimizer", "rank_best", "rank_worst", "objective", "steps_to_target"],
+}
+
+
+@stage
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    params = parameters.load()
+    training, version, cards = stages.training(params), manifest.version(), catalog.cards()
+    texts = {name: (TABLES / f"{name}.csv").read_text(encoding="utf-8") for name in cards}
+    tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in cards}
+    exact = {name: agreement.read(text) for name, text in texts.items()}
+    writers = {name: stages.writer(name, training) for name in cards}
+    register, sections = claims.load(catalog.claims()), chapter.load(catalog.sections())
+    figures = {name: _drawn(name) for name in catalog.studies()}
+
+    listed = configurations.described(training)
+    write_text(BROWSE, browse.render(exact, cards, writers, listed, version))
+    page = report.render(
+        register,
+        sections,
+        tables,
+        cards,
+        [figure for drawn in figures.values() for figure in drawn],
+        _provenance(params, training),
+        RUNS,
+        {configuration.name: configuration.anchor for configuration in listed},
+        {"version": version, "bibtex": citing.bibtex(manifest.citation(), version)},
+    )
+    write_text(REPORT, page)
+    asked = tables[f"{LADDER}.long"], tables["open_question_4_1"], figures[LADDER]
+    write_text(ANSWER, answer.render(*asked, params.profile, params.data.source))
+
+    verdicts = summary.verdicts(register, tables["claims"])
+    head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."
+    write_text(CLAIMS_PAGE, f"# Claims\n\n{head}\n\n{summary.claims_page(verdicts, sections)}\n")
+    data_cards = [
+        citing.data_card(name, cards[name], len(exact[name]), hashlib.sha256(text.encode()).hexdigest(), writers[name])
+        for name, text in texts.items()
+    ]
+    parts = [
+        f"# Results\n\n{head}",
+        POINTERS,
+        f"## Sections\n\n{summary.overview(verdicts, sections, tables['claims'])}",
+        TABLE,
+        *data_cards,
+    ]
+    write_text(README, "\n\n".join(parts) + "\n")
+
+    write_text(LATEX / "numbers.tex", citing.macros(exact["claims"], version))
+    caption = f"Verdicts on the registered claims (version {version})."
+    shown = verdicts[["claim", "title", "word", "checks"]].astype(str)
+    write_text(LATEX / "verdicts.tex", citing.latex_table(shown, shown.columns, caption, "verdicts"))
+    for name, columns in EXPORTED.items():
+        caption = f"{cards[name].title} (version {version})."
+        write_text(LATEX / f"{name}.tex", citing.latex_table(exact[name], columns, caption, name))
+
+
+def _drawn(study: str) -> list[Drawn]:
+    """A study's figures."""
+    return [
+        Drawn(
+            figure.name,
+            figure.caption,
+            figure.claims,
+            (FIGURES / f"{figure.name}.svg").read_text(encoding="utf-8"),
+            report.sources(figure.reads, stages.curves_of(study, figure)),
+        )
+        for figure in catalog.studies()[study].figures
+    ]
+
+
+def _provenance(params, training: list[Stage]) -> dict:
+    """Where the runs were made: commits, versions, machines, minutes."""
+    records = [read_json(one.meta) for one in training if one.table is None]
+    return {
+        "profile": params.profile,
+        "source": params.data.source,
+        "sha256": params.data.sha256.model_dump(),
+        "commits": sorted({record["commit"] for record in records}),
+        "versions": {key: sorted({record["versions"][key] for record in records}) for key in records[0]["versions"]},
+        "hardware": sorted({_machine(record["hardware"]) for record in records}),
+        "stages": len(records),
+        "minutes": sum(record["wall_s"] for record in records) / 60,
+    }
+
+
+def _machine(hardware: dict) -> str:
+    parts = [hardware["processor"], f"{hardware['cores']} cores", hardware.get("kernels"), hardware.get("gpu")]
+    return ", ".join(filter(None, parts))
+
+
+POINTERS = """`report.html` is where to begin, `open_question_4_1.html` answers the open question, `CLAIMS.md` lists
+every claim, `MANIFEST.json` says what each table is made of, `latex/numbers.tex` has every measured number as a macro,
+and `bench cite TABLE` says how to cite, get, rebuild and verify one."""
+
+TABLE = """## Tables
+
+Every column, with its unit, and how far a rebuild on another machine may differ. On the same machine every cell but
+seconds is the same to its last digit. Empty cells are values that do not exist."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The parts of README.md that are made from the results, between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+
+`bench report` writes them anew, and a test compares them with the tables.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.evidence import answer, chapter, claims, summary
+from benchmarks.studies import catalog
+from pipelines.files import TABLES, read_json, write_text
+from pipelines.stages import PROFILE
+
+README = Path("README.md")
+EXAMPLE = "E1.level-mid"
+
+
+def refresh() -> None:
+    """Write the parts anew, where there is a README and the results are the reference's."""
+    if README.is_file() and read_json(Path(PROFILE))["profile"] == "reference":
+        write_text(README, filled(README.read_text(encoding="utf-8")))
+
+
+def filled(text: str) -> str:
+    """The text with its parts as the tables here have them.
+
+    Raises:
+        ValueError: if it lacks one of them.
+    """
+    for name, part in parts().items():
+        text, count = re.subn(rf"(?s)(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m: m[1] + part + m[2], text)  # noqa: B023
+        if count != 1:
+            raise ValueError(f"{README} needs one part between <!-- {name} --> and <!-- /{name} -->")
+    return text
+
+
+def parts() -> dict[str, str]:
+    """Each part by its name, as Markdown."""
+    register, sections = claims.load(catalog.claims()), chapter.load(catalog.sections())
+    checks = pd.read_csv(TABLES / "claims.csv")
+    scores, rungs = (pd.read_csv(TABLES / f"{name}.csv") for name in ("low_rank_progression.long", "open_question_4_1"))
+    rows = summary.verdicts(register, checks)
+    return {
+        "answer": answer.in_five(scores, rungs),
+        "sections": summary.overview(rows, sections, checks),
+        "example": summary.judged(checks[checks["check"] == EXAMPLE].iloc[0]),
+        "tally": summary.whole(rows),
+    }

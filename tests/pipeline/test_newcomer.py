@@ -1,0 +1,167 @@
+"""The way of somebody new: an experiment with its claim, a figure, a study; each is what its author writes, no more."""
+
+import json
+
+import pandas as pd
+
+STUDY = "benchmarks/studies/scale_invariance"
+PIPELINE = "pipelines/scale_invariance/dvc.yaml"
+
+RUN = '''"""How a weight under decay alone shrinks."""
+
+from benchmarks.studies.table import tidy
+
+
+@tidy
+def run(settings, seeds):
+    for seed in seeds:
+        start = weight = 1.0 + seed
+        for _ in range(settings.steps):
+            weight -= settings.lr * settings.decay * weight
+        yield "plain", seed, {"shrinkage": weight / start}
+'''
+SETTINGS = """class Shrinkage(Strict):
+    seeds: Count
+    lr: Positive
+    decay: Positive
+    steps: Count
+
+
+SHRINKAGE = tidy(
+    "Shrinkage of a weight",
+    "a loop",
+    "One weight.",
+    {"shrinkage": Column("", "weight at the end over that at the start", _SMOOTH)},
+    system="a setting",
+)
+
+HOMOGENEITY = """
+CLAIM = """
+U9:
+  title: A weight under decay alone shrinks geometrically
+  registered: 2026-11-25
+  source: by hand
+  statement: A step multiplies the weight by 1 - lr decay.
+  measurement: The weight after some steps over that at the start.
+  fidelity: exact
+  origin: theorem
+  primary: U9.shrinkage
+  checks:
+    U9.shrinkage:
+      statement: weight at the end over that at the start
+      estimator: {name: computed, study: STUDY, experiment: shrinkage, system: plain, quantity: shrinkage}
+      prediction: 0.81
+      band: {low: 0.80999, high: 0.81001}
+"""
+FIGURE = '''
+
+def shrinkage(tables: Tables) -> Figure:
+    """How far weights shrink."""
+    table = tables["scale_invariance/shrinkage"]
+    figure, axes = plt.subplots(figsize=(3, 3), layout="constrained")
+    axes.plot(table["seed"], table["value"], "o", color=INK)
+    axes.set(xlabel="seed", ylabel="shrinkage")
+    return figure
+'''
+LINE = """FIGURES = (
+    Figure("shrinkage", "A weight shrinks.", reads=("scale_invariance/shrinkage",), claims=("U9",)),
+"""
+
+
+def test_an_experiment_with_its_claim_and_then_a_figure(workspace):
+    """A file with `run`, its settings and card, values, a claim."""
+    (workspace.path / STUDY / "shrinkage.py").write_text(RUN)
+    workspace.edit(f"{STUDY}/study.py", "HOMOGENEITY = ", SETTINGS)
+    declared = 'Experiment("shrinkage", Shrinkage, SHRINKAGE),\n        Experiment("homogeneity"'
+    workspace.edit(f"{STUDY}/study.py", 'Experiment("homogeneity"', declared)
+    claims = workspace.path / STUDY / "claims.yaml"
+    claims.write_text(claims.read_text() + CLAIM.replace("STUDY", "scale_invariance"))
+
+    missing = workspace.bench("stages", check=False)
+    assert missing.returncode == 1 and "scale_invariance.shrinkage: missing" in missing.stderr
+    workspace.set("scale_invariance.shrinkage", {"seeds": 3, "lr": 0.1, "decay": 1.0, "steps": 2})
+    forgotten = workspace.bench("repro", "U9", check=False)
+    assert forgotten.returncode == 1 and "`bench stages`" in forgotten.stderr
+    assert workspace.bench("stages").stdout.splitlines() == ["wrote dvc.yaml", f"wrote {PIPELINE}"]
+    before = workspace.bytes("results/tables/**/*.csv")
+    said = workspace.bench("repro", "U9").stdout
+    assert "ran shrinkage" in said and "failed 0" in said
+    (check,) = [line for line in said.splitlines() if line.split()[:1] == ["U9.shrinkage"]]
+    assert check.split()[1] == "holds" and "measured 0.81, predicted 0.81" in check
+    (verdict,) = [line for line in said.splitlines() if line.startswith("U9: ")]
+    assert "holds" in verdict
+    made = workspace.bytes("results/tables/**/*.csv")
+    assert set(made) - set(before) == {"results/tables/scale_invariance/shrinkage.csv"}
+    assert made.items() >= before.items(), "the other tables are as they were"
+    assert "U9.shrinkage" in workspace.bench("explain", "U9").stdout
+
+    # A figure is a function and a line.
+    figures = workspace.path / STUDY / "figures.py"
+    figures.write_text(figures.read_text() + FIGURE)
+    workspace.edit(f"{STUDY}/study.py", "FIGURES = (\n", LINE)
+    assert workspace.bench("stages").stdout == f"wrote {PIPELINE}\n"
+    said = workspace.bench("repro").stdout
+    assert "U9" in said and "failed 0" in said
+    assert "pipelines.run" not in said and "ran shrinkage" not in said, "nothing was trained again"
+    assert (workspace.path / "results/figures/shrinkage.svg").is_file()
+    page = (workspace.path / "results/report.html").read_text()
+    assert "A weight shrinks." in page and "A weight under decay alone shrinks geometrically" in page
+    assert "Shrinkage of a weight" in (workspace.path / "results/README.md").read_text()
+    manifest = json.loads((workspace.path / "results/MANIFEST.json").read_text())
+    assert manifest["tables"]["scale_invariance/shrinkage"]["stage"] == f"{PIPELINE}:shrinkage"
+    assert workspace.stale() == set()
+
+
+DECLARATION = '''"""Weights that shrink."""
+
+from benchmarks.evidence.card import Column, relative, tidy
+from benchmarks.studies.declaration import Experiment, Study
+from benchmarks.studies.schema import Count, Positive, Strict
+
+
+class Shrinkage(Strict):
+    seeds: Count
+    lr: Positive
+    decay: Positive
+    steps: Count
+
+
+SHRINKAGE = tidy(
+    "Shrinkage of a weight",
+    "a loop",
+    "One weight.",
+    {"shrinkage": Column("", "weight at the end over that at the start", relative(1e-9))},
+    system="a setting",
+)
+
+STUDY = Study("shrinking", place=20, experiments=(Experiment("shrinkage", Shrinkage, SHRINKAGE),))
+'''
+SECTION = """title: Shrinking weights
+known: Decay shrinks weights.
+measured: By {U9.shrinkage}.
+open: Whether that matters.
+surprise: U9.shrinkage
+"""
+
+
+def test_a_study_is_a_folder(workspace):
+    folder = workspace.path / "benchmarks/studies/shrinking"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "study.py").write_text(DECLARATION)
+    (folder / "shrinkage.py").write_text(RUN)
+    (folder / "claims.yaml").write_text(CLAIM.replace("STUDY", "shrinking"))
+    (folder / "section.yaml").write_text(SECTION)
+    workspace.set("shrinking", {"shrinkage": {"seeds": 3, "lr": 0.1, "decay": 1.0, "steps": 2}})
+    wrote = workspace.bench("stages").stdout.splitlines()
+    assert wrote == ["wrote dvc.yaml", "wrote pipelines/shrinking/dvc.yaml"]
+    said = workspace.bench("repro", "shrinking").stdout
+    assert "ran shrinkage" in said and "U9" in said
+    table = pd.read_csv(workspace.path / "results/tables/shrinking/shrinkage.csv")
+    assert table["seed"].tolist() == [1, 2, 3] and table["value"].round(9).eq(0.81).all()
+    trained = [line for line in workspace.bench("repro").stdout.splitlines() if line.startswith("ran ")]
+    assert all(line.startswith("ran 0") or "failed 0" in line for line in trained)
+    page = (workspace.path / "results/report.html").read_text()
+    assert "Shrinking weights" in page and "Decay shrinks weights." in page
+    assert workspace.stale() == set()
+    assert "tables agree" in workspace.bench("check").stdout

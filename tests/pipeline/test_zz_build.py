@@ -1,0 +1,2 @@
+def test_builds(built):
+    assert built
