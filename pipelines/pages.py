@@ -31,7 +31,7 @@ def main() -> None:
     tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in cards}
     exact = {name: agreement.read(text) for name, text in texts.items()}
     writers = {name: stages.writer(name, training) for name in cards}
-    register, sections = claims.load(catalog.claims()), chapter.load(catalog.sections())
+    register, sections = claims.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
     figures = {name: _drawn(name) for name in catalog.studies()}
 
     listed = configurations.described(training)

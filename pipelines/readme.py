@@ -38,7 +38,7 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """Each part by its name, as Markdown."""
-    register, sections = claims.load(catalog.claims()), chapter.load(catalog.sections())
+    register, sections = claims.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
     checks = pd.read_csv(TABLES / "claims.csv")
     scores, rungs = (pd.read_csv(TABLES / f"{name}.csv") for name in ("low_rank_progression.long", "open_question_4_1"))
     rows = summary.verdicts(register, checks)

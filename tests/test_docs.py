@@ -1,6 +1,6 @@
 """What the documentation tells people to type or paste."""
 
-import json
+import ast
 import re
 import subprocess
 import sys
@@ -24,11 +24,16 @@ def test_the_examples_of_measuring_a_network_run_as_printed(example, tmp_path):
     assert done.stdout
 
 
+@pytest.mark.parametrize("example", blocks("docs/adding.md", "python"))
+def test_the_examples_of_adding_things_are_python(example):
+    ast.parse(example)
+
+
 def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
     from benchmarks.lab import optimizers
-    from pipelines import entries
+    from benchmarks.studies import entries
 
-    (example,) = blocks("docs/adding.md", "python")
+    (example,) = [block for block in blocks("docs/adding.md", "python") if "def build(" in block]
     for path in (ROOT / "benchmarks/lab/optimizers").glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "adagrad.py").write_text(example)
@@ -43,35 +48,42 @@ def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
     assert entry.implementation == "torch.optim.Adagrad"
 
 
-def test_the_readmes_verdicts_are_the_results():
-    metrics = json.loads((ROOT / "results/metrics.json").read_text())
-    told = dict(re.findall(r"^\| ([\w-]+): [^|]+ \| ([a-z-]+) \|", (ROOT / "README.md").read_text(), re.M))
-    assert told == {name: claim["verdict"] for name, claim in metrics.items()}
+def test_what_the_readme_says_of_the_results_is_what_they_say(monkeypatch):
+    from pipelines import readme
+
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "README.md").read_text()
+    assert readme.filled(text) == text, "`bench report` writes these parts anew"
+    assert readme.filled(text.replace("<!-- /tally -->", "\nNo claim holds.\n<!-- /tally -->")) == text
 
 
-def test_the_readmes_bench_commands_exist():
+PAGES = ["README.md", "data/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+def bench_commands(page):
+    """What a page has people type in a terminal."""
+    lines = [line.split("#")[0].split() for block in blocks(page, "sh") for line in block.splitlines()]
+    return [line[1:] for line in lines if line[:1] == ["bench"]]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_bench_commands_of_a_page_exist(page):
     from pipelines.cli import _parser
 
-    lines = [line.split("#")[0].split() for block in blocks("README.md", "sh") for line in block.splitlines()]
-    commands = [line[1:] for line in lines if line[:1] == ["bench"]]
-    assert {command[0] for command in commands} == {
-        "repro",
-        "status",
-        "report",
-        "explain",
-        "carry-over",
-        "push",
-        "doctor",
-        "verify",
-        "diff",
-        "compare",
-        "cite",
-        "publish",
-        "check",
-        "release",
-    }
-    for command in commands:
+    for command in bench_commands(page):
         _parser().parse_args(command)
+
+
+def test_every_bench_command_is_told_somewhere():
+    from pipelines.cli import _parser
+
+    (commands,) = [action.choices for action in _parser()._actions if action.dest == "command"]
+    text = "\n".join((ROOT / page).read_text() for page in [*PAGES, "Makefile"])
+    told = set(re.findall(r"\bbench ([a-z-]+)", text))
+    # A word after `bench` is a command wherever it stands in code.
+    in_code = {command for code in re.findall(r"`bench ([a-z-]+)", text) for command in [code]}
+    assert set(commands) <= told and in_code <= set(commands)
+    assert {command[0] for command in bench_commands("README.md")} >= {"repro", "status", "report", "verify", "cite"}
 
 
 def test_the_readmes_targets_exist():

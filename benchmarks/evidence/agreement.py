@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from benchmarks.evidence.card import Agreement, Card
 
@@ -113,7 +113,7 @@ def standard_errors(card: Card, table: pd.DataFrame) -> pd.DataFrame:
         ends = card.columns[name].interval
         if ends and card.n and {*ends, card.n} <= set(table.columns):
             low, high, n = (pd.to_numeric(table[column], errors="coerce") for column in (*ends, card.n))
-            errors[name] = (high - low) / 2 / student.ppf(0.975, (n - 1).clip(lower=1).fillna(1))
+            errors[name] = (high - low) / 2 / stdtrit((n - 1).clip(lower=1).fillna(1), 0.975)
         elif card.replicates and group:
             errors[name] = values.groupby([table[key] for key in group]).transform("std")
         else:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from benchmarks.evidence.statistics import Interval, t_interval
 
@@ -119,7 +119,7 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray, confidence: float = 
         return None
     a, b = numerator.mean(), denominator.mean()
     (va, cab), (_, vb) = np.cov(numerator, denominator) / n
-    t2 = student.ppf(0.5 + confidence / 2, n - 1) ** 2
+    t2 = stdtrit(n - 1, 0.5 + confidence / 2) ** 2
     # (a - r b)^2 <= t^2 (va - 2 r cab + r^2 vb)
     quadratic, half, constant = b**2 - t2 * vb, a * b - t2 * cab, a**2 - t2 * va
     discriminant = half**2 - quadratic * constant

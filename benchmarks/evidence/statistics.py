@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def t_interval(values: np.ndarray, confidence: float) -> Interval | None:
     n = len(values)
     if n < 2:
         return None
-    half = student.ppf(0.5 + confidence / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    half = stdtrit(n - 1, 0.5 + confidence / 2) * values.std(ddof=1) / np.sqrt(n)
     return Interval(values.mean() - half, values.mean() + half)
 
 
@@ -52,7 +52,7 @@ def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 10**6)
     mean, sd = values.mean(), values.std(ddof=1)
 
     def decided(n: int) -> bool:
-        halves = (student.ppf(0.5 + confidence / 2, n - 1) * sd / np.sqrt(n) for confidence in (0.90, 0.95))
+        halves = (stdtrit(n - 1, 0.5 + confidence / 2) * sd / np.sqrt(n) for confidence in (0.90, 0.95))
         inner, outer = (Interval(mean - half, mean + half) for half in halves)
         return verdict(inner, outer, low, high) != "inconclusive"
 
@@ -76,7 +76,7 @@ def p_outside(values: np.ndarray, low: float, high: float) -> float:
     if beyond <= 0:
         return 1.0
     error = values.std(ddof=1) / np.sqrt(n)
-    return float(2 * student.sf(beyond / error, n - 1)) if error > 0 else 0.0
+    return float(2 * stdtr(n - 1, -(beyond / error))) if error > 0 else 0.0
 
 
 def holm(ps: Sequence[float]) -> np.ndarray:

@@ -92,7 +92,7 @@ def _require(study: Study, folder: str) -> None:
             raise DeclarationError(f"{where}: {module!r} needs a file {folder}/{module}.py with a function `run`")
     for figure in study.figures:
         if not _has(folder, "figures", figure.name):
-            raise DeclarationError(f"{where}: figure {figure.name!r} needs a function of its name in {folder}/figures.py")
+            raise DeclarationError(f"{where}: figure {figure.name!r} needs a function of that name in figures.py")
 
 
 def _has(folder: str, module: str, function: str) -> bool:

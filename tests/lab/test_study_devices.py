@@ -2,7 +2,6 @@
 
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import signature
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +14,7 @@ from benchmarks.studies.low_rank_progression import rung
 from benchmarks.studies.optimizer_comparison import contest
 from benchmarks.studies.optimizer_comparison.study import contests
 from benchmarks.studies.schema import Compute
-from pipelines import parameters, sources
+from pipelines import parameters, sources, stages
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -31,35 +30,17 @@ CONTESTS = [
     ("imbalanced", "lion"),
 ]
 
-QUICK = parameters.load(ROOT / "params.quick.yaml")
-
-
-def takes_a_device(study: str, name: str) -> bool:
-    return "device" in signature(import_module(f"benchmarks.studies.{study}.{name}").run).parameters
-
-
-EXPERIMENTS = [
-    (study, name)
-    for study in (*QUICK.computed, "low_rank_progression", "optimizer_comparison")
-    for name in getattr(QUICK, study).experiments
-    if takes_a_device(study, name)
-]
+# The parameters of the pipelines' own tests, the smallest that there are.
+_FOUND = spec_from_file_location("workspaces", ROOT / "tests/pipeline/workspaces.py")
+_WORKSPACES = module_from_spec(_FOUND)
+_FOUND.loader.exec_module(_WORKSPACES)
+TINY = parameters.checked(_WORKSPACES.tiny(), "params.tiny.yaml")
+EXPERIMENTS = [stage for stage in stages.training(TINY) if stage.table is not None and "device" in stage.takes]
 
 
 @pytest.fixture(scope="module")
 def images():
     return datasets.images(**sources.digits(), dtype=torch.float32)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> parameters.Parameters:
-    """The parameters of the pipelines' own tests, the smallest that there are."""
-    found = spec_from_file_location("workspaces", ROOT / "tests/pipeline/conftest.py")
-    workspaces = module_from_spec(found)
-    found.loader.exec_module(workspaces)
-    path = tmp_path_factory.mktemp("tiny") / "params.yaml"
-    path.write_text(workspaces.PARAMS)
-    return parameters.load(path)
 
 
 @pytest.mark.parametrize("workload, optimizer", CONTESTS)
@@ -87,18 +68,31 @@ def test_a_contest_has_the_same_runs_and_curves_on_the_device(workload, optimize
     assert there.facts == here.facts
 
 
-@pytest.mark.parametrize("study, name", EXPERIMENTS)
-def test_an_experiment_has_the_same_table_on_the_device(study, name, images, tiny):
-    settings = getattr(tiny, study).experiments[name]
-    run = import_module(f"benchmarks.studies.{study}.{name}").run
-    here, there = (run(settings, [1, 2], images, device=place) for place in ("cpu", NAME))
+def test_the_experiments_that_take_a_device_are_these():
+    assert {stage.path for stage in EXPERIMENTS} == {
+        "overparameterization/random_labels",
+        "overparameterization/initialization",
+        "overparameterization/distance",
+        "overparameterization/bad_minima",
+        "lazy_training/widths",
+        "lazy_training/critical_rate",
+        "lazy_training/alignment",
+        "low_rank_progression/output_scale",
+        "optimizer_comparison/heterogeneity",
+    }
+
+
+@pytest.mark.parametrize("stage", [pytest.param(stage, id=stage.path) for stage in EXPERIMENTS])
+def test_an_experiment_has_the_same_table_on_the_device(stage, images):
+    run = import_module(stage.dotted).run
+    here, there = (run(stage.settings, [1, 2], images, device=place) for place in ("cpu", NAME))
     pd.testing.assert_frame_equal(there, here, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["small-gd-relu-hat", "default-adam-relu-real"])
-def test_a_rung_has_the_same_scores_and_curves_on_the_device(name, images, tiny):
-    settings = tiny.low_rank_progression.resolved("rungs", name).model_copy(update={"steps": 20})
-    computes = (tiny.compute.model_copy(update={"device": place, "dtype": "float32"}) for place in ("cpu", NAME))
+def test_a_rung_has_the_same_scores_and_curves_on_the_device(name, images):
+    settings = TINY.low_rank_progression.resolved("rungs", name).model_copy(update={"steps": 20})
+    computes = (TINY.compute.model_copy(update={"device": place, "dtype": "float32"}) for place in ("cpu", NAME))
     here, there = (rung.run(settings, [1, 2], images, compute) for compute in computes)
     pd.testing.assert_frame_equal(there.rows, here.rows, rtol=0, atol=0)
     pd.testing.assert_frame_equal(there.curves, here.curves, rtol=0, atol=0)

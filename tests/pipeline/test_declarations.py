@@ -1,4 +1,4 @@
-"""What a study declares, and the dvc.yaml files that are written of it: a fault is one sentence before anything runs."""
+"""What a study declares, and the dvc.yaml files written from it: a fault is one sentence before anything runs."""
 
 import pytest
 
@@ -44,8 +44,7 @@ def refused(space, *command):
             "study.py",
             '    system="a setting of benchmarks/studies/scale_invariance/norm_growth.py",',
             '    system="a setting", n="seeds",',
-            f"{STUDY}/study.py: the card 'Growth of the norm of scale-invariant weights' speaks of the column 'seeds' and "
-            "does not have it among its columns",
+            f"{STUDY}/study.py: the card 'Growth of the norm of scale-invariant weights' names the column 'seeds'",
         ),
         (
             "study.py",
@@ -69,7 +68,8 @@ def refused(space, *command):
             "figures.py",
             "def intrinsic_learning_rate(",
             "def learning_rate(",
-            f"{STUDY}/study.py: figure 'intrinsic_learning_rate' needs a function of its name in scale_invariance/figures.py",
+            f"{STUDY}/study.py: figure 'intrinsic_learning_rate' needs a function of its name in "
+            "scale_invariance/figures.py",
         ),
     ],
     ids=["experiments", "tables", "module", "column", "study", "folder", "run", "figure"],

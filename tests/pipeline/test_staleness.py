@@ -1,7 +1,5 @@
 """What retrains and what does not, on a copy of a built checkout or on a clone without a cache."""
 
-import pytest
-
 TRAINING = "pipelines/progressive_sharpening/dvc.yaml"
 RUNS = {f"{TRAINING}:run@lr-low-1-2", f"{TRAINING}:run@lr-diverging-1-2"}
 COMPARISON = f"{TRAINING}:compare@adam-09"
@@ -26,20 +24,16 @@ def retrains(workspace):
     return {stage for stage in workspace.stale() if trains(stage)}
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
+def test_words_in_code_that_trains_retrain_nothing(workspace):
+    for name, old, new in [
         ("lab/problem.py", "    def chunks(self)", "    # a comment\n    def chunks(self)"),
         ("lab/loop.py", '"""The one training loop', '"""THE one training loop'),
         ("lab/problem.py", "chunk_size must be a positive", "chunk_size has to be a positive"),
         ("lab/optimizers/muon.py", '"""Muon (Jordan', '"""MUON (Jordan'),
         ("studies/table.py", "What a stage makes", "What any stage makes"),
         ("studies/progressive_sharpening/training.py", "Train one configuration", "Train a configuration"),
-    ],
-    ids=["comment", "docstring", "message", "optimizer", "what all import", "run"],
-)
-def test_words_in_code_that_trains_retrain_nothing(workspace, name, old, new):
-    workspace.edit(f"benchmarks/{name}", old, new)
+    ]:
+        workspace.edit(f"benchmarks/{name}", old, new)
     assert workspace.ran() == ["fingerprint", "manifest"]
     assert workspace.stale() == set()
 

@@ -68,7 +68,7 @@ CHANGES = {"activation": "ReLU", "labels": "real labels", "initialization": "def
 
 
 def _staircase(axes: Axes, steps: pd.DataFrame, color, marker: str, aside: float) -> None:
-    """Means with their 95 % intervals, one step an axis; what has not been run interrupts it."""
+    """Means with their 95 % intervals, one step per axis; a rung that was not run interrupts the line."""
     axes.step(np.arange(len(steps)) + aside, steps["mean"], where="mid", color=color, lw=1)
     errors = np.abs(steps[["low", "high"]].to_numpy().T - steps["mean"].to_numpy())
     axes.errorbar(
@@ -84,7 +84,7 @@ def _staircase(axes: Axes, steps: pd.DataFrame, color, marker: str, aside: float
 
 
 def _costs(axes: Axes, steps: pd.DataFrame, color, row: int) -> None:
-    """Under each step which axis went to practice and what that changed; the dearest in bold."""
+    """Under each step the axis that went to practice, and what that changed; the largest loss in bold."""
     changes = steps["change"].to_numpy(float)
     dearest = int(np.nanargmin(changes)) if np.isfinite(changes).any() else -1
     for place, (axis, change) in enumerate(zip(steps["axis"], changes)):
@@ -186,7 +186,7 @@ def _shares(curves: pd.DataFrame, count: int) -> list[float]:
     columns = [f"amplitude_{k}" for k in range(1, count + 1)]
     if not set(columns) <= set(curves):
         return []
-    # The twin's readings are the sharper: its modes pass one after another.
+    # The twin's readings determine them better: its modes pass one after another.
     system = "twin" if (curves["system"] == "twin").any() else "net"
     readings = curves.loc[curves["system"] == system, ["phi", *columns]].dropna()
     if len(readings) < count:
@@ -227,7 +227,7 @@ def score_against_init(tables: Tables) -> Figure:
         (_net(scores, rung, "init").mean(), _net(scores, rung, "predicted_waypoint_score").mean())
         for rung in carry_over.SWEEPS["linear"]
     ]
-    # The closed form is of growth: it says nothing of a start above the strongest mode.
+    # The closed form describes growth: it says nothing about a start above the strongest mode.
     predicted = [(init, score) for init, score in predicted if init < 1 and np.isfinite(score)]
     if predicted:
         axes.plot(*zip(*predicted), color="black", ls=(0, (4, 2)), lw=1, label="deep linear, closed form")

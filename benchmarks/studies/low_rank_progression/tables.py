@@ -19,13 +19,13 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     long = pd.concat(scores, ignore_index=True)[["rung", "system", "seed", "quantity", "value"]]
     carry_over.require_gate(read["deep_linear/waypoints"], long)
     curves = pd.concat([one.curves.assign(rung=one.record["name"]) for one in runs], ignore_index=True)
-    drawn = curves[curves["rung"].isin(carry_over.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
+    shown = curves[curves["rung"].isin(carry_over.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
     answer = carry_over.answer(long, {one.record["name"]: one.record["settings"] for one in runs})
-    return Made({"low_rank_progression.long": long, "open_question_4_1": answer}, curves if drawn.empty else drawn)
+    return Made({"low_rank_progression.long": long, "open_question_4_1": answer}, curves if shown.empty else shown)
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """For W&B: a network and its twin are one run a seed, curves its history, scores its row."""
+    """For W&B: a network and its twin are one run per seed, with the curves as history and the scores as row."""
     history = runs.curves.melt(["system", "seed", "step"], var_name="metric").dropna()
     history["metric"] = history["system"] + "/" + history["metric"]
     names = runs.rows["system"] + "/" + runs.rows["quantity"]

@@ -12,7 +12,7 @@ from benchmarks.evidence import comparison
 from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks
 from benchmarks.evidence.statistics import t_interval
 
-# The families a reader knows, one colour each; the others are drawn in grey.
+# The optimizers that readers know, one colour each; the others are drawn in grey.
 SHOWN = {
     "sgd": ("SGD", PALETTE[7]),
     "polyak": ("SGD, momentum", PALETTE[0]),
@@ -105,7 +105,7 @@ def optimizer_profile(tables: Tables) -> Figure:
         return empty(NONE)
     ratios = comparison.profile(long[long["workload"].isin(contested)])
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-    # Of all optimizers: one that has no run on a workload did not arrive there.
+    # Shares are of all runs: an optimizer without a run on a workload did not arrive there.
     instances = len(ratios[["workload", "seed"]].drop_duplicates())
     finite = ratios.loc[np.isfinite(ratios["ratio"]), "ratio"]
     right = max(2.0, 1.2 * finite.max()) if len(finite) else 2.0
@@ -254,7 +254,7 @@ def _look(optimizer: str) -> tuple[str | None, object]:
 
 
 def _grey_first(optimizers) -> list[str]:
-    """So that colours lie on top; in the order of the legend."""
+    """In the order of the legend, and so that coloured lines lie on top."""
     places = {name: place for place, name in enumerate(SHOWN)}
     return sorted(optimizers, key=lambda name: (name in places, places.get(name, 0), name))
 
@@ -270,7 +270,7 @@ def _summary(tables: Tables) -> pd.DataFrame:
 
 
 def _legend(figure: Figure, grid: np.ndarray, spare: bool) -> None:
-    """One for all panels: in the place of the panel that is not there, or below."""
+    """One legend for all panels: in the place of a missing panel, or below."""
     handles: dict[str, object] = {}
     greys = False
     for axes in grid.flat:

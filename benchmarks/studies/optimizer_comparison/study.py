@@ -1,4 +1,4 @@
-"""Why some optimizers work better than others: all on every workload after the same tuning, and experiments on the
+"""Why some optimizers work better than others: each on every workload after the same tuning, and experiments on the
 mechanisms that are said to explain it."""
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from benchmarks.studies.schema import (
     Strict,
 )
 
-# What is tuned, by option: an interval of it, or of one minus it.
+# What is tuned, by option: an interval of the option, or of one minus it.
 Space = Annotated[dict[str, dict[Literal["log", "one_minus"], list[Positive]]], Field(min_length=1)]
 
 
@@ -45,7 +45,7 @@ class SplitImages(Strict):
 
 
 class Imbalanced(Strict):
-    """Features without meaning, classes with frequencies like 1/rank."""
+    """Features that carry no information, classes with frequencies like 1/rank."""
 
     name: Literal["imbalanced"]
     size: Annotated[int, Field(ge=2)]
@@ -128,7 +128,7 @@ class TuningProtocol(Strict):
 
 
 class Contest(Strict):
-    """All that one optimizer on one workload is run with."""
+    """The settings of one contest: one optimizer on one workload."""
 
     protocol: TuningProtocol
     workload: Workload
@@ -177,7 +177,7 @@ class Heterogeneity(Strict):
     seeds: Annotated[int, Field(ge=2)]
     workloads: Annotated[list[Name], Field(min_length=2)]
     examples: Count
-    products: Annotated[int, Field(ge=2)]  # Lanczos steps a tensor
+    products: Annotated[int, Field(ge=2)]  # Lanczos steps per tensor
 
 
 class MeasuredHeterogeneity(Heterogeneity):
@@ -187,7 +187,7 @@ class MeasuredHeterogeneity(Heterogeneity):
 
 
 class Comparison(Layered):
-    """Every optimizer on every workload, a stage each; a few of them on ``extras``; and experiments beside them."""
+    """Every optimizer on every workload, one stage each; those of ``pair`` on ``extras`` too; and the experiments."""
 
     layers: ClassVar[dict[str, type[Strict]]] = {"workloads": Workload, "extras": Workload}
 
@@ -213,7 +213,7 @@ def contests(study: Comparison) -> Iterator[Member]:
 
 
 def extra_contests(study: Comparison) -> Iterator[Member]:
-    """A few of them on the workloads beside."""
+    """The optimizers of ``pair`` on every extra workload."""
     return _members(study, "extras", study.pair)
 
 
@@ -241,8 +241,8 @@ def measured_heterogeneity(parameters: Any) -> MeasuredHeterogeneity:
 
 
 _LIMITS = (
-    "Small networks, a few hundred steps, twenty tuning trials. Elsewhere another trial may win the tuning by a hair, "
-    "and then a whole contest is another one."
+    "Small networks, a few hundred steps, twenty tuning trials. On another machine another trial may narrowly win the "
+    "tuning, and then the whole contest differs."
 )
 _RUN = statistical()
 _SETTINGS = ("workload", "optimizer", "role", "trial", "factor", "seed", "options", "steps", "diverged")
@@ -271,7 +271,7 @@ TABLES = {
             "implementation": Column("", "the library's class", EXACT),
             "finite_trials": Column("trials", "tuning trials that did not diverge", IDENTICAL),
             "rank_best": Column(
-                "place", "best place it may have: places are shared where paired 95 % intervals hold zero", IDENTICAL
+                "place", "best place it may have: places are shared where paired 95 % intervals contain zero", IDENTICAL
             ),
             "rank_worst": Column("place", "worst place it may have", IDENTICAL),
             "n": Column("seeds", "tuned runs that did not diverge", IDENTICAL),
@@ -283,7 +283,7 @@ TABLES = {
             "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", relative(1e-9)),
             "scheduled": Column("", "1 if it takes the workload's schedule, else 0", EXACT),
             **_summarised(),
-            "note": Column("", "whatever keeps the row from being the plain result of its optimizer", IDENTICAL),
+            "note": Column("", "what to know before taking the row for its optimizer's plain result", IDENTICAL),
         },
     ),
     "optimizer_comparison.long": Card(
@@ -319,14 +319,14 @@ TABLES = {
         row="one pair of optimizers on one workload whose order surely reverses",
         keys=("workload", "ahead", "behind"),
         computed="paired 95 % intervals over seeds at each reading and at the end",
-        limits="Pairs of which a tuned run diverged are left out. " + _LIMITS,
+        limits="Pairs with a tuned run that diverged are left out. " + _LIMITS,
         rows="identical",
         columns={
             "workload": Column("", "its name in params.yaml", EXACT),
             "ahead": Column("", "the optimizer that is ahead at the end", EXACT),
             "behind": Column("", "the one that was ahead before", EXACT),
-            "step": Column("steps", "last reading at which it was the other way", IDENTICAL),
-            "share": Column("fraction", "of the steps", IDENTICAL),
+            "step": Column("steps", "last reading at which the order was the reverse", IDENTICAL),
+            "share": Column("fraction", "that step over all steps", IDENTICAL),
         },
     ),
     "optimizer_comparison/optimizers": Card(
@@ -350,13 +350,13 @@ TABLES = {
 CLASS_IMBALANCE = tidy(
     "Loss of a class against its frequency",
     "softmax regression on one-hot inputs with class frequencies 1/k, in float64",
-    "Nothing is drawn: no seeds. The limit holds where frequency x time exceeds ten times the number of classes.",
+    "No seeds: nothing is drawn. The limit holds where frequency x time exceeds ten times the number of classes.",
     {
-        "slope": Column("", "of ln loss on ln frequency, late", relative(1e-6)),
-        "early_slope": Column("", "and early", relative(1e-6)),
+        "slope": Column("", "slope of ln loss on ln frequency, late", relative(1e-6)),
+        "early_slope": Column("", "the same, early", relative(1e-6)),
         "spread": Column("", "largest over smallest loss of a class", relative(1e-6)),
         "limit_low": Column("", "smallest loss x frequency x time", relative(1e-6)),
-        "limit_high": Column("", "largest", relative(1e-6)),
+        "limit_high": Column("", "largest loss x frequency x time", relative(1e-6)),
         "regime": Column("", "smallest frequency x time over the number of classes", relative(1e-9)),
         "frequency_*": Column("fraction", "of a class", relative(1e-9)),
         "loss_*": Column("nats", "of that class, late", relative(1e-6)),
@@ -367,7 +367,7 @@ CLASS_IMBALANCE = tidy(
 HETEROGENEITY = tidy(
     "How unlike the blocks of each workload's Hessian are",
     "spectral densities of parameter tensors at initialization by Lanczos, compared by Jensen-Shannon distance",
-    "Twelve Lanczos steps a tensor, 256 examples.",
+    "Twelve Lanczos steps per tensor, 256 examples.",
     {
         "js_distance": Column(
             "", "mean Jensen-Shannon distance over pairs of blocks", statistical(otherwise=0.05, floor=1e-3)

@@ -10,7 +10,7 @@ from benchmarks.studies.declaration import Finished, Made, Measured
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
-    """Runs measured against their workload's targets, summaries, flips of places, and whose each optimizer is."""
+    """Runs measured against their workload's targets, summaries, flips of places, and what each optimizer is."""
     pairs = [dict(zip(("workload", "optimizer"), one.record["values"])) for one in runs]
     rows = pd.concat([one.rows.assign(**pair) for one, pair in zip(runs, pairs)], ignore_index=True)
     curves = pd.concat([one.curves.assign(**pair) for one, pair in zip(runs, pairs)], ignore_index=True)

@@ -339,8 +339,8 @@ STUDY = Study(
                 keys=("system", "seed"),
                 computed="bisection of the learning rate, in units of one over the initial curvature, by what runs at "
                 "it do",
-                limits="One training example with target zero. ReLU networks do not converge on an interval of learning "
-                "rates: their boundary is at the first gap.",
+                limits="One training example with target zero. ReLU networks do not converge on an interval of rates: "
+                "their boundary is at the first gap.",
                 replicates=("seed",),
                 columns={
                     "system": Column("", "linear or relu network, or the recursion of a quadratic", EXACT),

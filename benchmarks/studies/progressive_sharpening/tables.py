@@ -11,7 +11,7 @@ from benchmarks.studies.declaration import Finished, Made, Measured
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
-    """A row a run, the means over seeds, and curves to draw."""
+    """One row per run, the means over seeds, and curves to draw."""
     long = pd.concat([run_rows(one.curves, one.record) for one in runs], ignore_index=True)
     histories: dict[str, list[pd.DataFrame]] = {}
     for one in runs:
@@ -23,7 +23,7 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A history and a row a seed, for W&B."""
+    """For W&B: a history, and one row per seed."""
     return runs.curves, run_rows(runs.curves, runs.record)
 
 

@@ -238,7 +238,7 @@ RESCALING = tidy(
         "exponent": Column("", "measured power of c", relative(1e-3, floor=1e-6)),
         "predicted": Column("", "power of c by units", relative(1e-9)),
         "deviation": Column("", "|measured - predicted|", relative(1e-2, floor=1e-6)),
-        "error": Column(_LOG, "largest distance of the rescaled run from the first, over the distance that the first travels", _ROUNDING),
+        "error": Column(_LOG, "largest distance of the rescaled run from the first, over the first's way", _ROUNDING),
     },
     system="a setting of benchmarks/studies/scale_invariance/rescaling.py",
 )
@@ -274,9 +274,9 @@ FIGURES = (
     Figure(
         "intrinsic_learning_rate",
         "Final loss against the product of learning rate and weight decay: with normalisers the four learning rates "
-        "at one product (drawn side by side) agree, without normalisers they do not. Right: the power of c by which the "
-        "learning rate must be multiplied for the run to stay the same, with a loss c L, a parameter v with w = c v, or "
-        "a start c times as large. Each symbol is a seed.",
+        "at one product (drawn side by side) agree, without normalisers they do not. Right: the power of c by which "
+        "the learning rate must be multiplied for the run to stay the same, with a loss c L, a parameter v with w = c "
+        "v or a start c times as large. Each symbol is a seed.",
         reads=("scale_invariance/intrinsic_rate", "scale_invariance/rescaling"),
         claims=("U7", "U7-accuracy", "U6"),
     ),

@@ -9,6 +9,6 @@ from benchmarks.studies.declaration import Finished, Made
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
-    """Seconds to the target, from steps and seconds a step."""
+    """Seconds to the target, from steps and seconds per step."""
     costs = comparison.costs(read["optimizer_comparison"], read["timings/optimizer_steps"])
     return Made({"timings/optimizer_costs": costs})

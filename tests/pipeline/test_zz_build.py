@@ -1,2 +1,0 @@
-def test_builds(built):
-    assert built
