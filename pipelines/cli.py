@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+from pydantic import ValidationError
 
-from benchmarks.evidence import chapter, summary
+from benchmarks.evidence import chapter, mathematics, summary
 from benchmarks.evidence import claims as register
 from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
@@ -265,13 +266,13 @@ def explain(parsed: argparse.Namespace) -> int:
     claims = _claims()
     name = _named_claim(claims, parsed.claim)
     claim = claims[name]
-    print(f"{name}. {claim.title}\n")
+    print(f"{name}. {mathematics.plain(claim.title)}\n")
     for label, text in (
         ("section", chapter.load(catalog.sections())[claim.study].title),
         ("source", claim.source),
         ("registered", str(claim.registered)),
-        ("statement", claim.statement),
-        ("measured as", claim.measurement),
+        ("statement", mathematics.plain(claim.statement)),
+        ("measured as", mathematics.plain(claim.measurement)),
         ("seen before", claim.disclosure),
     ):
         if text:
@@ -330,7 +331,9 @@ def carry_over(parsed: argparse.Namespace) -> int:
             settings = Rung.model_validate(resolve(resolve(ladder.defaults, ladder.rungs[base]), asked))
             scores = rung.run(settings, range(1, parsed.seeds + 1), prepared, compute).rows
         except ValueError as error:
-            print(f"error: {parsed.factory}, {recipe}: {error}", file=sys.stderr)
+            faults = error.errors() if isinstance(error, ValidationError) else []
+            said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in faults) or error
+            print(f"error: {parsed.factory}, {recipe}: {said}", file=sys.stderr)
             return 1
         row = answer(scores.assign(rung=recipe), {recipe: settings.model_dump()}).iloc[0]
         print(f"{recipe} (as the rung {base}): {row.verdict}")

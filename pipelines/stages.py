@@ -143,8 +143,8 @@ def _experiment(study: str, experiment: Experiment, parameters: Any) -> Stage:
     part = getattr(parameters, study)
     settings = experiment.resolve(parameters) if experiment.resolve else getattr(part, experiment.name)
     compute = parameters.compute
-    if hasattr(settings, "threads"):
-        compute = compute.model_copy(update={"threads": settings.threads})
+    changes = {"threads": getattr(settings, "threads", None), "device": experiment.device}
+    compute = compute.model_copy(update={key: value for key, value in changes.items() if value is not None})
     return Stage(
         study=study,
         group=experiment.name,

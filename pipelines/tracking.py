@@ -49,9 +49,12 @@ def publish(runs: Finished, commit: str) -> dict:
         return {}
     try:
         published = {}
-        for seed in runs.record["seeds"]:
+        history, rows = finished.tracked(runs)
+        # Of a contest without a finite trial no seed ran.
+        for seed in [seed for seed in runs.record["seeds"] if seed in set(rows["seed"])]:
+            own = history[history["seed"] == seed], rows[rows["seed"] == seed]
             name = id_of(runs.record, seed)
-            published[str(seed)] = {"id": name, "mode": _publish_one(runs, commit, seed, name)}
+            published[str(seed)] = {"id": name, "mode": _publish_one(runs.record, *own, commit, seed, name)}
         return published
     except Exception as error:
         _warn(f"not published: {type(error).__name__}: {error}")
@@ -99,9 +102,7 @@ def forget_failures() -> None:
     WANDB_UNREACHABLE.unlink(missing_ok=True)
 
 
-def _publish_one(runs: Finished, commit: str, seed: int, name: str) -> str:
-    record = runs.record
-    history, rows = (table[table["seed"] == seed] for table in finished.tracked(runs))
+def _publish_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit: str, seed: int, name: str) -> str:
     profile = read_json(CODE / "profile.json")["profile"]
     run = _start(
         id=name,

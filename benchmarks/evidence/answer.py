@@ -205,7 +205,7 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     real = rows.loc["small-gd-relu-real", "waypoint_score"]
     text = (
         "Under gradient descent on linear labels, a ReLU network's score falls through one half where its output at "
-        f"the start is 10^{np.log10(init) - decades:.1f} of the strongest mode. The default recipe starts at "
+        f"the start is $10^{{{np.log10(init) - decades:.1f}}}$ of the strongest mode. The default recipe starts at "
         f"{init:.2f} of it: {decades:.1f} decades above (95 % interval {interval.low:.1f} to {interval.high:.1f}). The "
         f"maximal update parametrization, at {mup:.2f}, is {mup_decades:.1f} decades above."
     )

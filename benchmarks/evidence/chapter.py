@@ -16,7 +16,7 @@ class Section(BaseModel):
         title: of the section.
         known: what the literature says.
         measured: what the claims measure. ``{check}`` stands for what a check measured, so that no number is written
-            by hand.
+            by hand. Braces between dollars are a formula's.
         open: what neither answers.
         surprise: the check that the authors find most surprising.
     """
@@ -37,11 +37,15 @@ class Section(BaseModel):
         """
         rows = {row["check"]: row for row in checks.to_dict("records")}
         parts: list[str | dict] = []
-        for i, piece in enumerate(re.split(r"\{([^{}]+)\}", self.measured)):
-            if i % 2 and piece not in rows:
-                raise ValueError(f"the section {self.title!r} names a check {piece!r} that claims.csv does not have")
-            parts.append(rows[piece] if i % 2 else piece)
-        return parts
+        start = 0
+        for match in re.finditer(r"\$[^$]*\$|\{([^{}]+)\}", self.measured):
+            if (check := match[1]) is None:  # a formula
+                continue
+            if check not in rows:
+                raise ValueError(f"the section {self.title!r} names a check {check!r} that claims.csv does not have")
+            parts += [self.measured[start : match.start()], rows[check]]
+            start = match.end()
+        return [*parts, self.measured[start:]]
 
 
 def load(paths: Iterable[Path]) -> dict[str, Section]:

@@ -256,10 +256,14 @@ def _heading(name: str) -> str:
 
 
 def _tex(text: object) -> str:
-    """Text with what TeX would take for commands escaped, and its mathematics as such."""
+    """Text with what TeX would take for commands escaped, and its numbers and formulas as mathematics."""
     text = str(text)
     if (value := _parse(text)) is not None and not re.search("[A-Za-df-z]", text) and "e" in text:
         return f"${_number(str(value))}$"
+    return "".join(part if i % 2 else _escaped(part) for i, part in enumerate(re.split(r"(\$[^$]+\$)", text)))
+
+
+def _escaped(text: str) -> str:
     for character, written in _ESCAPED.items():
         text = text.replace(character, written)
     return text

@@ -36,7 +36,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "validation_accuracy": ("fraction", "at the end"),
     "test_loss": ("nats", "at the end; test data are seen by no other run and at no other step"),
     "test_accuracy": ("fraction", "at the end"),
-    "update_to_weight": ("fraction", "|update| / |weights| at half time"),
+    "update_to_weight": ("fraction", r"$\lvert \text{update} \rvert / \lvert \text{weights} \rvert$ at half time"),
     "alignment": ("fraction", "cosine of update and minus the gradient at half time"),
     "update_rank": ("", "mean stable rank of the updates of matrices and kernels at half time"),
     "sharpness_half": ("nats/parameter^2", "top Hessian eigenvalue on a part of the training data at half time"),

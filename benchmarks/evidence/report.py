@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence import chapter
+from benchmarks.evidence import chapter, mathematics
 from benchmarks.evidence.card import Card
 from benchmarks.evidence.chapter import Section
 from benchmarks.evidence.claims import Claim, ClaimVerdict, claim_verdict
@@ -48,7 +48,7 @@ class Drawn:
     """A figure for a page.
 
     Attributes:
-        caption: plain text.
+        caption: text, its formulas between dollars (`benchmarks.evidence.mathematics`).
         claims: those that it shows; the report has it at the first of them.
         svg: the text of its file.
         sources: the files that it is drawn from (`sources`).
@@ -166,11 +166,11 @@ def ranking(summary: pd.DataFrame) -> dict[str, list[dict]]:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page of this folder, which has `number` and `span`."""
+    """A page of this folder, which has `number`, `mathematics`, `plain` and `span`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "mathematics": mathematics.html, "plain": mathematics.plain}
     environment.globals |= {"span": span, "anchor": anchor}
     return environment.get_template(name)
 

@@ -36,7 +36,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "late_sharpness": ("loss/parameter^2", "median reading over the second half of the run"),
     "late_sharpness_ratio": (
         "thresholds",
-        "late sharpness over the stability threshold (lr S / 2 for gradient descent)",
+        r"late sharpness over the stability threshold ($\mathrm{lr}\,S / 2$ for gradient descent)",
     ),
     "late_sharpness_settled": (
         "fraction",
@@ -45,8 +45,14 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "late_preconditioned_ratio": ("thresholds", "late median of the preconditioned sharpness over the threshold"),
     "late_preconditioned_settled": ("fraction", "as late_sharpness_settled, of the preconditioned sharpness"),
     "late_sam_ratio": ("thresholds", "late median of the sharpness over the SAM edge of its own gradient norm"),
-    "late_batch_sharpness_ratio": ("thresholds", "late median of E[g'Hg]/E[g'g] over minibatches, over the threshold"),
-    "late_batch_mean_ratio": ("thresholds", "the same with the mean of the ratios, E[g'Hg / g'g]"),
+    "late_batch_sharpness_ratio": (
+        "thresholds",
+        r"late median of $\mathbb{E}[g^\top H g] / \mathbb{E}[g^\top g]$ over minibatches, over the threshold",
+    ),
+    "late_batch_mean_ratio": (
+        "thresholds",
+        r"the same with the mean of the ratios, $\mathbb{E}[g^\top H g / g^\top g]$",
+    ),
     "edge_step": (
         "steps",
         "first reading at or above the threshold from which the run came from below (of the sharpness that the "
@@ -56,7 +62,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "late_loss_increases": ("fraction", "share of the steps of the second half that raised the loss"),
     "descent_violations": (
         "fraction",
-        "share of the sampled steps that raised the loss although no sharpness along the step reached 2/lr",
+        r"share of the sampled steps that raised the loss although no sharpness along the step reached $2/\mathrm{lr}$",
     ),
     "largest_step_excess": ("fraction", "largest curvature of a sampled step over the sharpness along it, minus 1"),
     "entry_time_ratio": (
@@ -64,7 +70,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "time of entry to the edge over the time at which gradient flow has that sharpness",
     ),
     "departure": ("fraction", "distance from gradient flow at the end over that where the flow crosses the threshold"),
-    "rising_fraction": ("fraction", "share of the readings before the edge at which <-grad L, grad S> is positive"),
+    "rising_fraction": (
+        "fraction",
+        r"share of the readings before the edge at which $\langle -\nabla L, \nabla S \rangle$ is positive",
+    ),
     "variance_ratio": ("fraction", "late mean square oscillation over the late mean of its prediction"),
     "single_mode_gap": ("fraction", "how far below the threshold the second eigenvalue stays in the late phase"),
     "central_distance_ratio": ("fraction", "distance from the central flow over that from gradient flow, at the end"),

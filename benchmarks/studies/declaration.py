@@ -30,6 +30,7 @@ class Experiment:
         resolve: a function from all parameters to the settings of ``run``, an instance of ``resolved``; for an
             experiment that needs more than its own part of params.yaml.
         alone: it measures seconds, so nothing else may run at the same time.
+        device: where it runs, whatever ``compute.device`` says.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Experiment:
     resolve: Callable[[Any], BaseModel] | None = None
     resolved: type[BaseModel] | None = None
     alone: bool = False
+    device: str | None = None
 
     @property
     def given(self) -> type[BaseModel]:

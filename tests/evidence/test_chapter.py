@@ -65,6 +65,13 @@ def test_a_check_that_is_not_in_the_table_is_named():
         section.parts(CHECKS)
 
 
+def test_braces_of_a_formula_are_no_check():
+    text = r"above $\frac{1}{2}$: {A1.b}, below $x_{0}$"
+    section = chapter.Section(title="A", known="", measured=text, open="", surprise="A1.b")
+    row = {"check": "A1.b", "measured": 1.0}
+    assert section.parts(pd.DataFrame([row])) == [r"above $\frac{1}{2}$: ", row, ", below $x_{0}$"]
+
+
 def test_the_report_opens_each_section_with_three_paragraphs_in_the_chapters_order():
     page = (ROOT / "results/report.html").read_text()
     found = re.findall(

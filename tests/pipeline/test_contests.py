@@ -44,12 +44,14 @@ def test_a_search_space_without_a_finite_trial_is_a_row_that_says_so(built):
     assert set(mine["role"]) == {"trial"} and (mine["diverged"] == 1).all()
 
 
-def test_the_runs_that_count_go_to_wandb(built):
+def test_the_runs_that_count_go_to_wandb(built, workspace):
     meta = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-adamw.json").read_text())
     assert set(meta) == {"commit", "versions", "hardware", "device", "wall_s", "resumed", "wandb"}
     assert list(meta["wandb"]) == ["1", "2"]
     hopeless = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-hopeless.json").read_text())
     assert hopeless["wandb"] == {}
+    said = workspace.bench("publish", "mlp-hopeless")
+    assert said.stdout.startswith("0 runs sent, 0 had been") and "W&B" not in said.stderr
 
 
 def test_a_new_optimizer_runs_its_contests_alone_and_another_target_runs_none(workspace):

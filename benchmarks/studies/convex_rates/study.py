@@ -44,29 +44,31 @@ WORST_CASES = tidy(
     "torch's SGD in float64 on the functions that attain the rates, and on random ones, over the closed forms",
     "No seeds: the random problems are one fixed set. PEPit's rows need PEPit installed.",
     {
-        "ratio": Column("", "f(x_N) - f* over what the theorem allows", _EXACT),
+        "ratio": Column("", "$f(x_N) - f^*$ over what the theorem allows", _EXACT),
         "largest_ratio": Column("", "the largest of these over problems and steps", _EXACT),
-        "largest_deviation": Column("", "largest |ratio - 1| over steps and step sizes", relative(1e-3, floor=1e-9)),
-        "slope_ratio": Column("", "slope of ln f in the steps over its closed form", _EXACT),
+        "largest_deviation": Column(
+            "", r"largest $\lvert \text{ratio} - 1 \rvert$ over steps and step sizes", relative(1e-3, floor=1e-9)
+        ),
+        "slope_ratio": Column("", r"slope of $\ln f$ in the steps over its closed form", _EXACT),
         "looseness": Column("", "that slope over the textbook's", _EXACT),
         "textbook_ratio": Column("", "largest f over the textbook's bound", _EXACT),
         "gain": Column("", "gradient descent's worst value over Nesterov's", _EXACT),
     },
-    system="a method, with the number of steps and the step size in units of 1/L",
+    system="a method, with the number of steps and the step size in units of $1/L$",
 )
 
 LOGISTIC_REGRESSION = tidy(
     "Logistic regression: runs against bounds",
-    "two classes of images in float64, L and mu by dense eigenvalues, the minimizer by Newton's method",
+    r"two classes of images in float64, $L$ and $\mu$ by dense eigenvalues, the minimizer by Newton's method",
     "Bounds are for the worst function with these constants; logistic regression is far from it.",
     {
-        "L": Column("loss/parameter^2", "top eigenvalue of X'X / 4n, plus the ridge", relative(1e-5)),
+        "L": Column("loss/parameter^2", r"top eigenvalue of $X^\top X / 4n$, plus the ridge", relative(1e-5)),
         "mu": Column("loss/parameter^2", "least Hessian eigenvalue at the minimizer", relative(1e-4)),
-        "ridge": Column("loss/parameter^2", "weight of |w|^2 / 2", relative(1e-9)),
+        "ridge": Column("loss/parameter^2", r"weight of $\lvert w \rvert^2 / 2$", relative(1e-9)),
         "distance": Column("parameter", "from the start to the minimizer", relative(1e-5)),
         "gradient": Column("loss/parameter", "its norm at the minimizer: rounding", relative(1e-3, floor=1e-10)),
-        "largest_ratio": Column("", "largest f(x_n) - f* over the bound, over the steps", _DRAWN),
-        "gap-*": Column("nats", "f(x_n) - f* after so many steps", _DRAWN),
+        "largest_ratio": Column("", "largest $f(x_n) - f^*$ over the bound, over the steps", _DRAWN),
+        "gap-*": Column("nats", "$f(x_n) - f^*$ after so many steps", _DRAWN),
         "bound-*": Column("nats", "the method's bound after so many steps", _DRAWN),
     },
     system="a method, or the problem itself",
@@ -75,9 +77,9 @@ LOGISTIC_REGRESSION = tidy(
 FIGURES = (
     Figure(
         "convex_rates",
-        "Left: what the worst functions leave after N steps (symbols) is what the theorems allow (lines); they do not "
-        "cover a step beyond 1/L. Right: logistic regression on two classes of images, with its measured constants, "
-        "stays far below its bounds (dashed). Means and ranges over seeds.",
+        "Left: what the worst functions leave after $N$ steps (symbols) is what the theorems allow (lines); they do "
+        "not cover a step beyond $1/L$. Right: logistic regression on two classes of images, with its measured "
+        "constants, stays far below its bounds (dashed). Means and ranges over seeds.",
         reads=("convex_rates/worst_cases", "convex_rates/logistic_regression"),
         claims=("C1", "C3", "C4"),
     ),

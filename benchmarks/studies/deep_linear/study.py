@@ -95,7 +95,7 @@ SOLUTIONS = tidy(
     {
         "sigmoid_error": Column("fraction of s", "largest distance of an amplitude from the sigmoid", SMOOTH),
         "half_time_ratio": Column("", "median over modes of the half time over its closed form", SMOOTH),
-        "half_time_slope": Column("", "slope of ln half time on ln s", SMOOTH),
+        "half_time_slope": Column("", r"slope of ln half time on $\ln s$", SMOOTH),
         "growth_exponent": Column("", "power of the amplitude by which a mode grows", SMOOTH),
         "escape_slope": Column(
             "", "slope of the escape time against the initial scale, in the law's own coordinates", SMOOTH
@@ -121,7 +121,7 @@ WAYPOINTS = tidy(
     "A toy: 256 whitened inputs of dimension 10, width 40.",
     {
         "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", DRAWN),
-        "timing_slope": Column("", "P2: slope of ln half time on ln s", DRAWN),
+        "timing_slope": Column("", r"P2: slope of ln half time on $\ln s$", DRAWN),
         "concurrency": Column("modes", "P3: how many modes move at once", DRAWN),
         "sequentiality": Column("", "P3: 1 where one mode moves at a time, 0 on the straight line", DRAWN),
         "scale": Column("", "standard deviation of the initial weights over the default", EXACT),
@@ -135,7 +135,7 @@ COMPLETION = tidy(
     "gradient descent from small weights on the observed entries; the nuclear norm's solution by thresholding",
     "Synthetic matrices of one size and rank.",
     {
-        "error": Column("fraction", "|W - M| / |M| over all entries", DRAWN),
+        "error": Column("fraction", r"$\lvert W - M \rvert / \lvert M \rvert$ over all entries", DRAWN),
         "effective_rank": Column("", "exp of the entropy of the singular values' shares", DRAWN),
         # Where optimization has stopped, far below what anything depends on.
         "misfit": Column("fraction", "the same norm on the observed entries", IDENTICAL),
@@ -152,7 +152,7 @@ KERNELS = tidy(
     {
         "riccati_error": Column("fraction of |T|", "largest distance of the map from the formula", SMOOTH),
         "wrong_error": Column("fraction of |T|", "the same from the formula for another imbalance", SMOOTH),
-        "kernel_movement": Column("fraction", "|K(end) - K(0)| / |K(0)|", SMOOTH),
+        "kernel_movement": Column("fraction", r"$\lvert K(\text{end}) - K(0) \rvert / \lvert K(0) \rvert$", SMOOTH),
         "log_movement_ratio": Column("nats", "ln of the movement without imbalance over this one", SMOOTH),
         "early_cosine": Column("", "cosine of the kernels at 90 % of the first loss and at the end", DRAWN),
         "kernel_error": Column(

@@ -136,34 +136,43 @@ EXPERIMENTS = (
         "its start; tangent kernels by automatic differentiation",
         "One hidden layer, one subset of images, one horizon. Exponents are least-squares slopes over all widths.",
         {
-            "kernel_change": Column("", "|K_T - K_0| / |K_0|, Frobenius norms", _DRAWN),
-            "discrepancy": Column("output", "largest root mean square of f_t - f_t^lin over test images", _DRAWN),
-            "relative_error": Column("", "that over the root mean square of f_T^lin", _DRAWN),
+            "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$, Frobenius norms", _DRAWN),
+            "discrepancy": Column(
+                "output", r"largest root mean square of $f_t - f_t^\mathrm{lin}$ over test images", _DRAWN
+            ),
+            "relative_error": Column("", r"that over the root mean square of $f_T^\mathrm{lin}$", _DRAWN),
             "loss_left": _SHARE,
             "rate_slope": Column("", "measured over predicted rate of a kernel mode, mean over modes", _DRAWN),
-            "rate_r2": Column("", "R^2 of the predicted rates as they stand, in logarithms", _DRAWN),
+            "rate_r2": Column("", "$R^2$ of the predicted rates as they stand, in logarithms", _DRAWN),
             "modes": Column("", "how many have a rate", statistical(otherwise=0.1, floor=2.0)),
             "kernel_exponent": Column("", "slope of ln kernel_change on ln width", _DRAWN),
             "discrepancy_exponent": Column("", "slope of ln discrepancy on ln width", _DRAWN),
             "wide_*": Column("", "that slope, from an eighth of the largest width on", _DRAWN),
             "rate-*": Column("1/step", "measured rate of a mode, by rank", statistical(otherwise=0.1, floor=1e-3)),
-            "predicted_rate-*": Column("1/step", "-ln |1 - lr lambda / N|", statistical(otherwise=0.1, floor=1e-3)),
+            "predicted_rate-*": Column(
+                "1/step", r"$-\ln\lvert 1 - \mathrm{lr}\,\lambda / N \rvert$", statistical(otherwise=0.1, floor=1e-3)
+            ),
         },
     ),
     _experiment(
         "output_scale",
         LazyOutputScale,
         "Lazy training by output scale",
-        "gradient descent in float64 on a centred network times alpha, the loss over alpha^2, beside its linearization",
-        "One network of one width; alpha, not the width, makes it lazy.",
+        r"gradient descent in float64 on a centred network times $\alpha$, the loss over $\alpha^2$, beside its "
+        "linearization",
+        r"One network of one width; $\alpha$, not the width, makes it lazy.",
         {
-            "distance-*": Column("parameter", "largest |w_t - w_0|, by alpha", _SMOOTH),
-            "weight_discrepancy-*": Column("parameter", "largest |w_t - w_t^lin|, by alpha", _SMOOTH),
-            "output_discrepancy-*": Column(
-                "output", "largest root mean square of alpha (f_t - f_t^lin), by alpha", _SMOOTH
+            "distance-*": Column("parameter", r"largest $\lvert w_t - w_0 \rvert$, by $\alpha$", _SMOOTH),
+            "weight_discrepancy-*": Column(
+                "parameter", r"largest $\lvert w_t - w_t^\mathrm{lin} \rvert$, by $\alpha$", _SMOOTH
             ),
-            "*_distance": Column("", "slope of its logarithm on ln alpha, of lazy or rich scales", _SMOOTH),
-            "*_discrepancy": Column("", "the same, or the output's over that of alpha (f_T^lin - f_0)", _DRAWN),
+            "output_discrepancy-*": Column(
+                "output", r"largest root mean square of $\alpha (f_t - f_t^\mathrm{lin})$, by $\alpha$", _SMOOTH
+            ),
+            "*_distance": Column("", r"slope of its logarithm on $\ln \alpha$, of lazy or rich scales", _SMOOTH),
+            "*_discrepancy": Column(
+                "", r"the same, or the output's over that of $\alpha (f_T^\mathrm{lin} - f_0)$", _DRAWN
+            ),
             "loss_left": _SHARE,
         },
     ),
@@ -171,11 +180,12 @@ EXPERIMENTS = (
         "critical_rate",
         CriticalRate,
         "Critical learning rates",
-        "bisection of the learning rate at which the loss of gradient descent first rises, over 2 N / lambda_max(K_0)",
+        "bisection of the learning rate at which the loss of gradient descent first rises, over "
+        r"$2 N / \lambda_{\mathrm{max}}(K_0)$",
         "One horizon: a rise that comes later is not seen.",
         {
-            "threshold_ratio": Column("", "critical learning rate over 2 N / lambda_max(K_0)", _DRAWN),
-            "lambda_max": Column("loss/parameter^2", "top eigenvalue of K_0 / N", relative(1e-3)),
+            "threshold_ratio": Column("", r"critical learning rate over $2 N / \lambda_{\mathrm{max}}(K_0)$", _DRAWN),
+            "lambda_max": Column("loss/parameter^2", "top eigenvalue of $K_0 / N$", relative(1e-3)),
         },
     ),
     _experiment(
@@ -186,12 +196,14 @@ EXPERIMENTS = (
         "for the lazy run; linear networks on orthogonal examples as controls",
         "Shares of log-time depend on its unit, here a step, and on the horizon.",
         {
-            "alignment": Column("", "<K, yy'> / |K| |yy'| at the end", _DRAWN),
+            "alignment": Column(
+                "", r"$\frac{\langle K, y y^\top \rangle}{\lvert K \rvert\,\lvert y y^\top \rvert}$ at the end", _DRAWN
+            ),
             "rise": Column("", "alignment at the end over that at the start", _DRAWN),
             "centred_rise": Column("", "the same of centred kernels", _DRAWN),
             "early_log_share": Column("", "share of the kernel's path in the first tenth of log-time", _DRAWN),
             "early_share": Column("", "share of the kernel's path in the first tenth of the steps", _DRAWN),
-            "kernel_change": Column("", "|K_T - K_0| / |K_0|", _DRAWN),
+            "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$", _DRAWN),
             "loss_left": _SHARE,
             "alignment-*": Column("", "alignment after so many steps", _DRAWN),
             "movement-*": Column("", "share of the kernel's path up to so many steps", _DRAWN),
@@ -205,8 +217,13 @@ EXPERIMENTS = (
         "descent along those that interpolate",
         "For networks the nearest is a local minimum of the distance, reached from where training ended.",
         {
-            "error": Column("", "|w - w*| / |w* - w_0|, or |w - X^+ y| / |X^+ y|", relative(1e-3, floor=1e-10)),
-            "distance_ratio": Column("", "|w - w_0| / |w* - w_0|", _SMOOTH),
+            "error": Column(
+                "",
+                r"$\lvert w - w^* \rvert / \lvert w^* - w_0 \rvert$, or "
+                r"$\lvert w - X^+ y \rvert / \lvert X^+ y \rvert$",
+                relative(1e-3, floor=1e-10),
+            ),
+            "distance_ratio": Column("", r"$\lvert w - w_0 \rvert / \lvert w^* - w_0 \rvert$", _SMOOTH),
             "loss_left": Column("", "the last loss over the first: rounding", _ROUNDING),
         },
     ),
@@ -218,14 +235,18 @@ EXPERIMENTS = (
         "widest margin by its dual quadratic program",
         "Gradient flow, at times that no run of gradient descent reaches.",
         {
-            "slope_ratio": Column("", "d|w| / d ln t times the margin, at the first horizon", _SMOOTH),
+            "slope_ratio": Column("", r"$d\lvert w \rvert / d \ln t$ times the margin, at the first horizon", _SMOOTH),
             "far_slope_ratio": Column("", "the same at the far one", _SMOOTH),
-            "direction_exponent": Column("", "slope of ln |w / |w| - w*| on ln ln t, over a decade", _DRAWN),
-            "direction_error": Column("", "|w / |w| - w*| at the first horizon", _SMOOTH),
+            "direction_exponent": Column(
+                "", r"slope of $\ln\lvert w / \lvert w \rvert - w^* \rvert$ on $\ln \ln t$, over a decade", _DRAWN
+            ),
+            "direction_error": Column("", r"$\lvert w / \lvert w \rvert - w^* \rvert$ at the first horizon", _SMOOTH),
             "far_direction_error": Column("", "the same at the far one", relative(2e-2, floor=1e-7)),
             "margin": Column("input", "the widest", relative(1e-4)),
-            "norm-*": Column("", "|w| times the margin, at this ln t", _SMOOTH),
-            "error-*": Column("", "|w / |w| - w*| at this ln t", relative(2e-2, floor=1e-7)),
+            "norm-*": Column("", r"$\lvert w \rvert$ times the margin, at this $\ln t$", _SMOOTH),
+            "error-*": Column(
+                "", r"$\lvert w / \lvert w \rvert - w^* \rvert$ at this $\ln t$", relative(2e-2, floor=1e-7)
+            ),
         },
     ),
 )
@@ -234,19 +255,19 @@ FIGURES = (
     Figure(
         "lazy_training",
         "Top: the tangent kernel's movement in training, and the largest distance of outputs from those of the "
-        "linearized network, fall with the width, and stay with a mean-field readout; dashed: the exponents -1/2 and "
-        "-1; dotted: 5 %. Bottom left: kernel modes fall at the rate of their eigenvalue (dashed) in a wide network, "
-        "faster in a narrow one with a mean-field readout (one seed). Bottom right: a centred network times alpha "
-        "becomes its own linearization, with the exponents of theory (dashed). Means and ranges over seeds.",
+        "linearized network, fall with the width, and stay with a mean-field readout; dashed: the exponents $-1/2$ "
+        "and $-1$; dotted: 5 %. Bottom left: kernel modes fall at the rate of their eigenvalue (dashed) in a wide "
+        "network, faster in a narrow one with a mean-field readout (one seed). Bottom right: a centred network times "
+        r"$\alpha$ becomes its own linearization, with the exponents of theory (dashed). Means and ranges over seeds.",
         reads=("lazy_training/widths", "lazy_training/output_scale"),
         claims=("N1", "N2", "N3", "N5"),
     ),
     Figure(
         "implicit_bias",
         "Top: the kernel aligns with the targets in standard training and not in a lazy run; its path by step. "
-        "Bottom: on separable data the weights of logistic regression grow as ln t over the widest margin (dashed: "
-        "slope one), and their direction nears that of the widest margin like 1 / ln t (dashed); under squared loss "
-        "both stop. Means and ranges over seeds.",
+        r"Bottom: on separable data the weights of logistic regression grow as $\ln t$ over the widest margin "
+        r"(dashed: slope one), and their direction nears that of the widest margin like $1 / \ln t$ (dashed); under "
+        "squared loss both stop. Means and ranges over seeds.",
         reads=("lazy_training/alignment", "lazy_training/max_margin"),
         claims=("N6", "N6-early", "N8"),
     ),

@@ -136,18 +136,22 @@ _SCORES = {
     "learning_rate": Column("parameter^2/loss", "step size; a share of the edge that a pilot run measures", _SCORE),
     "modes": Column("modes", "how many are scored", EXACT),
     "noise_floor": Column("", "largest singular value of the target under permuted labels", _MODES),
-    "init": Column("", "u0 / s1: end-to-end scale of the initial weights over the strongest mode", _MODES),
+    "init": Column("", "$u_0 / s_1$: end-to-end scale of the initial weights over the strongest mode", _MODES),
     "init_mup": Column("", "the same under the maximal update parametrization", _MODES),
     "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", _SCORE),
     "predicted_waypoint_score": Column(
         "", "P1 of the network's own equation from where its modes have aligned", _SCORE
     ),
     "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line", _SCORE),
-    "concurrency": Column("modes", "N_act: how many modes move at once, weighted by the fall of the distance", _SCORE),
-    "null_concurrency": Column("modes", "N_act of the straight line", _SCORE),
-    "shifted_concurrency": Column("modes", "N_act where each mode's steps are shifted in time by themselves", _SCORE),
-    "predicted_concurrency": Column("modes", "N_act of the network's own equation", _SCORE),
-    "timing_slope": Column("", "P2: slope of ln half time on ln s", _SCORE),
+    "concurrency": Column(
+        "modes", r"$N_{\mathrm{act}}$: how many modes move at once, weighted by the fall of the distance", _SCORE
+    ),
+    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the straight line", _SCORE),
+    "shifted_concurrency": Column(
+        "modes", r"$N_{\mathrm{act}}$ where each mode's steps are shifted in time by themselves", _SCORE
+    ),
+    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the network's own equation", _SCORE),
+    "timing_slope": Column("", r"P2: slope of ln half time on $\ln s$", _SCORE),
     "timing_order": Column("", "P2: Kendall's tau between how early and how strong modes are", IDENTICAL),
     "growth_exponent": Column("", "P4: power of the amplitude by which modes grow, mean", _SCORE),
     "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line", _SCORE),
@@ -155,22 +159,24 @@ _SCORES = {
     "time_spread": Column("", "spread of that factor over modes, in ln", _SCORE),
     "visible_share": Column("fraction", "share of the fall of the loss that the linear modes account for", _SCORE),
     "loss_fall": Column("fraction", "share of the first loss that is gone at the end of the clock", _SCORE),
-    "departure": Column("", "root mean square distance from the straight line, in shares of s", _SCORE),
-    "edge_share": Column("", "lr times the largest sharpness, over 2", _SCORE),
-    "strength_*": Column("", "s_k: singular value of the target's k-th mode", _MODES),
+    "departure": Column("", "root mean square distance from the straight line, in shares of $s$", _SCORE),
+    "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2", _SCORE),
+    "strength_*": Column("", "$s_k$: singular value of the target's $k$-th mode", _MODES),
     "share_*": Column("fraction", "its share of the target's squared norm", _MODES),
     "half_time_*": Column("steps", "when the k-th mode is half-way to its strength", _SCORE),
     "log_time_ratio_31": Column("nats", "ln of the third mode's half time over the first's", _SCORE),
     "alignment": Column("", "S1: how far neighbouring layers' leading singular spaces coincide", _SCORE),
     "alignment_chance": Column("", "S1 of random layers", _SCORE),
     "alignment_over_chance": Column("", "S1 over that of random layers", _SCORE),
-    "imbalance_diagonal": Column("fraction", "S4: drift of the diagonal of W'W - WW' over the weights' square", _SCORE),
+    "imbalance_diagonal": Column(
+        "fraction", r"S4: drift of the diagonal of $W^\top W - W W^\top$ over the weights' square", _SCORE
+    ),
     "imbalance_rest": Column("fraction", "S4: the same off the diagonal", _SCORE),
     "subspace_energy": Column("fraction", "S5: share of updates within twice as many dimensions as modes", _SCORE),
     "subspace_chance": Column("fraction", "S5 of random updates", _SCORE),
     "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a share of the way", _SCORE),
     "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a share of the way", _SCORE),
-    "layer_gap": Column("", "S6: least (sigma1 / sigma2) / l^(1/4) over the layers", _SCORE),
+    "layer_gap": Column("", r"S6: least $(\sigma_1 / \sigma_2) / l^{1/4}$ over the layers", _SCORE),
     "kernel_cosine": Column("", "cosine of the tangent kernel early and at the end", _SCORE),
 }
 _MEAN = {name: Column(_SCORES[name].unit, f"{_SCORES[name].meaning}; mean over seeds", _SCORE) for name in _SCORES}
@@ -275,9 +281,9 @@ FIGURES = (
     ),
     Figure(
         "score_against_init",
-        "The waypoint score against the end-to-end scale of the start, u0/s_1: symbols are seeds, lines means; "
-        "dashed, what the equation of a deep linear network predicts for the same modes, where they start below their "
-        "strength. The star is the default recipe.",
+        "The waypoint score against the end-to-end scale of the start, $u_0/s_1$: symbols are seeds, lines means; "
+        "dashed, what the equation of a deep linear network predicts for the same modes, where they start below "
+        "their strength. The star is the default recipe.",
         reads=("low_rank_progression.long",),
         claims=("Q2", "Q16"),
     ),

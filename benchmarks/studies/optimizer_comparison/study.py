@@ -349,7 +349,7 @@ TABLES = {
 
 CLASS_IMBALANCE = tidy(
     "Loss of a class against its frequency",
-    "softmax regression on one-hot inputs with class frequencies 1/k, in float64",
+    "softmax regression on one-hot inputs with class frequencies $1/k$, in float64",
     "No seeds: nothing is drawn. The limit holds where frequency x time exceeds ten times the number of classes.",
     {
         "slope": Column("", "slope of ln loss on ln frequency, late", relative(1e-6)),
@@ -415,9 +415,9 @@ FIGURES = (
     ),
     Figure(
         "class_losses",
-        "Left: on one-hot inputs gradient descent leaves each class a loss of (c - 1)/(c π t), sign descent treats "
-        "all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
-        "examples they have; whatever is below 1e-5 is drawn there.",
+        r"Left: on one-hot inputs gradient descent leaves each class a loss of $\frac{c - 1}{c\,\pi t}$, sign descent "
+        "treats all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
+        "examples they have; whatever is below $10^{-5}$ is drawn there.",
         reads=("optimizer_comparison/class_imbalance", "optimizer_comparison"),
         claims=("W1", "W2"),
     ),

@@ -139,14 +139,16 @@ EXPERIMENTS = (
             "The most negative eigenvalue is a Ritz value: if anything too near to zero, by about its error.",
             {
                 "negativity-*": Column(
-                    "", "lambda_min / lambda_max of the Hessian", statistical(otherwise=1e-2, floor=1e-6)
+                    "",
+                    r"$\lambda_{\mathrm{min}} / \lambda_{\mathrm{max}}$ of the Hessian",
+                    statistical(otherwise=1e-2, floor=1e-6),
                 ),
                 "error-*": Column("", "estimated error of negativity", relative(1.0, floor=1e-4)),
                 "log_fall": Column("", "ln of negativity at the start over that at the end", _DRAWN),
                 "loss-*": Column("loss", "training loss there", _DRAWN),
                 "step-middle": Column("steps", "to half of the first loss", _DRAWN),
                 "barrier": Column("loss", "largest excess of the chord's loss over the line between its ends", _DRAWN),
-                "log_barrier": Column("", "ln(1 + barrier / mean loss of the ends)", _DRAWN),
+                "log_barrier": Column("", r"$\ln(1 + \text{barrier} / \text{mean loss of the ends})$", _DRAWN),
                 "chord-*": Column("loss", "so many percent along the straight chord between two solutions", _DRAWN),
             },
             system="an architecture and a loss",
@@ -162,9 +164,18 @@ EXPERIMENTS = (
             {
                 "lambda_min-*": Column("", "least eigenvalue of the tangent kernel after so many steps", _DRAWN),
                 "lambda_max": Column("", "largest one at the start", _DRAWN),
-                "log_retained": Column("", "ln of the least lambda_min over the first", _DRAWN),
-                "log_pl": Column("", "ln of the least |grad L|^2 over 2 (lambda_min / n) L", _DRAWN),
-                "excess": Column("", "largest ln(L_t / L_0) - t ln(1 - lr mu), n mu the least lambda_min", _DRAWN),
+                "log_retained": Column("", r"ln of the least $\lambda_{\mathrm{min}}$ over the first", _DRAWN),
+                "log_pl": Column(
+                    "",
+                    r"ln of the least $\lvert \nabla L \rvert^2$ over $2\,\frac{\lambda_{\mathrm{min}}}{n}\,L$",
+                    _DRAWN,
+                ),
+                "excess": Column(
+                    "",
+                    r"largest $\ln(L_t / L_0) - t \ln(1 - \mathrm{lr}\,\mu)$, $n \mu$ the least "
+                    r"$\lambda_{\mathrm{min}}$",
+                    _DRAWN,
+                ),
                 "mean_excess": Column("", "the same, n mu the mean eigenvalue at the start", _DRAWN),
                 "loss_fall": Column("", "ln of the last loss over the first", _DRAWN),
             },
@@ -200,7 +211,9 @@ EXPERIMENTS = (
             "full-batch gradient descent with momentum in float32; distances in float64",
             "At the end of the steps the weights still move: see plateau.",
             {
-                "distance-*": Column("", "|W_T - W_0| / |W_0|, Frobenius norms, by layer and width", _DRAWN),
+                "distance-*": Column(
+                    "", r"$\lvert W_T - W_0 \rvert / \lvert W_0 \rvert$, Frobenius norms, by layer and width", _DRAWN
+                ),
                 "plateau-*": Column("", "the distance at half the steps over that at the end", _DRAWN),
                 "exponent-*": Column("", "slope of ln(distance) on ln(width)", _DRAWN),
                 "wide-*": Column("", "the same over the wider half of the widths", _DRAWN),

@@ -215,8 +215,8 @@ _CELL_INTERVAL = ("ci95_low", "ci95_high")
 FIGURES = (
     Figure(
         "progressive_sharpening",
-        "Gradient descent sharpens the loss until the top Hessian eigenvalue reaches 2/lr (dashed) and then holds it "
-        "there while the loss goes on falling, no longer monotonically.",
+        r"Gradient descent sharpens the loss until the top Hessian eigenvalue reaches $2/\mathrm{lr}$ (dashed) and "
+        "then holds it there while the loss goes on falling, no longer monotonically.",
         reads=("progressive_sharpening.long",),
         claims=("E1",),
     ),
@@ -229,9 +229,10 @@ FIGURES = (
     ),
     Figure(
         "edges",
-        "Every optimizer has a threshold of its own (dashed; dotted: 2/lr) for the sharpness that it meets: 2/lr for "
-        "gradient descent, above or below that with momentum, 38/lr of the preconditioned Hessian for Adam, one that "
-        "moves with the gradient norm for SAM. Lines are means, bands the range over seeds.",
+        r"Every optimizer has a threshold of its own (dashed; dotted: $2/\mathrm{lr}$) for the sharpness that it "
+        r"meets: $2/\mathrm{lr}$ for gradient descent, above or below that with momentum, $38/\mathrm{lr}$ of the "
+        "preconditioned Hessian for Adam, one that moves with the gradient norm for SAM. Lines are means, bands the "
+        "range over seeds.",
         reads=("progressive_sharpening.long",),
         claims=("E3", "E4", "E7", "E8", "E9"),
     ),
@@ -244,24 +245,24 @@ FIGURES = (
     ),
     Figure(
         "descent_lemma",
-        "A step raises the loss exactly where its mean curvature exceeds 2/lr, which takes a sharpness above 2/lr "
-        "along it: never before the edge, nearly every other step at it, and never in linear regression. Circles are "
-        "seeds, bars 95 % intervals, grey the registered band.",
+        r"A step raises the loss exactly where its mean curvature exceeds $2/\mathrm{lr}$, which takes a sharpness "
+        r"above $2/\mathrm{lr}$ along it: never before the edge, nearly every other step at it, and never in linear "
+        "regression. Circles are seeds, bars 95 % intervals, grey the registered band.",
         reads=("progressive_sharpening.long", "claims"),
         claims=("C6",),
     ),
     Figure(
         "catapult",
-        "A two-layer linear network loses its monotone descent where lr times initial curvature is 2 and its "
-        "convergence at 4; between, it lands where the curvature is below 2/lr (right). A one-layer network has no "
-        "such room, and ReLU no sharp second boundary. Each symbol is a seed.",
+        r"A two-layer linear network loses its monotone descent where $\mathrm{lr}$ times initial curvature is 2 and "
+        r"its convergence at 4; between, it lands where the curvature is below $2/\mathrm{lr}$ (right). A one-layer "
+        "network has no such room, and ReLU no sharp second boundary. Each symbol is a seed.",
         reads=("catapult",),
         claims=("E10",),
     ),
     Figure(
         "gradient_flow",
-        "Gradient descent follows gradient flow (black, the same for every learning rate) until the flow reaches 2/lr "
-        "(dots, dotted lines), and leaves it soon after: the sharpness stays, the distance jumps.",
+        "Gradient descent follows gradient flow (black, the same for every learning rate) until the flow reaches "
+        r"$2/\mathrm{lr}$ (dots, dotted lines), and leaves it soon after: the sharpness stays, the distance jumps.",
         reads=("progressive_sharpening.long",),
         claims=("E2",),
     ),
@@ -275,16 +276,16 @@ FIGURES = (
     ),
     Figure(
         "central_flow",
-        "The central flow holds its sharpness at 2/lr, predicts the running mean of the loss, and stays beside "
-        "gradient descent where gradient flow leaves it.",
+        r"The central flow holds its sharpness at $2/\mathrm{lr}$, predicts the running mean of the loss, and stays "
+        "beside gradient descent where gradient flow leaves it.",
         reads=("progressive_sharpening.long",),
         claims=("E6",),
     ),
     Figure(
         "batch_sharpness",
-        "How far stochastic gradient descent takes its batch sharpness towards 2/lr, and the sharpness of the full "
-        "loss, at three batch sizes. Left: medians of the second half of a run, symbols are seeds, bars 95 % "
-        "intervals, grey the registered band; right: along training, in the colours of the left.",
+        r"How far stochastic gradient descent takes its batch sharpness towards $2/\mathrm{lr}$, and the sharpness of "
+        "the full loss, at three batch sizes. Left: medians of the second half of a run, symbols are seeds, bars 95 "
+        "% intervals, grey the registered band; right: along training, in the colours of the left.",
         reads=("progressive_sharpening.long", "claims"),
         claims=("E8",),
     ),
@@ -347,17 +348,23 @@ STUDY = Study(
                     "seed": Column("", "of the initialization", EXACT),
                     "width": Column("units", "hidden units", EXACT),
                     "initial_curvature": Column(
-                        "loss/parameter^2", "tangent kernel at initialization, q", relative(1e-5)
+                        "loss/parameter^2", "tangent kernel at initialization, $q$", relative(1e-5)
                     ),
                     "monotone_boundary": Column(
-                        "", "largest lr q below which the loss never rises", statistical(otherwise=1e-3, floor=1e-3)
+                        "",
+                        r"largest $\mathrm{lr}\,q$ below which the loss never rises",
+                        statistical(otherwise=1e-3, floor=1e-3),
                     ),
                     "convergence_boundary": Column(
-                        "", "largest lr q below which runs converge", statistical(otherwise=1e-3, floor=1e-3)
+                        "",
+                        r"largest $\mathrm{lr}\,q$ below which runs converge",
+                        statistical(otherwise=1e-3, floor=1e-3),
                     ),
-                    "rise_at_3": Column("", "largest over first loss at lr q = 3", IDENTICAL),
+                    "rise_at_3": Column("", r"largest over first loss at $\mathrm{lr}\,q = 3$", IDENTICAL),
                     "final_curvature_times_lr_at_3": Column(
-                        "", "lr times the last curvature at lr q = 3, below 2 at rest", IDENTICAL
+                        "",
+                        r"$\mathrm{lr}$ times the last curvature at $\mathrm{lr}\,q = 3$, below 2 at rest",
+                        IDENTICAL,
                     ),
                 },
             ),

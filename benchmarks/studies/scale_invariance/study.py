@@ -162,11 +162,20 @@ HOMOGENEITY = tidy(
     "automatic differentiation in float64, dense Hessians, a normaliser written out",
     "Small networks at their initialization; a fixed readout.",
     {
-        "orthogonality": Column(_LOG, "largest |<w, g>| / (|w| |g|) over layers", _ROUNDING),
-        "gradient": Column(_LOG, "largest relative deviation from g(cw) = g(w) / c", _ROUNDING),
-        "hessian": Column(_LOG, "the same of H(cw) = H(w) / c^2", _ROUNDING),
-        "euler": Column(_LOG, "|H w + g| / |g|", _ROUNDING),
-        "closed_form": Column(_LOG, "deviation of <w, g> under eps from its closed form, over |w| |g|", _ROUNDING),
+        "orthogonality": Column(
+            _LOG,
+            r"largest $\lvert \langle w, g \rangle \rvert / (\lvert w \rvert\,\lvert g \rvert)$ over layers",
+            _ROUNDING,
+        ),
+        "gradient": Column(_LOG, "largest relative deviation from $g(cw) = g(w) / c$", _ROUNDING),
+        "hessian": Column(_LOG, "the same of $H(cw) = H(w) / c^2$", _ROUNDING),
+        "euler": Column(_LOG, r"$\lvert H w + g \rvert / \lvert g \rvert$", _ROUNDING),
+        "closed_form": Column(
+            _LOG,
+            r"deviation of $\langle w, g \rangle$ under eps from its closed form, over "
+            r"$\lvert w \rvert\,\lvert g \rvert$",
+            _ROUNDING,
+        ),
         "slope": Column("", "slope of ln orthogonality on ln eps", _SMOOTH),
     },
     system="a setting of benchmarks/studies/scale_invariance/homogeneity.py",
@@ -177,8 +186,13 @@ NORM_GROWTH = tidy(
     "torch's SGD in float64 with minibatches, norms before and after every step",
     "No weight decay; Gaussian data without meaning.",
     {
-        "deviation": Column(_LOG, "largest | |w'|^2 - |w|^2 - lr^2 |g|^2 | over the largest lr^2 |g|^2", _ROUNDING),
-        "growth": Column("", "|w|^2 at the end over that at the start, least over layers", _SMOOTH),
+        "deviation": Column(
+            _LOG,
+            r"largest $\lvert \lvert w' \rvert^2 - \lvert w \rvert^2 - \mathrm{lr}^2 \lvert g \rvert^2 \rvert$ over "
+            r"the largest $\mathrm{lr}^2 \lvert g \rvert^2$",
+            _ROUNDING,
+        ),
+        "growth": Column("", r"$\lvert w \rvert^2$ at the end over that at the start, least over layers", _SMOOTH),
     },
     system="a setting of benchmarks/studies/scale_invariance/norm_growth.py",
 )
@@ -187,11 +201,12 @@ EXPONENTIAL_RATE = tidy(
     "Weight decay against an exponential learning rate",
     "torch's SGD in float64 on a normalised network, with weight decay and, in the same stack, with the schedule "
     "that is to replace it",
-    "Every trained weight is scale-invariant; one horizon, lr x decay x steps near 1.",
+    r"Every trained weight is scale-invariant; one horizon, $\mathrm{lr} \times \mathrm{decay} \times \text{steps}$ "
+    "near 1.",
     {
         "difference": Column(_LOG, "largest difference of logits over images and readings", _ROUNDING),
         "difference-*": Column(_LOG, "that after so many steps", _ROUNDING),
-        "exponent": Column("", "lr x decay x steps", relative(1e-9)),
+        "exponent": Column("", r"$\mathrm{lr} \times \mathrm{decay} \times \text{steps}$", relative(1e-9)),
     },
     system="a setting of benchmarks/studies/scale_invariance/exponential_rate.py",
 )
@@ -202,28 +217,46 @@ EQUILIBRIUM = tidy(
     "A few hundred images, so that the gradients' statistics settle within the run.",
     {
         "angle_ratio": Column("", "root mean square angle per step over its closed form", _DRAWN),
-        "norm_ratio": Column("", "E|w|^4 over its closed form for gradients without memory", _DRAWN),
+        "norm_ratio": Column(
+            "", r"$\mathbb{E}\lvert w \rvert^4$ over its closed form for gradients without memory", _DRAWN
+        ),
         "memory": Column("", "factor on that closed form for the memory that gradients have", _DRAWN),
-        "full_ratio": Column("", "E|w|^4 over the closed form with that memory", _DRAWN),
-        "drift": Column("", "change of E|w|^2 from the third to the last quarter", statistical(5.0, 0.5, 0.05)),
-        "relaxation": Column("", "time constant of |w|^4 after a kick, over its closed form", _DRAWN),
+        "full_ratio": Column("", r"$\mathbb{E}\lvert w \rvert^4$ over the closed form with that memory", _DRAWN),
+        "drift": Column(
+            "",
+            r"change of $\mathbb{E}\lvert w \rvert^2$ from the third to the last quarter",
+            statistical(5.0, 0.5, 0.05),
+        ),
+        "relaxation": Column("", r"time constant of $\lvert w \rvert^4$ after a kick, over its closed form", _DRAWN),
         "angle-*": Column("", "angle per step over its closed form, about that step", statistical(5.0, 0.3, 0.2)),
-        "norm-*": Column("", "|w|^4 over the closed form with memory", statistical(5.0, 0.3, 0.2)),
+        "norm-*": Column("", r"$\lvert w \rvert^4$ over the closed form with memory", statistical(5.0, 0.3, 0.2)),
     },
     system="a setting of benchmarks/studies/scale_invariance/equilibrium.py",
 )
 
 CONSERVATION = tidy(
     "Conserved quantities of neurons, and how steps break them",
-    "gradient descent in float64 on two-layer networks, |w_in|^2 - |w_out|^2 of every neuron at every step",
+    "gradient descent in float64 on two-layer networks, "
+    r"$\lvert w_{\mathrm{in}} \rvert^2 - \lvert w_{\mathrm{out}} \rvert^2$ of every neuron at every step",
     "No biases, full batch, one horizon. Small steps stand for gradient flow.",
     {
-        "flow": Column(_LOG, "|<w_in, g_in> - <w_out, g_out>| over the largest |<w_in, g_in>|", _ROUNDING),
-        "increment": Column(_LOG, "deviation of a step's increment from lr^2 (|g_in|^2 - |g_out|^2)", _ROUNDING),
+        "flow": Column(
+            _LOG,
+            r"$\lvert \langle w_{\mathrm{in}}, g_{\mathrm{in}} \rangle - "
+            r"\langle w_{\mathrm{out}}, g_{\mathrm{out}} \rangle \rvert$ over the largest "
+            r"$\lvert \langle w_{\mathrm{in}}, g_{\mathrm{in}} \rangle \rvert$",
+            _ROUNDING,
+        ),
+        "increment": Column(
+            _LOG,
+            "deviation of a step's increment from "
+            r"$\mathrm{lr}^2 (\lvert g_{\mathrm{in}} \rvert^2 - \lvert g_{\mathrm{out}} \rvert^2)$",
+            _ROUNDING,
+        ),
         "decay-increment": Column(_LOG, "the same with weight decay", _ROUNDING),
         "drift-*": Column("parameter^2", "root mean square drift at a fixed time, by learning rate", _SMOOTH),
-        "drift_exponent": Column("", "slope of its logarithm on ln lr", _SMOOTH),
-        "decay_ratio": Column("", "rate of decay with weight decay over 2 lr decay", _SMOOTH),
+        "drift_exponent": Column("", r"slope of its logarithm on $\ln \mathrm{lr}$", _SMOOTH),
+        "decay_ratio": Column("", r"rate of decay with weight decay over $2\,\mathrm{lr}\,\mathrm{decay}$", _SMOOTH),
         "decay_error": Column("", "distance from exponential decay over what has decayed", _SMOOTH),
     },
     system="a setting of benchmarks/studies/scale_invariance/conservation.py",
@@ -231,13 +264,13 @@ CONSERVATION = tidy(
 
 RESCALING = tidy(
     "Learning rates under rescaling, by optimizer",
-    "the libraries' optimizers in float64: the power of a factor c that the learning rate must follow for the run "
+    "the libraries' optimizers in float64: the power of a factor $c$ that the learning rate must follow for the run "
     "to stay the same, found from the first step, and how much the run then differs",
-    "eps is zero where an optimizer has one. Muon orthogonalizes in bfloat16: its c is a power of two.",
+    "eps is zero where an optimizer has one. Muon orthogonalizes in bfloat16: its $c$ is a power of two.",
     {
-        "exponent": Column("", "measured power of c", relative(1e-3, floor=1e-6)),
-        "predicted": Column("", "power of c by units", relative(1e-9)),
-        "deviation": Column("", "|measured - predicted|", relative(1e-2, floor=1e-6)),
+        "exponent": Column("", "measured power of $c$", relative(1e-3, floor=1e-6)),
+        "predicted": Column("", "power of $c$ by units", relative(1e-9)),
+        "deviation": Column("", r"$\lvert \text{measured} - \text{predicted} \rvert$", relative(1e-2, floor=1e-6)),
         "error": Column(_LOG, "largest distance of the rescaled run from the first, over the first's way", _ROUNDING),
     },
     system="a setting of benchmarks/studies/scale_invariance/rescaling.py",
@@ -274,9 +307,9 @@ FIGURES = (
     Figure(
         "intrinsic_learning_rate",
         "Final loss against the product of learning rate and weight decay: with normalisers the four learning rates "
-        "at one product (drawn side by side) agree, without normalisers they do not. Right: the power of c by which "
-        "the learning rate must be multiplied for the run to stay the same, with a loss c L, a parameter v with w = c "
-        "v or a start c times as large. Each symbol is a seed.",
+        "at one product (drawn side by side) agree, without normalisers they do not. Right: the power of $c$ by "
+        "which the learning rate must be multiplied for the run to stay the same, with a loss $c L$, a parameter $v$ "
+        "with $w = c v$ or a start $c$ times as large. Each symbol is a seed.",
         reads=("scale_invariance/intrinsic_rate", "scale_invariance/rescaling"),
         claims=("U7", "U7-accuracy", "U6"),
     ),

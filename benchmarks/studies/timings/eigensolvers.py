@@ -73,8 +73,6 @@ def run(settings, images: datasets.Images, compute) -> pd.DataFrame:
     Quantities: see the data card.
     """
     training = settings.training
-    # The packages of peers work on the CPU alone.
-    compute = compute.model_copy(update={"device": "cpu"})
     problem, params_RxP, _ = build_problem(training, images, [settings.seed], compute)
     optimizer = optimizers.named(**training.optimizer)
     measure = training.measure["sharpness"]

@@ -153,8 +153,19 @@ STUDY = Study(
     model=Timings,
     reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(
-        Experiment("training_step", None, TRAINING_STEP, resolve=timed_training, resolved=TimedTraining, alone=True),
-        Experiment("eigensolvers", None, EIGENSOLVERS, resolve=timed_training, resolved=TimedTraining, alone=True),
+        # The packages of peers work on the CPU alone.
+        Experiment(
+            "training_step",
+            None,
+            TRAINING_STEP,
+            resolve=timed_training,
+            resolved=TimedTraining,
+            alone=True,
+            device="cpu",
+        ),
+        Experiment(
+            "eigensolvers", None, EIGENSOLVERS, resolve=timed_training, resolved=TimedTraining, alone=True, device="cpu"
+        ),
         Experiment(
             "optimizer_steps",
             None,

@@ -24,8 +24,6 @@ def run(settings, images: datasets.Images, compute) -> pd.DataFrame:
     Quantities: see the data card.
     """
     training = settings.training
-    # On the CPU, as what the packages of peers cost is, for they work there alone.
-    compute = compute.model_copy(update={"device": "cpu"})
     problem, params_RxP, _ = build_problem(training, images, [settings.seed], compute)
     network, inputs, targets = plain_network(problem)
     set_parameters(network, problem, params_RxP)
