@@ -100,8 +100,9 @@ def closure(roots: list[str], source: Path) -> list[str]:
         if module in files or module.split(".")[0] not in OURS or not path.is_file():
             continue
         files[module] = path
-        package = module if path.stem == "__init__" else module.rpartition(".")[0]
-        pending += [*_read(path.read_bytes(), True, package)[1], package]
+        around = module.rpartition(".")[0]
+        package = module if path.stem == "__init__" else around
+        pending += [*_read(path.read_bytes(), True, package)[1], around]
     return sorted(str(path.relative_to(source)) for path in files.values())
 
 

@@ -11,7 +11,7 @@ import pytest
 from declared import FIGURES, STUDY_OF, draw, function, source_of
 from matplotlib import pyplot as plt
 
-from benchmarks.evidence import chapter, claims, drawing, report
+from benchmarks.evidence import chapter, claims, drawing, mathematics, report
 from benchmarks.evidence.runs import COLUMNS, METRICS
 from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
 from benchmarks.studies import catalog
@@ -288,7 +288,7 @@ def test_a_figure_leads_to_its_tables_and_curves(page):
 def test_every_figure_stands_at_its_first_claim_and_the_others_point_to_it(page):
     for name, figure in FIGURES.items():
         shown, place = figure.claims, page.index(f'id="figure-{name}"')
-        assert figure.caption.split("'")[0].split(";")[0] in page
+        assert f"<figcaption>{mathematics.html(figure.caption)}" in page
         if shown:
             own = page.index(f'<article id="{shown[0]}"')
             assert own < place < page.index("</article>", own)
