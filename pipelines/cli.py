@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ValidationError
 
-from benchmarks.evidence import chapter, mathematics, summary
-from benchmarks.evidence import claims as register
+from benchmarks.evidence import chapter, judge, mathematics, register, summary
 from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
@@ -47,6 +46,7 @@ from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
 EXPECTED = (
     catalog.DeclarationError,
+    chapter.SectionError,
     parameters.ParametersError,
     register.ClaimsError,
     rebuild.RebuildError,
@@ -300,7 +300,7 @@ def explain(parsed: argparse.Namespace) -> int:
     _print_runs(claim)
     _print_contests(claim)
     if not table.empty:
-        verdict = register.claim_verdict(table[table["claim"] == name])
+        verdict = judge.claim_verdict(table[table["claim"] == name])
         print(f"\n{name}: {summary.marked(verdict.word, verdict.post_hoc)} ({verdict.reason})")
     return 0
 
@@ -478,17 +478,17 @@ def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, training:
     for study in dict.fromkeys(stage.study for stage in training):
         if runs := [finished.require(stage.path) for stage in training if stage.study == study and stage.table is None]:
             tables |= finished.tables(study, runs, tables).tables
-    checks = register.judge({name: claims[name]}, tables, source)
+    checks = judge.judge({name: claims[name]}, tables, source)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.word:<19} measured {number(row.measured)}, predicted {number(row.predicted)}")
-    verdict = register.claim_verdict(checks)
+    verdict = judge.claim_verdict(checks)
     print(f"{name}: {summary.marked(verdict.word, verdict.post_hoc)} ({verdict.reason})")
 
 
 def _checks_table() -> pd.DataFrame:
     path = TABLES / "claims.csv"
     if not path.is_file():
-        return pd.DataFrame(columns=register.CHECK_COLUMNS)
+        return pd.DataFrame(columns=judge.CHECK_COLUMNS)
     return pd.read_csv(path)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.evidence import claims
+from benchmarks.evidence import register
 from benchmarks.studies import catalog
 from pipelines import dvcfile, parameters, sources, store, tracking
 from pipelines.files import IMAGES
@@ -102,9 +102,9 @@ def _parameters() -> Iterator[Finding]:
 
 def _claims() -> Iterator[Finding]:
     try:
-        yield True, f"{len(claims.load(catalog.claims(), catalog.cards()))} claims are registered", ""
-    except claims.ClaimsError as error:
-        yield False, str(error), "correct the register"
+        yield True, f"{len(register.load(catalog.claims(), catalog.cards()))} claims are registered", ""
+    except register.ClaimsError as error:
+        yield False, str(error), "correct the claims"
 
 
 def _data() -> Iterator[Finding]:

@@ -4,7 +4,7 @@ import argparse
 
 import pandas as pd
 
-from benchmarks.evidence import claims, summary
+from benchmarks.evidence import judge, register, summary
 from benchmarks.studies import catalog
 from pipelines.entry import stage
 from pipelines.files import CODE, TABLES, read_json, write_csv, write_json
@@ -14,12 +14,12 @@ from pipelines.stages import METRICS
 @stage
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    register = claims.load(catalog.claims(), catalog.cards())
+    claims = register.load(catalog.claims(), catalog.cards())
     names = [name for name in catalog.cards() if name != "claims" and not name.startswith("timings/")]
     tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in names}
-    checks = claims.judge(register, tables, read_json(CODE / "profile.json")["data"]["source"])
+    checks = judge.judge(claims, tables, read_json(CODE / "profile.json")["data"]["source"])
     write_csv(TABLES / "claims.csv", checks)
-    write_json(METRICS, summary.metrics(register, checks))
+    write_json(METRICS, summary.metrics(claims, checks))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import hashlib
 
 import pandas as pd
 
-from benchmarks.evidence import agreement, answer, browse, chapter, citing, claims, report, summary
+from benchmarks.evidence import agreement, answer, browse, chapter, citing, register, report, summary
 from benchmarks.evidence.report import Drawn
 from benchmarks.studies import catalog
 from pipelines import configurations, manifest, parameters, stages
@@ -31,13 +31,13 @@ def main() -> None:
     tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in cards}
     exact = {name: agreement.read(text) for name, text in texts.items()}
     writers = {name: stages.writer(name, training) for name in cards}
-    register, sections = claims.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
+    claims, sections = register.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
     figures = {name: _drawn(name) for name in catalog.studies()}
 
     listed = configurations.described(training)
     write_text(BROWSE, browse.render(exact, cards, writers, listed, version))
     page = report.render(
-        register,
+        claims,
         sections,
         tables,
         cards,
@@ -51,7 +51,7 @@ def main() -> None:
     asked = tables[f"{LADDER}.long"], tables["open_question_4_1"], figures[LADDER]
     write_text(ANSWER, answer.render(*asked, params.profile, params.data.source))
 
-    verdicts = summary.verdicts(register, tables["claims"])
+    verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."
     write_text(CLAIMS_PAGE, f"# Claims\n\n{head}\n\n{summary.claims_page(verdicts, sections)}\n")
     data_cards = [

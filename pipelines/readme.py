@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.evidence import answer, chapter, claims, summary
+from benchmarks.evidence import answer, chapter, register, summary
 from benchmarks.studies import catalog
 from pipelines.files import TABLES, read_json, write_text
 from pipelines.stages import PROFILE
@@ -38,10 +38,10 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """Each part by its name, as Markdown."""
-    register, sections = claims.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
+    claims, sections = register.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
     checks = pd.read_csv(TABLES / "claims.csv")
     scores, rungs = (pd.read_csv(TABLES / f"{name}.csv") for name in ("low_rank_progression.long", "open_question_4_1"))
-    rows = summary.verdicts(register, checks)
+    rows = summary.verdicts(claims, checks)
     return {
         "answer": answer.in_five(scores, rungs),
         "sections": summary.overview(rows, sections, checks),

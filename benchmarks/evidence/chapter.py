@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 
+class SectionError(ValueError):
+    """A ``section.yaml`` that is wrong, or names what is not there; the message says which."""
+
+
 class Section(BaseModel):
     """What a study's ``section.yaml`` says.
 
@@ -33,7 +37,7 @@ class Section(BaseModel):
         """`measured`, cut into text and rows of ``claims.csv``.
 
         Raises:
-            ValueError: for a check that the table does not have.
+            SectionError: for a check that the table does not have.
         """
         rows = {row["check"]: row for row in checks.to_dict("records")}
         parts: list[str | dict] = []
@@ -42,7 +46,7 @@ class Section(BaseModel):
             if (check := match[1]) is None:  # a formula
                 continue
             if check not in rows:
-                raise ValueError(f"the section {self.title!r} names a check {check!r} that claims.csv does not have")
+                raise SectionError(f"the section {self.title!r} names a check {check!r} that claims.csv does not have")
             parts += [self.measured[start : match.start()], rows[check]]
             start = match.end()
         return [*parts, self.measured[start:]]
@@ -52,7 +56,7 @@ def load(paths: Iterable[Path]) -> dict[str, Section]:
     """The sections by study, in the order of their files, each ``<study>/section.yaml``.
 
     Raises:
-        ValueError: for a file that is not a section; the message names it and what is wrong.
+        SectionError: for a file that is not a section; the message names it and what is wrong.
     """
     return {path.parent.name: _section(path) for path in paths}
 
@@ -62,18 +66,18 @@ def _section(path: Path) -> Section:
         return Section.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(": ".join([str(path), *map(str, first["loc"]), first["msg"]])) from None
+        raise SectionError(": ".join([str(path), *map(str, first["loc"]), first["msg"]])) from None
     except (UnicodeDecodeError, YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
+        raise SectionError(f"cannot read {path}: {error}") from None
 
 
 def order(studies: Iterable[str], sections: Mapping[str, Section]) -> list[str]:
     """The studies that claims belong to, in the chapter's order.
 
     Raises:
-        ValueError: for a study that has claims and no section.
+        SectionError: for a study that has claims and no section.
     """
     asked = set(studies)
     if strangers := sorted(asked - set(sections)):
-        raise ValueError(f"the study {strangers[0]!r} has claims and no section.yaml, unlike {', '.join(sections)}")
+        raise SectionError(f"the study {strangers[0]!r} has claims and no section.yaml, unlike {', '.join(sections)}")
     return [study for study in sections if study in asked]

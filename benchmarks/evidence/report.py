@@ -13,7 +13,8 @@ import pandas as pd
 from benchmarks.evidence import chapter, mathematics
 from benchmarks.evidence.card import Card
 from benchmarks.evidence.chapter import Section
-from benchmarks.evidence.claims import Claim, ClaimVerdict, claim_verdict
+from benchmarks.evidence.judge import ClaimVerdict, claim_verdict
+from benchmarks.evidence.register import Claim
 from benchmarks.evidence.runs import COLUMNS
 
 # The columns of the long table that the table of all runs shows; a claim's own shows the first and what it judges.

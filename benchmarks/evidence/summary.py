@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from benchmarks.evidence.chapter import Section
-from benchmarks.evidence.claims import Claim, claim_verdict
+from benchmarks.evidence.judge import claim_verdict
+from benchmarks.evidence.register import Claim
 from benchmarks.evidence.report import number, span, tally
 
 AGAINST = ("does not hold", "not reproduced here")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks.evidence import claims
+from benchmarks.evidence import judge
 from benchmarks.evidence.agreement import read
 from benchmarks.evidence.card import from_dictionary, statistical
 from benchmarks.studies import catalog
@@ -37,7 +37,7 @@ def test_a_card_says_what_every_column_and_quantity_of_its_table_is(name):
 
 
 def test_the_card_of_the_verdicts_has_the_columns_that_are_judged():
-    assert list(CARDS["claims"].columns) == claims.CHECK_COLUMNS
+    assert list(CARDS["claims"].columns) == judge.CHECK_COLUMNS
 
 
 def test_a_card_that_lacks_a_column_or_a_quantity_says_so():

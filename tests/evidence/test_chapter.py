@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import chapter, claims
+from benchmarks.evidence import chapter, register
 from benchmarks.studies import catalog
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = chapter.load(ROOT / path for path in catalog.sections())
 TITLES = [section.title for section in SECTIONS.values()]
-REGISTER = claims.load(ROOT / path for path in catalog.claims())
+REGISTER = register.load(ROOT / path for path in catalog.claims())
 CHECKS = pd.read_csv(ROOT / "results/tables/claims.csv")
 
 

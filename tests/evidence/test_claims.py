@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import claims as register
+from benchmarks.evidence import judge, register
 from benchmarks.evidence.amendments import RULES
 from benchmarks.evidence.estimators import ESTIMATORS
 from benchmarks.evidence.runs import COLUMNS
@@ -89,8 +89,8 @@ def claim(tmp_path):
 
 
 def outcome(claim, given, source="cifar10"):
-    checks = register.judge(claim, given, source)
-    return register.claim_verdict(checks), checks.set_index("check")
+    checks = judge.judge(claim, given, source)
+    return judge.claim_verdict(checks), checks.set_index("check")
 
 
 def test_t_interval_is_students():
@@ -205,12 +205,12 @@ def test_an_exact_check_has_no_interval(tmp_path):
     claim = register.load([written(tmp_path, text)])
     for value, word in ((200.0, "verified"), (200.1, "verified"), (201.0, "falsified")):
         table = pd.DataFrame({"optimizer": ["gd"], "stability_threshold": [value]})
-        checks = register.judge(claim, {"stability_thresholds": table}, "digits")
+        checks = judge.judge(claim, {"stability_thresholds": table}, "digits")
         assert checks.verdict.item() == word
         assert (checks.n.item(), pd.isna(checks.ci95_low.item())) == (1, True)
         assert checks.holm.item() == (1.0 if word == "verified" else 0.0)
     table = pd.DataFrame({"optimizer": ["gd"], "stability_threshold": [np.nan]})
-    checks = register.judge(claim, {"stability_thresholds": table}, "digits")
+    checks = judge.judge(claim, {"stability_thresholds": table}, "digits")
     assert (checks.verdict.item(), checks.reason.item()) == ("inconclusive", "the computation gave no value")
 
 
@@ -380,15 +380,15 @@ def test_an_amendment_by_a_rule_says_the_rule_and_then_its_own_reason(tmp_path):
 
 
 def test_a_claim_without_rows_is_not_run(claim):
-    checks = register.judge(claim, tables(), "cifar10")
-    found = register.claim_verdict(checks[checks["claim"] == "another"])
+    checks = judge.judge(claim, tables(), "cifar10")
+    found = judge.claim_verdict(checks[checks["claim"] == "another"])
     assert (found.verdict, found.word) == ("not-run", "not run") and "bench repro" in found.reason
 
 
 def test_a_table_of_checks_without_primary_ones_is_refused(claim):
-    checks = register.judge(claim, tables(), "cifar10").drop(columns=["primary", "holm", "word", "post_hoc"])
+    checks = judge.judge(claim, tables(), "cifar10").drop(columns=["primary", "holm", "word", "post_hoc"])
     with pytest.raises(register.ClaimsError, match="no primary check of X1: `bench repro` makes it anew"):
-        register.claim_verdict(checks)
+        judge.claim_verdict(checks)
 
 
 @pytest.mark.parametrize(("values", "low", "high"), [((1.0, 1.1, 1.3), 0.0, 1.2), ((1.0, 1.1, 1.301), 0.0, 1.13)])
@@ -430,7 +430,7 @@ def test_on_the_edge_no_number_of_seeds_decides():
     ],
 )
 def test_the_word_of_a_verdict(verdict, fidelity, origin, role, expected):
-    assert register.word(verdict, fidelity, origin, role) == expected
+    assert judge.word(verdict, fidelity, origin, role) == expected
 
 
 def test_a_claim_has_the_word_of_its_primary_check(claim, tmp_path):
@@ -544,19 +544,19 @@ def test_controls_come_before_the_primary_check(tmp_path):
 
 def test_what_is_post_hoc_is_said_with_the_verdict_also_after_a_round_trip(tmp_path, claim):
     marked = with_others(tmp_path, 1, "      post_hoc: The horizon was lengthened.\n")
-    checks = register.judge(marked, with_runs(GOOD), "cifar10")
+    checks = judge.judge(marked, with_runs(GOOD), "cifar10")
     assert checks["post_hoc"].tolist() == ["The horizon was lengthened.", "", "", ""]
     path = tmp_path / "claims.csv"
     checks.to_csv(path, index=False)
     for table in (checks, pd.read_csv(path)):
-        found = register.claim_verdict(table)
+        found = judge.claim_verdict(table)
         assert (found.word, found.post_hoc) == ("holds", "The horizon was lengthened.")
-    register.judge(claim, tables(), "cifar10").to_csv(path, index=False)
-    assert register.claim_verdict(pd.read_csv(path)).post_hoc == outcome(claim, tables())[0].post_hoc == ""
+    judge.judge(claim, tables(), "cifar10").to_csv(path, index=False)
+    assert judge.claim_verdict(pd.read_csv(path)).post_hoc == outcome(claim, tables())[0].post_hoc == ""
 
 
 def test_new_columns_stand_at_the_end():
-    assert register.CHECK_COLUMNS[-6:] == ["reason", "origin", "primary", "holm", "word", "post_hoc"]
+    assert judge.CHECK_COLUMNS[-6:] == ["reason", "origin", "primary", "holm", "word", "post_hoc"]
 
 
 # Regimes

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import carry_over, claims, comparison, report
+from benchmarks.evidence import carry_over, comparison, judge, register, report
 from benchmarks.evidence.comparison import COLUMNS, LONG
 from benchmarks.evidence.estimators import ESTIMATORS, NotRun
 from benchmarks.evidence.statistics import t_interval
@@ -15,7 +15,7 @@ from benchmarks.studies.optimizer_comparison.study import contests, extra_contes
 from pipelines import parameters
 
 ROOT = Path(__file__).parents[2]
-REGISTER = claims.load(ROOT / path for path in catalog.claims())
+REGISTER = register.load(ROOT / path for path in catalog.claims())
 SEEDS = (1, 2, 3)
 STEPS = (0, 10, 20, 30, 40)
 KEYS = ["workload", "optimizer", "role", "factor", "seed"]
@@ -1031,8 +1031,8 @@ def test_an_optimizer_that_did_not_run_on_every_workload_of_an_order_is_named():
 
 
 def judged(claim, tables):
-    checks = claims.judge({claim: REGISTER[claim]}, tables, "cifar10")
-    return claims.claim_verdict(checks), checks.set_index("check")
+    checks = judge.judge({claim: REGISTER[claim]}, tables, "cifar10")
+    return judge.claim_verdict(checks), checks.set_index("check")
 
 
 GOOD = ("soap", "schedule-free-adamw", "adamw", "adam-untuned", "sgd", "lion", "polyak")

@@ -11,7 +11,7 @@ import pytest
 from declared import FIGURES, STUDY_OF, draw, function, source_of
 from matplotlib import pyplot as plt
 
-from benchmarks.evidence import chapter, claims, drawing, mathematics, report
+from benchmarks.evidence import chapter, drawing, judge, mathematics, register, report
 from benchmarks.evidence.runs import COLUMNS, METRICS
 from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
 from benchmarks.studies import catalog
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = parameters.load(ROOT / "params.yaml").progressive_sharpening
 LAYERS = {name: layer for layer in SETTINGS.layers for name in getattr(SETTINGS, layer)}
 CONFIGURATIONS = {name: SETTINGS.resolved(layer, name) for name, layer in LAYERS.items()}
-REGISTER = claims.load(ROOT / path for path in catalog.claims())
+REGISTER = register.load(ROOT / path for path in catalog.claims())
 SECTIONS = chapter.load(ROOT / path for path in catalog.sections())
 # Those of the ladder and of the optimizers have tables of their own: test_low_rank_figures, test_optimizer_figures.
 APART = ("low_rank_progression", "optimizer_comparison")
@@ -117,7 +117,7 @@ def tables():
         **committed("lazy_training"),
         **committed("scale_invariance"),
     }
-    return known | {"claims": claims.judge(REGISTER, known, "cifar10")}
+    return known | {"claims": judge.judge(REGISTER, known, "cifar10")}
 
 
 def text(tmp_path, name, *arguments):

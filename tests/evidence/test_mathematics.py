@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evidence import chapter, citing, claims, mathematics
+from benchmarks.evidence import chapter, citing, mathematics, register
 from benchmarks.studies import catalog
 
 ROOT = Path(__file__).parents[2]
-REGISTER = claims.load(ROOT / path for path in catalog.claims())
+REGISTER = register.load(ROOT / path for path in catalog.claims())
 SECTIONS = chapter.load(ROOT / path for path in catalog.sections())
 
 

@@ -1,5 +1,4 @@
-"""The claims, and the judge: from each study's ``claims.yaml`` and the tables to one row per check and one verdict per
-claim.
+"""The register of claims: what each study's ``claims.yaml`` says, checked.
 
 The register says what the literature predicts. It was written down before the reference seeds ran; pilot runs that had
 been seen by then are disclosed with each claim. A claim is a set of checks. A check names its estimator
@@ -25,13 +24,6 @@ the date, the reason and the old verdict. Reasons that several share are in `ben
                 own results had been seen
 
 What a claim says of its checks (band, regime, protocol, fidelity, origin) holds for each that does not say otherwise.
-
-One rule judges every check: verified if the 90 % interval lies inside the band, falsified if the 95 % interval lies
-wholly outside, else inconclusive. Intervals are Student's, over seeds; an exact computation has none. A claim's verdict
-is that of its primary check, once its controls behave. Another main check may be called falsified only if its Holm
-p over the claim's main checks is at most 0.05; otherwise it is inconclusive.
-
-What readers see is a word (`word`), because a smaller protocol, or a band of our own, does not refute a paper.
 """
 
 import datetime
@@ -39,10 +31,8 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
 
@@ -50,57 +40,13 @@ from benchmarks.evidence import comparison
 from benchmarks.evidence.amendments import RULES
 from benchmarks.evidence.card import Card
 from benchmarks.evidence.carry_over import LADDER, SWEEPS
-from benchmarks.evidence.estimators import ESTIMATORS, Estimate, NotRun, Tables
+from benchmarks.evidence.estimators import ESTIMATORS, Estimate, Tables
 from benchmarks.evidence.runs import COLUMNS
-from benchmarks.evidence.statistics import Interval, holm, p_outside, seeds_needed, t_interval, verdict
 from benchmarks.theory.stability import FORMULAS
 
-FEWEST_SEEDS = 3
-# The Holm p up to which a main check that is not the primary one may be called falsified.
-LEVEL = 0.05
 HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin")
-# The tables that checks rest on beside that of the runs.
-COMPUTED = (
-    "catapult.csv",
-    "stability_thresholds.csv",
-    "convex_rates/*.csv",
-    "overparameterization/*.csv",
-    "lazy_training/*.csv",
-    "deep_linear/*.csv",
-    "low_rank_progression.long.csv",
-    "scale_invariance/*.csv",
-    "low_rank_progression/*.csv",
-    "optimizer_comparison.long.csv",
-    "optimizer_comparison/*.csv",
-)
 # The stages that these estimators read the tables of.
 APART = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
-CHECK_COLUMNS = [
-    "claim",
-    "check",
-    "role",
-    "statement",
-    "predicted",
-    "band_low",
-    "band_high",
-    "measured",
-    "unit",
-    "n",
-    "ci90_low",
-    "ci90_high",
-    "ci95_low",
-    "ci95_high",
-    "regime",
-    "fidelity",
-    "verdict",
-    "behaves",
-    "reason",
-    "origin",
-    "primary",
-    "holm",
-    "word",
-    "post_hoc",
-]
 # The estimators whose values rest on training runs, of which a regime may ask something.
 OF_RUNS = ("cell", "exponent", "log_ratio")
 # What an argument of an estimator may be, where it is one of a few.
@@ -455,200 +401,3 @@ def _claim(entry: dict, study: str) -> Claim:
     own = {key: value for key, value in entry.items() if key not in HANDED_DOWN}
     checks = {check: {**handed_down, **body} for check, body in entry["checks"].items()}
     return Claim.model_validate({**own, "study": study, "checks": checks})
-
-
-def judge(claims: dict[str, Claim], tables: Tables, source: str) -> pd.DataFrame:
-    """One row per check.
-
-    Args:
-        tables: by file name without ``.csv``.
-        source: where the data came from, for checks whose protocol names one.
-    """
-    rows = [row for name, claim in claims.items() for row in _judge_claim(name, claim, tables, source)]
-    return pd.DataFrame(rows).reindex(columns=CHECK_COLUMNS)
-
-
-def word(verdict: str, fidelity: str, origin: str, role: str = "main") -> str:
-    """What a verdict is called where people read it.
-
-    A main check is said not to hold only if it was tried by the paper's own protocol, or exactly, against a theorem's
-    band or the paper's. A control's answer is known, whatever its protocol and band: where it is falsified, its
-    statement does not hold.
-    """
-    if verdict == "falsified":
-        strict = fidelity in ("exact", "paper-protocol") and origin in ("theorem", "paper")
-        return "does not hold" if strict or role != "main" else "not reproduced here"
-    return {"verified": "holds", "inconclusive": "open", "not-run": "not run", "toy": "not run"}[verdict]
-
-
-class ClaimVerdict(NamedTuple):
-    """The verdict of a claim.
-
-    Attributes:
-        reason: why, with the other main checks that are not verified.
-        word: what it is called where people read it.
-        post_hoc: why it must be read as post hoc, beside the word wherever that is shown; "" if it need not.
-    """
-
-    verdict: str
-    reason: str
-    word: str
-    post_hoc: str = ""
-
-
-def claim_verdict(checks: pd.DataFrame) -> ClaimVerdict:
-    """The verdict of a claim from the rows of its checks in ``claims.csv``.
-
-    The lack of a run or of the registered data comes first, then controls: where one misbehaves the instrument is in
-    doubt and nothing is judged. Then the verdict is the primary check's.
-
-    Raises:
-        ClaimsError: if no row is that of a primary check, as in a table that is older than this column.
-    """
-    main = checks[checks["role"] == "main"]
-    if main.empty:
-        return ClaimVerdict("not-run", "no row in claims.csv: `bench repro` makes it", "not run")
-    primary = main[main["primary"] == "yes"] if "primary" in main else main[:0]
-    if len(primary) != 1:
-        raise ClaimsError(f"claims.csv has no primary check of {main['claim'].iloc[0]}: `bench repro` makes it anew")
-    first = primary.iloc[0]
-    post_hoc = first["post_hoc"] if isinstance(first["post_hoc"], str) else ""
-    for missing in ("not-run", "toy"):
-        hit = main[main["verdict"] == missing]
-        if len(hit):
-            return ClaimVerdict(missing, f"{hit['check'].iloc[0]}: {hit['reason'].iloc[0]}", "not run")
-    broken = checks[(checks["role"] != "main") & (checks["behaves"] != "yes")]
-    if len(broken):
-        name, outcome, why = broken[["check", "verdict", "reason"]].iloc[0]
-        why = f"control {name} did not behave: it was {outcome} ({why})"
-        return ClaimVerdict("inconclusive", why, "open", post_hoc)
-    said = [f"{first['check']}: {first['reason']}", *_others(main[main["primary"] != "yes"])]
-    if controls := len(checks) - len(main):
-        said.append(f"{controls} controls behaved")
-    return ClaimVerdict(first["verdict"], "; ".join(said), first["word"], post_hoc)
-
-
-def _others(checks: pd.DataFrame) -> list[str]:
-    """What came of the main checks beside the primary one: how many hold, and the names of those that do not."""
-    if checks.empty:
-        return []
-    said = [f"{(checks['word'] == 'holds').sum()} of {len(checks)} other checks hold"]
-    for term in ("does not hold", "not reproduced here", "open"):
-        if names := checks.loc[checks["word"] == term, "check"].to_list():
-            said.append(f"{term}: {', '.join(names)}")
-    return said
-
-
-def _judge_claim(name: str, claim: Claim, tables: Tables, source: str) -> list[dict]:
-    """The rows of a claim's checks, with Holm's correction over the main ones."""
-    rows = []
-    for check_name, check in claim.checks.items():
-        row, p = _judge_check(check, tables, source)
-        primary = "yes" if check_name == claim.primary else ""
-        rows.append({"claim": name, "check": check_name, **row, "primary": primary, "holm": p})
-    main = [row for row in rows if row["role"] == "main"]
-    for row, adjusted in zip(main, holm([row["holm"] for row in main])):
-        row["holm"] = adjusted
-        if row["verdict"] == "falsified" and not row["primary"] and adjusted > LEVEL:
-            row["verdict"] = "inconclusive"
-            row["reason"] += f", but not by Holm's p over the claim's {len(main)} main checks, {adjusted:.2g}"
-    for row in rows:
-        row["word"] = word(row["verdict"], row["fidelity"], row["origin"], row["role"])
-    return rows
-
-
-def _judge_check(check: Check, tables: Tables, source: str) -> tuple[dict, float]:
-    """A check's row, and the p that its mean lies outside the band; nan for a control, and where there is none."""
-    low, high = check.limits
-    row = {
-        "role": check.role,
-        "statement": check.statement,
-        "predicted": check.predicted,
-        "band_low": low,
-        "band_high": high,
-        "fidelity": check.fidelity,
-        "origin": check.origin,
-        "post_hoc": check.post_hoc or "",
-    }
-    try:
-        estimate = check.estimator.estimate(tables)
-    except NotRun as missing:
-        row |= {"n": 0, "verdict": "not-run", "behaves": _behaves(check, "not-run"), "reason": str(missing)}
-        return row, np.nan
-    values = estimate.values[np.isfinite(estimate.values)]
-    row |= {"unit": estimate.unit, "n": len(values), "measured": values.mean() if len(values) else np.nan}
-    inner, outer = _intervals(estimate, values)
-    if inner and not estimate.exact:
-        row |= {"ci90_low": inner.low, "ci90_high": inner.high, "ci95_low": outer.low, "ci95_high": outer.high}
-    regime_met, row["regime"] = _regime(check.regime, estimate.runs)
-    shortfall = _shortfall(check.protocol, estimate.runs, source)
-    if shortfall:
-        outcome, reason = "toy", f"less data than registered: {shortfall}"
-    elif estimate.exact and not len(values):
-        outcome, reason = "inconclusive", "the computation gave no value"
-    elif not estimate.exact and len(values) < FEWEST_SEEDS:
-        outcome, reason = "inconclusive", f"{len(values)} seeds gave a value, {FEWEST_SEEDS} needed"
-    elif not regime_met:
-        outcome, reason = "inconclusive", f"outside its regime: {row['regime']}"
-    else:
-        outcome = verdict(inner, outer, low, high)
-        reason = _reason(outcome, estimate.exact, values, low, high)
-    row |= {"verdict": outcome, "behaves": _behaves(check, outcome), "reason": reason}
-    return row, _p_outside(estimate, values, low, high) if check.role == "main" else np.nan
-
-
-def _p_outside(estimate: Estimate, values: np.ndarray, low: float, high: float) -> float:
-    if not estimate.exact:
-        return p_outside(values, low, high)
-    return np.nan if not len(values) else float(low <= values[0] <= high)
-
-
-def _intervals(estimate: Estimate, values: np.ndarray) -> tuple[Interval | None, Interval | None]:
-    if estimate.exact:
-        point = Interval(values[0], values[0]) if len(values) else None
-        return point, point
-    return t_interval(values, 0.90), t_interval(values, 0.95)
-
-
-def _regime(regime: Regime | None, runs: pd.DataFrame) -> tuple[bool, str]:
-    if regime is None or runs.empty:
-        return True, ""
-    readings = runs[regime.metric].fillna(-np.inf).groupby(runs["seed"]).min()
-    held = int((readings >= regime.at_least).sum())
-    asked = f"{regime.meaning} ({regime.metric} >= {regime.at_least:g} in"
-    if regime.share < 1:
-        met = held >= regime.share * len(readings) - 1e-9
-        return met, f"{asked} at least {100 * regime.share:g} % of the seeds; in {held} of {len(readings)})"
-    lowest = f"{readings.min():.3g}" if np.isfinite(readings.min()) else "never"
-    return held == len(readings), f"{asked} every run; lowest {lowest})"
-
-
-def _shortfall(protocol: Protocol, runs: pd.DataFrame, source: str) -> str:
-    lacks = []
-    if protocol.source and source != protocol.source:
-        lacks.append(f"data are {source}, {protocol.source} needed")
-    if protocol.images and not runs.empty and runs["images"].min() < protocol.images:
-        lacks.append(f"{runs['images'].min()} of {protocol.images} images")
-    return "; ".join(lacks)
-
-
-def _reason(outcome: str, exact: bool, values: np.ndarray, low: float, high: float) -> str:
-    if exact:
-        return f"exact value {'inside' if outcome == 'verified' else 'outside'} the band"
-    if outcome == "verified":
-        return "90 % interval inside the band"
-    if outcome == "falsified":
-        return "95 % interval wholly outside the band"
-    inner, needed = t_interval(values, 0.90), seeds_needed(values, low, high)
-    cure = (
-        f"{needed} seeds with this spread would decide"
-        if needed
-        else "its mean is on the band's edge, where no number of seeds decides"
-    )
-    return f"interval too wide: the 90 % one, [{inner.low:.4g}, {inner.high:.4g}], crosses the band; {cure}"
-
-
-def _behaves(check: Check, outcome: str) -> str:
-    if check.role == "main":
-        return ""
-    return "yes" if outcome == {"positive": "verified", "negative": "falsified"}[check.role] else "no"
