@@ -103,14 +103,14 @@ def _short(line: str) -> str:
 def _root(following: list[Following]) -> str:
     prepare = {
         "cmd": "python -m pipelines.prepare",
-        "deps": _code("pipelines.prepare"),
+        "deps": list(fingerprints.closure(["pipelines.prepare"], Path.cwd())),
         "params": ["data"],
         # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not ask for them.
         "outs": [{str(IMAGES): {"cache": False}}],
     }
     fingerprint = {
         "cmd": "python -m pipelines.fingerprint",
-        "deps": sorted({"benchmarks", "params.yaml", *_code("pipelines.fingerprint")}),
+        "deps": ["benchmarks", "params.yaml", *sorted(str(path) for path in Path("pipelines").glob("*.py"))],
         "outs": [_kept(str(CODE))],
     }
     entries = {one.name: _following(one) for one in following}
@@ -130,17 +130,14 @@ def _root(following: list[Following]) -> str:
 
 
 def _following(one: Following) -> dict:
-    module = one.command.partition(" ")[0]
-    code = _code(f"pipelines.{module}", *one.roots)
-    outs = [_kept(path) for path in one.outs]
     metrics = {"metrics": [_kept(path) for path in one.metrics]} if one.metrics else {}
-    at = {"wdir": "../.."} if one.study else {}
-    deps = list(dict.fromkeys([*code, *one.reads]))
-    return {**at, "cmd": f"python -m pipelines.{one.command}", "deps": deps, "outs": outs, **metrics}
-
-
-def _code(*roots: str) -> list[str]:
-    return fingerprints.closure(list(roots), Path.cwd())
+    return {
+        **({"wdir": "../.."} if one.study else {}),
+        "cmd": f"python -m pipelines.{one.command}",
+        "deps": [str(one.code), *one.reads],
+        "outs": [_kept(path) for path in one.outs],
+        **metrics,
+    }
 
 
 def _kept(path: str) -> dict:

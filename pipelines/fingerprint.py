@@ -18,6 +18,9 @@ def main() -> None:
     for one in stages.training(params):
         write_json(one.code, fingerprints.of_stage(one, params, Path.cwd()), sort_keys=False)
         wanted.add(one.code)
+    for one in stages.following():
+        write_json(one.code, fingerprints.of_following(one, Path.cwd()))
+        wanted.add(one.code)
     for name in catalog.studies():
         runs = [one.path for one in stages.of_study(name, params) if one.table is None]
         part = {"runs": runs, "settings": getattr(params, name).model_dump()}

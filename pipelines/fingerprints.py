@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import entries
-from pipelines.stages import Stage
+from pipelines.stages import Following, Stage
 
 PACKAGE = "benchmarks"
 OURS = (PACKAGE, "pipelines")
@@ -89,21 +89,27 @@ def fingerprint(roots: list[str], source: Path) -> dict:
     return {"fingerprint": combined, "modules": modules, "outside": outside}
 
 
-def closure(roots: list[str], source: Path) -> list[str]:
-    """The files of this repository that modules are and import, apart from empty ones, as paths from its root."""
-    files: dict[str, Path] = {}
+def of_following(one: Following, source: Path) -> dict:
+    """What ``results/code`` has of a stage after training: a hash of each file of this repository that it imports."""
+    modules = closure([f"pipelines.{one.command.partition(' ')[0]}", *one.roots], source)
+    return {"fingerprint": hashlib.sha256(repr(modules).encode()).hexdigest()[:16], "modules": modules}
+
+
+def closure(roots: list[str], source: Path) -> dict[str, str]:
+    """A hash of each file of this repository that modules are and import, by its path from the root."""
+    hashes: dict[str, str] = {}
     pending = list(roots)
     while pending:
         module = pending.pop()
         path = source.joinpath(*module.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if module in files or module.split(".")[0] not in OURS or not path.is_file():
+        name = str(path.relative_to(source))
+        if name in hashes or module.split(".")[0] not in OURS or not path.is_file():
             continue
-        files[module] = path
         around = module.rpartition(".")[0]
-        package = module if path.stem == "__init__" else around
-        pending += [*_read(path.read_bytes(), True, package)[1], around]
-    return sorted(str(path.relative_to(source)) for path in files.values())
+        hashes[name], imported = _read(path.read_bytes(), True, module if path.stem == "__init__" else around)
+        pending += [*imported, around]
+    return dict(sorted(hashes.items()))
 
 
 def _is_inside(module: str) -> bool:

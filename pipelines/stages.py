@@ -182,6 +182,11 @@ class Following:
     metrics: tuple[str, ...] = ()
 
     @property
+    def code(self) -> Path:
+        """What it depends on beside what it reads: hashes of its code."""
+        return CODE / "following" / (self.study or "") / f"{self.name}.json"
+
+    @property
     def address(self) -> str:
         return self.name if self.study is None else f"pipelines/{self.study}/dvc.yaml:{self.name}"
 
@@ -197,7 +202,6 @@ def following() -> list[Following]:
     judged = tuple(path for path in tables if path != table_path("claims"))
     templates = tuple(str(path) for path in sorted(Path("benchmarks/evidence").glob("*.j2")))
     everything = (str(CITATION), str(TABLES), str(CODE), *claims, *sections)
-    locked = (*declared, "pipelines.tables", "pipelines.judge")
     return [
         *(_tables(name, study) for name, study in studies.items() if study.tables),
         Following(
@@ -205,8 +209,7 @@ def following() -> list[Following]:
         ),
         *(_figures(name, study) for name, study in studies.items() if study.figures),
         Following("pages", None, "pages", declared, (*everything, str(FIGURES), str(META), *templates), PAGES),
-        # It holds hashes of the lock entries of all tables, so it depends on whatever changes one.
-        Following("manifest", None, "manifest", locked, (*everything, "benchmarks", str(META)), (str(MANIFEST),)),
+        Following("manifest", None, "manifest", declared, (*everything, str(META)), (str(MANIFEST),)),
     ]
 
 
