@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -34,11 +35,12 @@ from pipelines import (
     rebuild,
     release,
     revisions,
+    sources,
     stages,
     store,
     verify,
 )
-from pipelines.files import IMAGES, TABLES, write_yaml
+from pipelines.files import IMAGES, TABLES, read_tables, table_path, write_yaml
 from pipelines.sources import DataError
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
@@ -174,9 +176,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def repro(parsed: argparse.Namespace) -> int:
-    params, claims = parameters.load(), _claims()
+    params, claims, training = _params(), _claims(), _training()
     dvcfile.require_current(params)
-    training = stages.training(params)
     claim, then = None, []  # after the training stages: everything
     if parsed.target in catalog.studies():
         training = [stage for stage in training if stage.study == parsed.target]
@@ -213,9 +214,7 @@ def profile(parsed: argparse.Namespace) -> int:
             shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
-    raw = Path("data/raw")
-    if "CIFAR10_ROOT" not in os.environ and raw.is_dir():
-        os.environ["CIFAR10_ROOT"] = str(raw.resolve())
+    sources.settle()
     os.chdir(workspace)
     write_yaml(Path("params.yaml"), whole)
     dvcfile.write(parameters.load())
@@ -236,7 +235,7 @@ def write_stages(parsed: argparse.Namespace) -> int:
 
 
 def status(parsed: argparse.Namespace) -> int:
-    dvcfile.require_current(parameters.load())
+    dvcfile.require_current(_params())
     reasons = rebuild.stale()
     if not reasons:
         print("everything is up to date")
@@ -252,7 +251,7 @@ def status(parsed: argparse.Namespace) -> int:
 
 
 def report(parsed: argparse.Namespace) -> int:
-    dvcfile.require_current(parameters.load())
+    dvcfile.require_current(_params())
     targets = [one.address for one in stages.following() if one.name != "manifest"]
     if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
         raise rebuild.RebuildError("a stage failed; what it said is above")
@@ -375,8 +374,13 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 
 @cache
+def _params() -> Any:
+    return parameters.load()
+
+
+@cache
 def _training() -> list[Stage]:
-    return stages.training(parameters.load())
+    return stages.training(_params())
 
 
 def _claims() -> dict[str, register.Claim]:
@@ -385,7 +389,7 @@ def _claims() -> dict[str, register.Claim]:
 
 def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
     """A study, or the configurations of a claim or of that name; neither for everything."""
-    if target is None or target in verify.studies():
+    if target is None or target in {stage.study for stage in _training() if not stage.alone}:
         return target, None
     return None, _configurations(target)
 
@@ -474,7 +478,7 @@ def _print_verdicts(claims: dict[str, register.Claim]) -> None:
 
 def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, training: list[Stage], source: str) -> None:
     """The verdict of one claim from the runs there are, without touching a table."""
-    tables = {table: pd.read_csv(path) for table in catalog.cards() if (path := TABLES / f"{table}.csv").is_file()}
+    tables = read_tables(table for table in catalog.cards() if table_path(table).is_file())
     for study in dict.fromkeys(stage.study for stage in training):
         if runs := [finished.require(stage.path) for stage in training if stage.study == study and stage.table is None]:
             tables |= finished.tables(study, runs, tables).tables

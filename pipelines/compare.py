@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.evidence.report import number, span
 from pipelines import parameters, revisions, stages
-from pipelines.files import TABLES
+from pipelines.files import TABLES, table_path
 from pipelines.stages import METRICS, Stage
 
 # Columns that say which row it is; what they hold is among the parameters.
@@ -98,7 +98,7 @@ def _side(name: str) -> Side:
 
 def _of_stage(name: str, stage: Stage, seed: int | None, is_run: bool) -> Side:
     compared = import_module(f"benchmarks.studies.{stage.study}.tables").compared
-    measured = compared(lambda table: pd.read_csv(TABLES / f"{table}.csv"), stage.values, seed)
+    measured = compared(lambda table: pd.read_csv(table_path(table)), stage.values, seed)
     metrics = {key: value for key, value in measured.items() if key not in NAMES and not pd.isna(value[0])}
     if is_run and not metrics:
         raise CompareError(f"no run {name}: {stage.name} has no seed {name.partition(':')[2]} in {TABLES}")

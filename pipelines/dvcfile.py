@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from benchmarks.studies import catalog
 from benchmarks.studies.declaration import Experiment, Family
 from pipelines import fingerprints, stages
-from pipelines.files import CODE, IMAGES, META, RUNS, write_text
+from pipelines.files import CODE, IMAGES, META, RUNS, table_path, write_text
 from pipelines.stages import Following, Stage
 
 HEAD = "# Written by `bench stages` from params.yaml and the studies' declarations: do not edit.\n"
@@ -26,10 +26,11 @@ def texts(parameters: Any) -> dict[Path, str]:
     following = stages.following()
     by_path = {Path("dvc.yaml"): _root([one for one in following if one.study is None])}
     for name, study in catalog.studies().items():
-        entries = {}
-        for part in (*study.families, *study.experiments):
-            if members := [s for s in stages.of_study(name, parameters) if s.group == part.name]:
-                entries[part.name] = _entry(part, members)
+        groups: dict[str, list[Stage]] = {}
+        for stage in stages.of_study(name, parameters):
+            groups.setdefault(stage.group, []).append(stage)
+        parts = (*study.families, *study.experiments)
+        entries = {part.name: _entry(part, groups[part.name]) for part in parts if part.name in groups}
         entries |= {one.name: _following(one) for one in following if one.study == name}
         by_path[Path(f"pipelines/{name}/dvc.yaml")] = _dump({"stages": entries})
     return by_path
@@ -73,7 +74,7 @@ def _entry(part: Experiment | Family, members: list[Stage]) -> dict:
         path = f"{first.study}/" + part.path.format(**{axis: f"${{item.{axis}}}" for axis in axes})
     outs = [f"{RUNS}/{path}"]
     if first.table is not None:
-        outs = [_kept(stages.table_path(first.table))]
+        outs = [_kept(str(table_path(first.table)))]
     return {
         "wdir": "../..",
         **({"matrix": matrix} if matrix else {}),
@@ -115,7 +116,7 @@ def _root(following: list[Following]) -> str:
     }
     entries = {one.name: _following(one) for one in following}
     artifacts = {
-        re.sub("[/._]", "-", name): {"path": stages.table_path(name), "type": "table", "desc": card.title}
+        re.sub("[/._]", "-", name): {"path": str(table_path(name)), "type": "table", "desc": card.title}
         for name, card in sorted(catalog.cards().items())
     }
     return _dump(

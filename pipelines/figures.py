@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks.evidence import drawing
 from benchmarks.studies import catalog
 from pipelines.entry import stage
-from pipelines.files import CURVES, FIGURES, TABLES, replacing
+from pipelines.files import CURVES, FIGURES, read_tables, replacing
 from pipelines.stages import curves_of
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     name = parser.parse_args().study
     drawn = import_module(f"benchmarks.studies.{name}.figures")
     for figure in catalog.studies()[name].figures:
-        tables = {table: pd.read_csv(TABLES / f"{table}.csv") for table in figure.reads}
+        tables = read_tables(figure.reads)
         source = curves_of(name, figure)
         curves = [pd.read_parquet(CURVES / f"{source}.parquet")] if source else []
         with replacing(FIGURES / f"{figure.name}.svg") as temporary:

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,13 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
 
 
-def read_tables(folder: Path, *patterns: str) -> dict[str, pd.DataFrame]:
-    """The CSV files below a folder that match a glob pattern, by their path in it without ``.csv``."""
-    paths = sorted({path for pattern in patterns for path in folder.glob(pattern)})
-    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path) for path in paths}
+def table_path(name: str) -> Path:
+    return TABLES / f"{name}.csv"
+
+
+def read_tables(names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Results tables by name."""
+    return {name: pd.read_csv(table_path(name)) for name in names}
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
@@ -81,12 +84,10 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False, compression="zstd")
 
 
-def prune(folder: Path, wanted: set[Path], remove: Callable[[Path], None]) -> list[Path]:
-    """Remove the files below a folder that are not wanted, and folders that are then empty; returns the files."""
-    orphans = sorted(p for p in folder.rglob("*") if p.is_file() and p not in wanted)
-    for orphan in orphans:
-        remove(orphan)
-    for left in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+def prune(folder: Path, wanted: set[Path]) -> None:
+    """Remove the files below a folder that are not wanted, and folders that are then empty."""
+    for orphan in [path for path in folder.rglob("*") if path.is_file() and path not in wanted]:
+        orphan.unlink()
+    for left in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(left.iterdir()):
             left.rmdir()
-    return orphans

@@ -27,7 +27,7 @@ def main() -> None:
         write_json(CODE / f"{name}.json", part, sort_keys=False)
         wanted.add(CODE / f"{name}.json")
     write_json(CODE / "profile.json", params.model_dump(include={"profile", "data", "compute"}))
-    prune(CODE, {*wanted, CODE / "profile.json"}, Path.unlink)
+    prune(CODE, {*wanted, CODE / "profile.json"})
 
 
 if __name__ == "__main__":

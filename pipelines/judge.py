@@ -2,12 +2,11 @@
 
 import argparse
 
-import pandas as pd
-
 from benchmarks.evidence import judge, register, summary
 from benchmarks.studies import catalog
+from pipelines import stages
 from pipelines.entry import stage
-from pipelines.files import CODE, TABLES, read_json, write_csv, write_json
+from pipelines.files import CODE, read_json, read_tables, table_path, write_csv, write_json
 from pipelines.stages import METRICS
 
 
@@ -15,10 +14,8 @@ from pipelines.stages import METRICS
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     claims = register.load(catalog.claims(), catalog.cards())
-    names = [name for name in catalog.cards() if name != "claims" and not name.startswith("timings/")]
-    tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in names}
-    checks = judge.judge(claims, tables, read_json(CODE / "profile.json")["data"]["source"])
-    write_csv(TABLES / "claims.csv", checks)
+    checks = judge.judge(claims, read_tables(stages.judged()), read_json(CODE / "profile.json")["data"]["source"])
+    write_csv(table_path("claims"), checks)
     write_json(METRICS, summary.metrics(claims, checks))
 
 

@@ -34,11 +34,12 @@ def main() -> None:
 def build(params: Any) -> dict:
     """The manifest of the tables, parameters, fingerprints, records and locks here."""
     locks, training = _locks(), stages.training(params)
+    writers = stages.writers(training)
     described = {}
     for path in sorted(TABLES.rglob("*.csv")):
         name = path.relative_to(TABLES).with_suffix("").as_posix()
         card, text = catalog.cards()[name], path.read_text(encoding="utf-8")
-        feeding, address = stages.feeding(name, training), stages.writer(name, training)
+        feeding, address = stages.feeding(name, training), writers[name]
         records = [read_json(one.meta) for one in feeding]
         described[name] = {
             "path": str(path),
@@ -155,6 +156,7 @@ def require_agreement(manifest: dict, params: Any, tables: dict[str, str]) -> No
     if manifest["parameters"] != _hash(params.model_dump()):
         faults.append("its parameters are not those of params.yaml")
     locks, training = _locks(), stages.training(params)
+    writers = stages.writers(training)
     for name, entry in manifest["tables"].items():
         card = catalog.cards().get(name)
         if card is None:
@@ -165,8 +167,8 @@ def require_agreement(manifest: dict, params: Any, tables: dict[str, str]) -> No
         faults += [f"{name}: {column} has no entry in its data card" for column in missing]
         if entry["schema"] != card.schema:
             faults.append(f"{name} has schema {entry['schema']}, its card {card.schema}")
-        if entry["lock"] != lock_hash(locks, address := stages.writer(name, training)):
-            faults.append(f"{name}: the lock entry of {address} has changed")
+        if entry["lock"] != lock_hash(locks, writers[name]):
+            faults.append(f"{name}: the lock entry of {writers[name]} has changed")
         if entry["code"] != code_hash(stages.feeding(name, training)):
             faults.append(f"{name}: the code fingerprints have changed")
     if faults:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from benchmarks.evidence.report import Drawn
 from benchmarks.studies import catalog
 from pipelines import configurations, manifest, parameters, stages
 from pipelines.entry import stage
-from pipelines.files import FIGURES, TABLES, read_json, write_text
+from pipelines.files import FIGURES, read_json, table_path, write_text
 from pipelines.stages import ANSWER, BROWSE, CLAIMS_PAGE, LATEX, README, REPORT, Stage
 
 LADDER, RUNS = "low_rank_progression", "progressive_sharpening"
@@ -27,11 +28,11 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     params = parameters.load()
     training, version, cards = stages.training(params), manifest.version(), catalog.cards()
-    texts = {name: (TABLES / f"{name}.csv").read_text(encoding="utf-8") for name in cards}
-    tables = {name: pd.read_csv(TABLES / f"{name}.csv") for name in cards}
+    texts = {name: table_path(name).read_text(encoding="utf-8") for name in cards}
+    tables = {name: pd.read_csv(io.StringIO(text)) for name, text in texts.items()}
     exact = {name: agreement.read(text) for name, text in texts.items()}
-    writers = {name: stages.writer(name, training) for name in cards}
-    claims, sections = register.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
+    writers = stages.writers(training)
+    claims, sections = register.load(catalog.claims(), cards), chapter.load(catalog.sections())
     figures = {name: _drawn(name) for name in catalog.studies()}
 
     listed = configurations.described(training)

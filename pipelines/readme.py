@@ -6,11 +6,9 @@
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from benchmarks.evidence import answer, chapter, register, summary
 from benchmarks.studies import catalog
-from pipelines.files import TABLES, read_json, write_text
+from pipelines.files import read_json, read_tables, write_text
 from pipelines.stages import PROFILE
 
 README = Path("README.md")
@@ -39,8 +37,7 @@ def filled(text: str) -> str:
 def parts() -> dict[str, str]:
     """Each part by its name, as Markdown."""
     claims, sections = register.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
-    checks = pd.read_csv(TABLES / "claims.csv")
-    scores, rungs = (pd.read_csv(TABLES / f"{name}.csv") for name in ("low_rank_progression.long", "open_question_4_1"))
+    checks, scores, rungs = read_tables(("claims", "low_rank_progression.long", "open_question_4_1")).values()
     rows = summary.verdicts(claims, checks)
     return {
         "answer": answer.in_five(scores, rungs),

@@ -5,7 +5,6 @@ Settings, seeds and the fingerprint of the code come from ``results/code``. What
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -18,7 +17,7 @@ from benchmarks.studies.schema import Compute
 from pipelines import devices, finished, images, provenance, tracking
 from pipelines.checkpoints import Checkpoints, Clock
 from pipelines.entry import stage
-from pipelines.files import CODE, IMAGES, META, RUNS, TABLES, read_json, write_csv, write_json, write_parquet
+from pipelines.files import CODE, IMAGES, META, RUNS, read_json, table_path, write_csv, write_json, write_parquet
 
 
 @stage
@@ -55,7 +54,7 @@ def main() -> None:
     if isinstance(made, pd.DataFrame):
         table = catalog.table_of(asked["study"], part)
         part.card.require(made, table)
-        write_csv(TABLES / f"{table}.csv", made)
+        write_csv(table_path(table), made)
     else:
         folder = RUNS / path
         if made.rows is not None:
@@ -76,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -75,6 +75,13 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
     )
 
 
+def settle() -> None:
+    """Let processes that work in another folder find what this one would: CIFAR10_ROOT becomes absolute."""
+    raw = Path("data/raw")
+    if given := os.environ.get("CIFAR10_ROOT") or (str(raw) if raw.is_dir() else ""):
+        os.environ["CIFAR10_ROOT"] = str(Path(given).expanduser().resolve())
+
+
 def cifar10_routes(root: Path) -> list[tuple[str, Callable[[], Arrays]]]:
     """The routes in the order they are tried, each with its name."""
     raw = root / "data" / "raw"

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from benchmarks.studies import catalog, entries
 from benchmarks.studies.declaration import Experiment, Family, Figure, Study
 from benchmarks.studies.schema import Compute, named_entries
-from pipelines.files import CODE, CURVES, FIGURES, META, RUNS, TABLES
+from pipelines.files import CODE, CURVES, FIGURES, META, RUNS, TABLES, table_path
 
 CITATION = Path("CITATION.cff")
 MANIFEST = Path("results/MANIFEST.json")
@@ -198,15 +198,13 @@ def following() -> list[Following]:
     declared = tuple(f"benchmarks.studies.{name}.study" for name in studies)
     claims = tuple(str(path) for path in catalog.claims())
     sections = tuple(str(path) for path in catalog.sections())
-    tables = tuple(table_path(name) for name in catalog.cards() if not name.startswith("timings/"))
-    judged = tuple(path for path in tables if path != table_path("claims"))
+    verdicts = str(table_path("claims"))
+    rests = tuple(str(table_path(name)) for name in judged())
     templates = tuple(str(path) for path in sorted(Path("benchmarks/evidence").glob("*.j2")))
     everything = (str(CITATION), str(TABLES), str(CODE), *claims, *sections)
     return [
         *(_tables(name, study) for name, study in studies.items() if study.tables),
-        Following(
-            "judge", None, "judge", declared, (*claims, *judged, PROFILE), (table_path("claims"),), (str(METRICS),)
-        ),
+        Following("judge", None, "judge", declared, (*claims, *rests, PROFILE), (verdicts,), (str(METRICS),)),
         *(_figures(name, study) for name, study in studies.items() if study.figures),
         Following("pages", None, "pages", declared, (*everything, str(FIGURES), str(META), *templates), PAGES),
         Following("manifest", None, "manifest", declared, (*everything, str(META)), (str(MANIFEST),)),
@@ -215,13 +213,13 @@ def following() -> list[Following]:
 
 def _tables(name: str, study: Study) -> Following:
     runs = (f"{RUNS}/{name}",) if study.families else ()
-    reads = (*runs, f"{CODE}/{name}.json", *(table_path(table) for table in study.reads))
-    outs = [table_path(table) for table in study.tables] + [f"{CURVES}/{name}.parquet"] * study.curves
+    reads = (*runs, f"{CODE}/{name}.json", *(str(table_path(table)) for table in study.reads))
+    outs = [str(table_path(table)) for table in study.tables] + [f"{CURVES}/{name}.parquet"] * study.curves
     return Following("tables", name, f"tables {name}", (f"benchmarks.studies.{name}.tables",), reads, tuple(outs))
 
 
 def _figures(name: str, study: Study) -> Following:
-    reads = list(dict.fromkeys(table_path(table) for figure in study.figures for table in figure.reads))
+    reads = list(dict.fromkeys(str(table_path(table)) for figure in study.figures for table in figure.reads))
     sources = dict.fromkeys(source for figure in study.figures if (source := curves_of(name, figure)))
     curves = [f"{CURVES}/{source}.parquet" for source in sources]
     roots = tuple(f"benchmarks.studies.{name}.{module}" for module in ("study", "figures"))
@@ -235,19 +233,16 @@ def curves_of(study: str, figure: Figure) -> str | None:
     return (figure.curves or study) if takes else None
 
 
-def table_path(name: str) -> str:
-    return f"{TABLES}/{name}.csv"
+def judged() -> list[str]:
+    """The tables that checks may rest on: all but the verdicts themselves and seconds."""
+    return [name for name in catalog.cards() if name != "claims" and not name.startswith("timings/")]
 
 
-def writer(table: str, training: Iterable[Stage]) -> str:
-    """The address of the stage that writes a table.
-
-    Raises:
-        KeyError: if none does.
-    """
-    addresses = {stage.table: stage.address for stage in training}
-    addresses |= {path: one.address for one in following() for path in one.outs}
-    return addresses[table] if table in addresses else addresses[table_path(table)]
+def writers(training: Iterable[Stage]) -> dict[str, str]:
+    """The address of the stage that writes each table, by the table's name."""
+    by_path = {path: one.address for one in following() for path in one.outs}
+    by_path |= {str(table_path(stage.table)): stage.address for stage in training if stage.table is not None}
+    return {name: by_path[str(table_path(name))] for name in catalog.cards()}
 
 
 def feeding(table: str, training: list[Stage]) -> list[Stage]:

@@ -2,12 +2,10 @@
 
 import argparse
 
-import pandas as pd
-
 from benchmarks.studies import catalog
 from pipelines import finished
 from pipelines.entry import stage
-from pipelines.files import CODE, CURVES, TABLES, read_json, write_csv, write_parquet
+from pipelines.files import CODE, CURVES, read_json, read_tables, table_path, write_csv, write_parquet
 
 
 @stage
@@ -19,11 +17,11 @@ def main() -> None:
     asked = read_json(CODE / f"{name}.json")
     runs = [finished.require(path) for path in asked["runs"]]
     finished.prune(name, asked["runs"])
-    read = {table: pd.read_csv(TABLES / f"{table}.csv") for table in study.reads}
+    read = read_tables(study.reads)
     made = finished.tables(name, runs, read)
     for table, card in study.tables.items():
         card.require(made.tables[table], table)
-        write_csv(TABLES / f"{table}.csv", made.tables[table])
+        write_csv(table_path(table), made.tables[table])
     if made.curves is not None:
         write_parquet(CURVES / f"{name}.parquet", made.curves)
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.evidence import agreement
 from benchmarks.studies import catalog
-from pipelines import manifest, parameters, rebuild, revisions, stages
+from pipelines import manifest, parameters, rebuild, revisions, sources, stages
 from pipelines.files import CODE, read_json, write_json
 from pipelines.stages import Stage
 
@@ -51,7 +51,7 @@ class Request:
 
     def choose(self, training: list[Stage]) -> list[Stage]:
         """The stages to run, in their order."""
-        chosen = [stage for stage in training if not stage.alone and self.study in (None, stage.study)]
+        chosen = [stage for stage in training if self.study in (None, stage.study)]
         if self.configurations is not None:
             chosen = [stage for stage in chosen if stage.name in self.configurations]
         if self.sample is None or self.sample >= len(chosen):
@@ -95,11 +95,6 @@ class Outcome:
         return cells.assign(share=share).sort_values(["severity", "share"], ascending=False, ignore_index=True)
 
 
-def studies() -> set[str]:
-    """The studies that have something to rebuild."""
-    return {stage.study for stage in stages.training(parameters.load()) if not stage.alone}
-
-
 def verify(request: Request) -> Outcome:
     """Rebuild the committed code's tables in a scratch clone, and compare.
 
@@ -140,10 +135,7 @@ def _clone(commit: str) -> None:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise VerifyError(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    raw = Path("data/raw")
-    given = os.environ.get("CIFAR10_ROOT") or (str(raw) if raw.is_dir() else "")
-    if given:
-        os.environ["CIFAR10_ROOT"] = str(Path(given).expanduser().resolve())
+    sources.settle()
     os.environ["WANDB_MODE"] = "disabled"
     os.chdir(SCRATCH)
 

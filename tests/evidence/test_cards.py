@@ -61,9 +61,9 @@ def test_artifacts_are_the_tables_and_each_has_the_stage_that_writes_it(monkeypa
     files = {str(path): YAML(typ="safe").load(text) for path, text in dvcfile.texts(checked).items()}
     artifacts = files["dvc.yaml"]["artifacts"]
     assert {entry["path"] for entry in artifacts.values()} == {f"results/tables/{name}.csv" for name in FOUND}
-    training = stages.training(checked)
+    writers = stages.writers(stages.training(checked))
     for name in CARDS:
-        address = stages.writer(name, training)
+        address = writers[name]
         path, _, stage = address.rpartition(":")
         outs = files[path or "dvc.yaml"]["stages"][stage]["outs"]
         written = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
