@@ -207,7 +207,9 @@ def toy(score):
 def test_a_broken_instrument_stops_everything_and_says_by_how_much():
     good = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": 0.79})
     carry_over.require_gate(toy(0.93), good)
-    with pytest.raises(carry_over.InstrumentBroken, match=r"instrument broken: .* scores 0.700, at least 0.9 needed"):
+    with pytest.raises(
+        carry_over.InstrumentBroken, match=r"instrument broken: .* scores 0.700; at least 0.9 is needed"
+    ):
         carry_over.require_gate(toy(0.7), good)
     bad = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": [0.79, 0.7, 0.8]})
     with pytest.raises(carry_over.InstrumentBroken, match=r"is 0.100 from its closed form, at most 0.05 allowed"):
