@@ -319,8 +319,8 @@ def test_the_page_says_what_the_table_says(scored):
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
     assert "3.0 decades above" in page
     assert page.count("<tr title=") == len(SETTINGS)
-    assert "a check of the machinery" not in page
-    assert "a check of the machinery" in answer.render(scores, table, figures, "quick", "digits")
+    assert "only checks the machinery" not in page
+    assert "only checks the machinery" in answer.render(scores, table, figures, "quick", "digits")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_the_page_says_what_the_table_says(scored):
     [
         (["greedy", "greedy", "neither"], "carries over to practice"),
         (["neither", "neither", "neither"], "Deep linear dynamics do not carry over to practice"),
-        (["greedy", "neither", "neither"], "in one architecture alone"),
+        (["greedy", "neither", "neither"], "in only one architecture"),
         (["neither", "tracks its twin", "censored"], "follow the path of their linear twin"),
     ],
 )

@@ -266,7 +266,7 @@ def test_a_profile_that_is_not_there_or_not_valid_is_told_as_such(monkeypatch, t
     write_yaml(tmp_path / "params.yaml", tiny())
     write_yaml(tmp_path / "params.mine.yaml", {"scale_invariance": {"equilibrium": {"stpes": 9}}})
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(parameters.ParametersError, match="no profile 'yours': there are mine"):
+    with pytest.raises(parameters.ParametersError, match="no profile 'yours': the profiles are mine"):
         parameters.profile("yours")
     with pytest.raises(parameters.ParametersError, match=r"(?s)params\.mine\.yaml is not valid.*equilibrium\.stpes"):
         parameters.profile("mine")
