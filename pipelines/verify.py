@@ -239,7 +239,7 @@ def told(outcome: Outcome) -> str:
         why.setdefault("; ".join(outcome.elsewhere[c.table]), []).append(c.table)
     for differs, names in why.items():
         lines.append(
-            f"{len(names)} tables {f'made elsewhere, so tolerances apply: {differs}' if differs else 'must be identical'}"
+            f"{len(names)} tables {f'made elsewhere, tolerances apply: {differs}' if differs else 'must be identical'}"
         )
     head = ("table", "cells", "of rebuilt runs", "not compared", "differ", "disagree")
     lines.append(f"{head[0]:<42}{head[1]:>8}{head[2]:>17}{head[3]:>14}{head[4]:>8}{head[5]:>10}")

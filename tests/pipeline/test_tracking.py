@@ -161,7 +161,9 @@ def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(wor
     )
 
     again = workspace.bench("publish").stdout
-    assert again.startswith(f"0 runs sent, {len(written)} had already been") and "the results had already been sent" in again
+    assert (
+        again.startswith(f"0 runs sent, {len(written)} had already been") and "results had already been sent" in again
+    )
     assert len(list(workspace.path.glob("wandb/offline-run-*"))) == len(sent)
     workspace.run("rm", "-rf", "wandb")
     assert workspace.bench("publish", "lr-low").stdout.startswith("2 runs sent")
