@@ -143,7 +143,7 @@ STUDY = "progressive_sharpening"
             "low_rank_progression.rungs.planted-he1.data",
             "need as many functions",
         ),
-        ("tuning_seed: 1000", "tuning_seed: 3", "optimizer_comparison.protocol", "tuning would have seen them"),
+        ("tuning_seed: 1000", "tuning_seed: 3", "optimizer_comparison.protocol", "tuning would have seen it"),
         ("target: {optimizer: adamw,", "target: {optimizer: adamww,", "optimizer_comparison", "did you mean 'adamw'?"),
         ("pair: [sgd, polyak,", "pair: [sgd, polyack,", "optimizer_comparison", "did you mean 'polyak'?"),
         (

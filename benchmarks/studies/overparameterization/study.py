@@ -245,11 +245,11 @@ EXPERIMENTS = (
 FIGURES = (
     Figure(
         "overparameterization",
-        "Top left: a network fits random labels as completely as the true ones, and then guesses test images (circles) "
-        "at chance level; one line per seed. Top right: the loss along the straight chord between two solutions, by "
-        "network and for a linear model. Bottom left: the least eigenvalue of the tangent kernel along training, over "
-        "its first, by width. Bottom right: the relative distance that weights travel, by width and layer, in NTK "
-        "parametrization; lines have the predicted slope. Means and ranges over seeds.",
+        "Top left: a network fits random labels as completely as the true ones, and then classifies test images "
+        "(circles) at chance level; one line per seed. Top right: the loss along the straight chord between two "
+        "solutions, for networks and a linear model. Bottom left: the smallest eigenvalue of the tangent kernel during "
+        "training, relative to its first value, by width. Bottom right: the relative distance that weights travel, by "
+        "width and layer, in NTK parametrization; lines have the predicted slope. Means and ranges over seeds.",
         reads=(
             "overparameterization/random_labels",
             "overparameterization/non_convexity",

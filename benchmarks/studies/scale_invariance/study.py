@@ -297,19 +297,19 @@ INTRINSIC_RATE = tidy(
 FIGURES = (
     Figure(
         "scale_invariance",
-        "Left and middle: angle per step and fourth power of the norm of scale-invariant weights reach their closed "
-        "forms; dotted, where the norm would be if gradients had no memory. Right: an exponential learning rate "
-        "without weight decay gives the logits of the run with decay (solid; dotted, the registered bound), a "
-        "constant one does not (dashed). Means and ranges over seeds.",
+        "Left and middle: the angle per step and the fourth power of the norm of scale-invariant weights reach their "
+        "closed forms; dotted: the norm if gradients had no memory. Right: an exponential learning rate without weight "
+        "decay gives the same logits as the run with decay (solid; dotted: the registered bound), a constant one does "
+        "not (dashed). Means and ranges over seeds.",
         reads=("scale_invariance/equilibrium", "scale_invariance/exponential_rate"),
         claims=("U4", "U4-memory", "U3"),
     ),
     Figure(
         "intrinsic_learning_rate",
-        "Final loss against the product of learning rate and weight decay: with normalisers the four learning rates "
-        "at one product (drawn side by side) agree, without normalisers they do not. Right: the power of $c$ by "
-        "which the learning rate must be multiplied for the run to stay the same, with a loss $c L$, a parameter $v$ "
-        "with $w = c v$ or a start $c$ times as large. Each symbol is a seed.",
+        "Final loss against the product of learning rate and weight decay: with normalization the four learning rates "
+        "with the same product (drawn side by side) agree, without normalization they do not. Right: the power of $c$ "
+        "by which the learning rate must be multiplied for the run to stay the same, with a loss $c L$, a parameter "
+        "$v$ with $w = c v$, or an initialization $c$ times as large. Each symbol is a seed.",
         reads=("scale_invariance/intrinsic_rate", "scale_invariance/rescaling"),
         claims=("U7", "U7-accuracy", "U6"),
     ),

@@ -1,4 +1,4 @@
-"""What computations cost in seconds. Part of no verdict."""
+"""What computations cost in seconds. Not part of any verdict."""
 
 from typing import Annotated, Any
 
@@ -56,7 +56,7 @@ def timed_optimizers(parameters: Any) -> TimedOptimizers:
     return TimedOptimizers(workloads=workloads, contenders=study.optimizers, repeats=parameters.timings.repeats)
 
 
-_LIMITS = "Seconds of one machine, alone on it; ratios travel better. Part of no verdict, and never compared."
+_LIMITS = "Seconds on one machine, with nothing else running; ratios carry over better. In no verdict, never compared."
 
 TRAINING_STEP = Card(
     title="What the training loop adds to a step",
@@ -82,14 +82,14 @@ EIGENSOLVERS = Card(
     columns={
         "solver": Column("", "this project's or a peer's", EXACT),
         "version": Column("", "of its package", IDENTICAL),
-        "k": Column("eigenvalues", "how many from the top", EXACT),
-        "start": Column("", "warm, from the reading before, or cold, from a random vector", EXACT),
+        "k": Column("eigenvalues", "number of top eigenvalues", EXACT),
+        "start": Column("", "warm, from the previous reading, or cold, from a random vector", EXACT),
         "setting": Column("", "the cheapest that meets the target", SECONDS),
         "products": Column("products", "Hessian-vector products per reading", SECONDS),
         "seconds": Column("s", "per reading", SECONDS),
         "gradient_times": Column("gradients", "the same over the seconds of a gradient", SECONDS),
         "worst_error": Column("fraction", "largest relative eigenvalue error over the readings", SECONDS),
-        "solves": Column("readings", "how many were timed", EXACT),
+        "solves": Column("readings", "number of readings timed", EXACT),
         "times_slower": Column("", "than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
         "threads": Column("", "of torch", EXACT),
     },
@@ -133,14 +133,14 @@ OPTIMIZER_COSTS = Card(
 FIGURES = (
     Figure(
         "eigensolvers",
-        "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
-        "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "
-        "before, cold from a random vector.",
+        "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, for each "
+        "solver at its cheapest setting that meets the target error at all readings; warm solves start from the "
+        "previous reading, cold ones from a random vector.",
         reads=("timings/eigensolvers",),
     ),
     Figure(
         "optimizer_seconds",
-        "The runs of the optimizer comparison against seconds, at what a step of each takes on one thread of this "
+        "The runs of the optimizer comparison against time in seconds, with the step times of one thread of this "
         "machine: matrix optimizers pay for their steps.",
         reads=("timings/optimizer_steps", "optimizer_comparison", "optimizer_comparison/targets"),
         curves="optimizer_comparison",
@@ -153,7 +153,7 @@ STUDY = Study(
     model=Timings,
     reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(
-        # The packages of peers work on the CPU alone.
+        # The packages of peers are used on the CPU only.
         Experiment(
             "training_step",
             None,
