@@ -217,7 +217,7 @@ def _regime(regime: Regime | None, runs: pd.DataFrame) -> tuple[bool, str]:
 def _shortfall(protocol: Protocol, runs: pd.DataFrame, source: str) -> str:
     lacks = []
     if protocol.source and source != protocol.source:
-        lacks.append(f"the data are {source}; {protocol.source} is needed")
+        lacks.append(f"the data are {source}, not {protocol.source}")
     if protocol.images and not runs.empty and runs["images"].min() < protocol.images:
         lacks.append(f"{runs['images'].min()} of {protocol.images} images")
     return "; ".join(lacks)

@@ -212,7 +212,7 @@ def test_a_broken_instrument_stops_everything_and_says_by_how_much():
     ):
         carry_over.require_gate(toy(0.7), good)
     bad = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": [0.79, 0.7, 0.8]})
-    with pytest.raises(carry_over.InstrumentBroken, match=r"is 0.100 from its closed form, at most 0.05 allowed"):
+    with pytest.raises(carry_over.InstrumentBroken, match=r"is 0.100 from its closed form; at most 0.05 is allowed"):
         carry_over.require_gate(toy(0.93), bad)
 
 
@@ -314,7 +314,7 @@ def test_the_page_says_what_the_table_says(scored):
     assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
     assert '<svg><g id="effective_rank-a"/></svg>' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
-    assert "default initialization alone leaves 0.02, Adam alone 0.02" in page
+    assert "default initialization alone leaves a score of 0.02, Adam alone 0.02" in page
     assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
     assert "3.0 decades above" in page

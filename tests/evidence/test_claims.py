@@ -162,7 +162,7 @@ def test_too_few_seeds_are_inconclusive_and_say_how_many(claim):
 
 def test_smaller_data_make_a_toy_and_say_what_is_missing(claim):
     (word, why, *_), _ = outcome(claim, tables(images=40), source="digits")
-    assert word == "toy" and "data are digits, cifar10 needed; 40 of 100 images" in why
+    assert word == "toy" and "data are digits, not cifar10; 40 of 100 images" in why
 
 
 def test_a_missing_run_is_not_run(claim):
