@@ -317,7 +317,7 @@ def test_the_page_says_what_the_table_says(scored):
     assert "default initialization alone leaves a score of 0.02, Adam alone 0.02" in page
     assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
-    assert "3.0 decades above" in page
+    assert "3.0 decades higher" in page
     assert page.count("<tr title=") == len(SETTINGS)
     assert "only checks the machinery" not in page
     assert "only checks the machinery" in answer.render(scores, table, figures, "quick", "digits")

@@ -1,4 +1,4 @@
-"""Bases beside the inputs themselves, for what linear modes cannot see: tangent kernel's, and products of inputs."""
+"""Bases other than the inputs themselves, for what linear modes cannot see: kernel eigenfunctions and input products."""
 
 from dataclasses import replace
 from functools import partial
