@@ -338,8 +338,8 @@ STUDY = Study(
                 title="The catapult's boundaries",
                 row="one network and seed",
                 keys=("system", "seed"),
-                computed="bisection of the learning rate, in units of one over the initial curvature, by what runs at "
-                "it do",
+                computed="bisection of the learning rate, in units of one over the initial curvature, by the behaviour "
+                "of runs",
                 limits="One training example with target zero. ReLU networks do not converge on an interval of rates: "
                 "their boundary is at the first gap.",
                 replicates=("seed",),

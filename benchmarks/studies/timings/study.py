@@ -60,7 +60,7 @@ _LIMITS = "Seconds on one machine, with nothing else running; ratios carry over 
 
 TRAINING_STEP = Card(
     title="What the training loop adds to a step",
-    row="one way to make a step",
+    row="one way to take a step",
     keys=("what",),
     computed="median over repeats, in turn",
     limits=_LIMITS,
@@ -68,8 +68,8 @@ TRAINING_STEP = Card(
         "what": Column("", "a bare forward and backward pass, or a step of the training loop", EXACT),
         "threads": Column("", "of torch", EXACT),
         "seconds": Column("s", "per step", SECONDS),
-        "ratio": Column("", "over the bare pass", SECONDS),
-        "repeats": Column("", "timings, of which the median counts", EXACT),
+        "ratio": Column("", "relative to the bare pass", SECONDS),
+        "repeats": Column("", "number of timings; the median is used", EXACT),
     },
 )
 
@@ -87,10 +87,10 @@ EIGENSOLVERS = Card(
         "setting": Column("", "the cheapest that meets the target", SECONDS),
         "products": Column("products", "Hessian-vector products per reading", SECONDS),
         "seconds": Column("s", "per reading", SECONDS),
-        "gradient_times": Column("gradients", "the same over the seconds of a gradient", SECONDS),
+        "gradient_times": Column("gradients", "seconds per reading over seconds per gradient", SECONDS),
         "worst_error": Column("fraction", "largest relative eigenvalue error over the readings", SECONDS),
         "solves": Column("readings", "number of readings timed", EXACT),
-        "times_slower": Column("", "than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
+        "times_slower": Column("", "times slower than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
         "threads": Column("", "of torch", EXACT),
     },
 )
@@ -107,8 +107,8 @@ OPTIMIZER_STEPS = Card(
         "threads": Column("", "of torch", EXACT),
         "loop_seconds": Column("s", "per step of the training loop", SECONDS),
         "bare_seconds": Column("s", "batch, forward, backward and the library's step by hand", SECONDS),
-        "overhead": Column("fraction", "the loop's over those by hand, minus 1", SECONDS),
-        "over_sgd": Column("", "the loop's over those with SGD", SECONDS),
+        "overhead": Column("fraction", "loop_seconds over bare_seconds, minus 1", SECONDS),
+        "over_sgd": Column("", "loop_seconds relative to SGD's", SECONDS),
         "repeats": Column("", "timings, of which the median counts", EXACT),
     },
 )
@@ -123,9 +123,9 @@ OPTIMIZER_COSTS = Card(
         "workload": Column("", "its name in params.yaml", EXACT),
         "optimizer": Column("", "its name in params.yaml", EXACT),
         "seconds_per_step": Column("s", "per step of the training loop", SECONDS),
-        "step_over_sgd": Column("", "these over those with SGD", SECONDS),
-        "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", SECONDS),
-        "steps_to_target": Column("steps", "mean over the seeds that arrived", SECONDS),
+        "step_over_sgd": Column("", "seconds_per_step relative to SGD's", SECONDS),
+        "state_per_parameter": Column("numbers", "optimizer state per trained parameter", SECONDS),
+        "steps_to_target": Column("steps", "mean over the seeds that reached the target", SECONDS),
         "seconds_to_target": Column("s", "steps_to_target times seconds_per_step", SECONDS),
     },
 )
