@@ -1,8 +1,8 @@
 """What turns the benchmark into results: DVC's stages, and the ``bench`` command.
 
-numpy's and scipy's OpenBLAS chooses its kernels by the processor, and each rounds in its own way. Nearly every x86
-processor of the last ten years has AVX2: where it has, the kernels for AVX2 are asked for before numpy is loaded, so
-that all of them round alike.
+The OpenBLAS of numpy and scipy chooses its kernels according to the processor, and each kernel rounds differently.
+Nearly every x86 processor of the last ten years has AVX2: where it does, the AVX2 kernels are requested before numpy is
+loaded, so that all machines round alike.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How far a stage is, for whoever watches, and where an interrupted run goes on."""
+"""How far a stage has progressed, for display, and checkpoints from which an interrupted run continues."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ PROGRESS_EVERY_S = 1.0
 
 
 def progress(path: str):
-    """The file that says how far the stage at this path is."""
+    """The progress file of the stage at this path."""
     return STATE / "progress" / f"{path.replace('/', '@')}.json"
 
 
 class Clock:
-    """Says how far a stage is, once a second, in a file that ``bench`` reads."""
+    """Writes the progress of a stage, once a second, to a file that ``bench`` reads."""
 
     def __init__(self, path: str):
         self.path = progress(path)
@@ -36,7 +36,7 @@ class Clock:
 
 
 class Checkpoints:
-    """The last checkpoint of a stage, if it is of this very run: settings, seeds, data and code are its key."""
+    """The last checkpoint of a stage, if it belongs to exactly this run: settings, seeds, data and code are its key."""
 
     def __init__(self, path: str, asked: dict):
         self.path = STATE / "checkpoints" / f"{path}.pt"
@@ -46,7 +46,7 @@ class Checkpoints:
         self.started = self.last = time.time()
 
     def resume(self) -> dict | None:
-        """The state to go on from; None to begin."""
+        """The state to continue from; None to start from the beginning."""
         saved = self._load()
         if saved is None:
             return None
@@ -69,14 +69,14 @@ class Checkpoints:
         self.path.unlink(missing_ok=True)
 
     def _load(self) -> dict | None:
-        """The saved checkpoint; None if there is none, it is another run's, or it cannot be read."""
+        """The saved checkpoint; None if there is none, it belongs to another run, or it cannot be read."""
         import torch
 
         if not self.path.is_file():
             return None
         try:
             saved = torch.load(self.path, weights_only=True)
-        except Exception as error:  # a damaged file fails in as many ways as pickles and archives do
+        except Exception as error:  # a damaged file can fail in any way that pickles and archives can
             print(f"ignoring an unreadable checkpoint, {self.path}: {error}", file=sys.stderr)
             return None
         return saved if saved.get("key") == self.key else None

@@ -53,7 +53,7 @@ def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> st
 
 
 def _released(name: str, named: dict) -> str | None:
-    """How a table differs from the one of the last release that this history has; None if it is that one."""
+    """How a table differs from that of the last release in this history; None if it is the same."""
     base = revisions.last_change_of(str(release.CHANGES))
     if base is None:
         return None
@@ -66,7 +66,7 @@ def _released(name: str, named: dict) -> str | None:
 
 
 def _target(picked: pd.DataFrame, name: str) -> str:
-    """What ``bench repro`` and ``bench verify`` call that on which all these rows rest; empty for everything."""
+    """The target of ``bench repro`` and ``bench verify`` that all these rows depend on; empty for everything."""
     if name == "claims":
         claims = picked["claim"].unique()
         return claims[0] if len(claims) == 1 else ""

@@ -1,4 +1,4 @@
-"""``bench``: rebuild, check, read. DVC does the work; this chooses targets, shows progress and reads results."""
+"""``bench``: rebuild, check, read. DVC does the work; this module chooses targets, shows progress and reads results."""
 
 import argparse
 import difflib
@@ -44,7 +44,7 @@ from pipelines.files import IMAGES, TABLES, read_tables, table_path, write_yaml
 from pipelines.sources import DataError
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
-# What a profile's workspace takes from this one. Copied, never linked, so that nothing there can reach results/ here.
+# What is copied into a profile's workspace. Copied, never linked, so that nothing there can reach results/ here.
 COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
 EXPECTED = (
     catalog.DeclarationError,
@@ -68,7 +68,7 @@ EXPECTED = (
 def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.start = Path.cwd()
-    sys.path.insert(0, "")  # modules in the working folder are found here as in the stages
+    sys.path.insert(0, "")  # so that modules in the working folder are found, as in the stages
     try:
         if parsed.command != "doctor":
             _go_to_root()
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "interrupted: finished stages are kept, and runs that have a checkpoint continue from it", file=sys.stderr
+            "interrupted: finished stages are kept, and runs with a checkpoint will continue from it", file=sys.stderr
         )
         return 130
 
@@ -87,84 +87,84 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description="A benchmark for the dynamics of optimization.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("repro", help="rebuild what is stale: all of it, a study, or what a claim needs")
+    command = commands.add_parser("repro", help="rebuild what is stale: everything, one study, or what a claim needs")
     command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION")
-    command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages at once (default 1)")
+    command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages to run at once (default 1)")
     command.set_defaults(run=repro)
 
-    command = commands.add_parser("profile", help="a profile, params.NAME.yaml, in a workspace of its own, .NAME/")
+    command = commands.add_parser("profile", help="run a profile, params.NAME.yaml, in a separate workspace, .NAME/")
     command.add_argument("name", metavar="NAME")
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="all if not given")
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="default: everything")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
     command.set_defaults(run=profile)
 
-    command = commands.add_parser("quick", help="the same as `bench profile quick`: a few minutes, no data needed")
+    command = commands.add_parser("quick", help="same as `bench profile quick`: takes minutes, needs no data")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
     command.set_defaults(run=profile, name="quick", target=None)
 
     command = commands.add_parser("stages", help="write the dvc.yaml files from params.yaml and the declarations")
     command.set_defaults(run=write_stages)
 
-    command = commands.add_parser("status", help="what a rebuild would run, and the verdicts as they stand")
+    command = commands.add_parser("status", help="show what a rebuild would run, and the current verdicts")
     command.set_defaults(run=status)
 
-    command = commands.add_parser("report", help="tables, verdicts, figures and report again, without training")
+    command = commands.add_parser("report", help="remake tables, verdicts, figures and report, without training")
     command.set_defaults(run=report)
 
-    command = commands.add_parser("explain", help="a claim: prediction, estimator, runs, cells, verdict")
+    command = commands.add_parser("explain", help="show a claim: prediction, estimator, runs, cells, verdict")
     command.add_argument("claim")
     command.set_defaults(run=explain)
 
     command = commands.add_parser(
-        "carry-over", help="where a network of your own stands on the ladder, beside its twin"
+        "carry-over", help="show where a network of your own stands on the ladder, next to its twin"
     )
     command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
     command.add_argument("--seeds", type=_positive, default=3)
-    command.add_argument("--steps", type=_positive, default=None, help="at most; the rung's own if not given")
+    command.add_argument("--steps", type=_positive, default=None, help="maximum; default: as the rung")
     command.add_argument("--inputs", choices=("whitened", "raw", "images"), default="whitened")
-    command.add_argument("--images", type=_positive, default=None, help="how many; the rung's own if not given")
+    command.add_argument("--images", type=_positive, default=None, help="number of images; default: as the rung")
     command.set_defaults(run=carry_over)
 
-    command = commands.add_parser("push", help="put the runs into the embedded store, pruned of superseded ones")
+    command = commands.add_parser("push", help="add the runs to the embedded store and remove superseded ones")
     command.set_defaults(run=push)
 
     command = commands.add_parser(
-        "verify", help="rebuild the committed tables in a scratch clone without any cache, and compare cell by cell"
+        "verify", help="rebuild the committed tables in a scratch clone without a cache, and compare cell by cell"
     )
     command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="what to rebuild")
-    command.add_argument("--against", default="HEAD", metavar="REV", help="the revision whose tables are the measure")
-    command.add_argument("--sample", type=_positive, metavar="N", help="rebuild so many of the configurations")
-    command.add_argument("--seed", type=int, default=0, help="of the sample")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in params.yaml: what if?")
+    command.add_argument("--against", default="HEAD", metavar="REV", help="compare with the tables of this revision")
+    command.add_argument("--sample", type=_positive, metavar="N", help="rebuild N randomly chosen configurations")
+    command.add_argument("--seed", type=int, default=0, help="seed of the sample")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change params.yaml: what if?")
     command.add_argument("--identical", action="store_true", help="every digit must be the same, whatever the machine")
-    command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages at once (default 2)")
+    command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages to run at once (default 2)")
     command.set_defaults(run=_verify)
 
-    command = commands.add_parser("diff", help="which cells and verdicts moved between two revisions")
+    command = commands.add_parser("diff", help="show which cells and verdicts changed between two revisions")
     command.add_argument("before", metavar="REV_A")
-    command.add_argument("after", nargs="?", metavar="REV_B", help="the working tree if not given")
-    command.add_argument("--limit", type=_positive, default=20, help="cells to show")
+    command.add_argument("after", nargs="?", metavar="REV_B", help="default: the working tree")
+    command.add_argument("--limit", type=_positive, default=20, help="number of cells to show")
     command.set_defaults(run=_diff)
 
-    command = commands.add_parser("compare", help="two runs, configurations or revisions side by side")
+    command = commands.add_parser("compare", help="show two runs, configurations or revisions side by side")
     for side in ("first", "second"):
         command.add_argument(side, metavar="CONFIGURATION[:SEED] | REV")
     command.set_defaults(run=_compare)
 
-    command = commands.add_parser("publish", help="finished runs, tables and figures to W&B, each once")
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="all if not given")
+    command = commands.add_parser("publish", help="send finished runs, tables and figures to W&B, each once")
+    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="default: everything")
     command.set_defaults(run=_publish)
 
-    command = commands.add_parser("check", help="manifest, data cards, and the rule of versions")
+    command = commands.add_parser("check", help="check the manifest, the data cards and the versioning rule")
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("release", help="check, write results/CHANGELOG.md and CITATION.cff, commit, tag")
+    command = commands.add_parser("release", help="check, write results/CHANGELOG.md and CITATION.cff, commit and tag")
     command.add_argument("version", metavar="X.Y.Z")
-    command.add_argument("--since", metavar="REV", help="what the first release is compared with")
+    command.add_argument("--since", metavar="REV", help="revision that the first release is compared with")
     command.set_defaults(run=_release)
 
-    command = commands.add_parser("cite", help="a table or a cell: BibTeX, interval, how to rebuild and verify it")
-    command.add_argument("table", nargs="?", help="as in results/tables; all are listed if not given")
+    command = commands.add_parser("cite", help="cite a table or a cell: BibTeX, interval, how to rebuild and verify it")
+    command.add_argument("table", nargs="?", help="as in results/tables; default: list all tables")
     command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE")
     command.add_argument("--column", action="append", default=[])
     command.add_argument("--format", choices=("text", "bibtex", "latex", "markdown"), default="text")
@@ -192,12 +192,12 @@ def repro(parsed: argparse.Namespace) -> int:
         print(f"  failed: {address}")
     if claim is not None and not done.failed:
         _print_fresh_verdict(claims, claim, training, params.data.source)
-        print("the committed tables are as they were: `bench repro` rebuilds them")
+        print("the committed tables are unchanged: `bench repro` rebuilds them")
     elif then is not None and not done.failed:
         _print_verdicts(claims)
         if params.data.source != "cifar10":
             print("claims about CIFAR-10 are not run on digits; results/ has the verdicts of the reference profile")
-        print(f"report: {REPORT.resolve()}" if not then else "the report is as it was: `bench report` makes it anew")
+        print(f"report: {REPORT.resolve()}" if not then else "the report is unchanged: `bench report` remakes it")
     return 1 if done.failed else 0
 
 
@@ -209,7 +209,7 @@ def profile(parsed: argparse.Namespace) -> int:
         if source.is_dir():
             for old in (*target.rglob("*.py"), *target.rglob("*.yaml")):
                 old.unlink()
-            # Lock files are the reference's: a workspace keeps its own.
+            # Lock files belong to the reference: a workspace keeps its own.
             ignored = shutil.ignore_patterns("__pycache__", "dvc.lock", "dvc.yaml", ".gitignore")
             shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
@@ -254,7 +254,7 @@ def report(parsed: argparse.Namespace) -> int:
     dvcfile.require_current(_params())
     targets = [one.address for one in stages.following() if one.name != "manifest"]
     if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
-        raise rebuild.RebuildError("a stage failed; what it said is above")
+        raise rebuild.RebuildError("a stage failed; its output is above")
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
     readme.refresh()
@@ -289,7 +289,7 @@ def explain(parsed: argparse.Namespace) -> int:
             print(f"    regime      {check.regime.meaning}")
         rows = table[table["check"] == check_name]
         if rows.empty:
-            print("    verdict     not run: no row in claims.csv, `bench repro` makes it")
+            print("    verdict     not run: no row in claims.csv; run `bench repro`")
             continue
         row = rows.iloc[0]
         interval = f", 95 % interval [{row.ci95_low:.5g}, {row.ci95_high:.5g}]" if pd.notna(row.ci95_low) else ""
@@ -314,8 +314,8 @@ def carry_over(parsed: argparse.Namespace) -> int:
 
     if not IMAGES.is_file():
         raise FileNotFoundError(
-            f"{IMAGES} is missing: `dvc repro prepare` makes it from CIFAR-10 (data/README.md). For scikit-learn's "
-            "digits instead: `make quick`, then give the same command in .quick, with your module there"
+            f"{IMAGES} is missing: `dvc repro prepare` makes it from CIFAR-10 (data/README.md). To use scikit-learn's "
+            "digits instead, run `make quick`, then the same command in .quick, with your module there"
         )
     sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
     prepared = images.load(IMAGES, compute.dtype)
@@ -356,7 +356,7 @@ def push(parsed: argparse.Namespace) -> int:
     pushed = store.push()
     dropped = f"{pushed.dropped} superseded entries dropped"
     if pushed.unfinished:
-        dropped = f"nothing dropped while stages have no result ({len(pushed.unfinished)}: {pushed.unfinished[0]}, ...)"
+        dropped = f"nothing dropped: {len(pushed.unfinished)} stages have no result ({pushed.unfinished[0]}, ...)"
     print(f"{store.STORE}: {pushed.megabytes:.1f} MB; {dropped}. Commit it with the results.")
     return 0
 
@@ -366,7 +366,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
     if dirty := revisions.changed():
-        print(f"uncommitted changes are not part of this: {', '.join(dirty[:5])}{', ...' if dirty[5:] else ''}")
+        print(f"uncommitted changes are ignored: {', '.join(dirty[:5])}{', ...' if dirty[5:] else ''}")
     outcome = verify.verify(request)
     verify.record(outcome, verify.VERDICT)
     print(verify.told(outcome))
@@ -388,14 +388,14 @@ def _claims() -> dict[str, register.Claim]:
 
 
 def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
-    """A study, or the configurations of a claim or of that name; neither for everything."""
+    """A study, or the configurations of a claim or with that name; neither for everything."""
     if target is None or target in {stage.study for stage in _training() if not stage.alone}:
         return target, None
     return None, _configurations(target)
 
 
 def _configurations(target: str) -> frozenset[str]:
-    """The one of that name, or those of a claim."""
+    """The configuration of that name, or those of a claim."""
     if target in {stage.name for stage in _training()}:
         return frozenset({target})
     claims = _claims()
@@ -464,20 +464,20 @@ def _print_contests(claim: register.Claim) -> None:
 
 
 def _print_verdicts(claims: dict[str, register.Claim]) -> None:
-    """How many claims of each section have which word."""
+    """How many claims of each section have each verdict."""
     table = _checks_table()
     if table.empty:
-        print("no verdicts yet: `bench repro` makes them")
+        print("no verdicts yet: run `bench repro`")
         return
     rows, sections = summary.verdicts(claims, table), chapter.load(catalog.sections())
     width = max(len(section.title) for section in sections.values())
     for study, section in sections.items():
         print(f"{section.title:<{width}}  {tally(rows.loc[rows['study'] == study, 'word'])}")
-    print(f"each of the {len(rows)} claims: {CLAIMS_PAGE}")
+    print(f"all {len(rows)} claims: {CLAIMS_PAGE}")
 
 
 def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, training: list[Stage], source: str) -> None:
-    """The verdict of one claim from the runs there are, without touching a table."""
+    """The verdict of one claim from the existing runs, without touching a table."""
     tables = read_tables(table for table in catalog.cards() if table_path(table).is_file())
     for study in dict.fromkeys(stage.study for stage in training):
         if runs := [finished.require(stage.path) for stage in training if stage.study == study and stage.table is None]:
@@ -509,7 +509,7 @@ def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
                 "configurations are in params.yaml"
             )
         )
-        raise register.ClaimsError(f"{name!r} is neither a study nor a claim nor a configuration{hint}")
+        raise register.ClaimsError(f"{name!r} is not a study, claim or configuration{hint}")
     return by_lower[name.lower()]
 
 
@@ -520,7 +520,7 @@ def _go_to_root() -> None:
         if (folder / "params.yaml").is_file() and (folder / "pipelines").is_dir():
             os.chdir(folder)
             return
-    raise FileNotFoundError("not inside the benchmark: no params.yaml with pipelines/ beside it, here or above")
+    raise FileNotFoundError("not inside the benchmark: no params.yaml next to pipelines/, in this folder or above it")
 
 
 def _positive(text: str) -> int:

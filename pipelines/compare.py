@@ -48,7 +48,7 @@ def compare(first: str, second: str) -> str:
     """
     sides = [_side(name) for name in (first, second)]
     if (sides[0].kind == "revision") != (sides[1].kind == "revision"):
-        raise CompareError(f"{first} is a {sides[0].kind} and {second} a {sides[1].kind}: compare two of a kind")
+        raise CompareError(f"{first} is a {sides[0].kind} and {second} a {sides[1].kind}: compare two of the same kind")
     a, b = sides
     differing = [
         (key, a.parameters.get(key), b.parameters.get(key))

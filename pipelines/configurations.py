@@ -1,4 +1,4 @@
-"""Every configuration that params.yaml asks for, with what is needed to make its numbers again."""
+"""Every configuration in params.yaml, with what is needed to reproduce its numbers."""
 
 import io
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ class Configuration:
     Attributes:
         settings: resolved, as YAML.
         code: its fingerprint.
-        addresses: of its stages, as DVC has them.
-        commits: at which they ran.
-        seconds: that they took.
+        addresses: the DVC addresses of its stages.
+        commits: the commits at which they ran.
+        seconds: how long they took.
     """
 
     study: str

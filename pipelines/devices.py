@@ -9,7 +9,7 @@ def prepare(device: str, threads: int) -> None:
     Raises:
         ValueError: if the device is not here.
     """
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it torch refuses cuBLAS, which would be random
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # else torch rejects cuBLAS as nondeterministic
     import torch  # here, because it takes seconds
     from threadpoolctl import threadpool_limits
 

@@ -1,4 +1,4 @@
-"""``bench diff``: which cells and verdicts moved between two revisions, by how much, against their intervals."""
+"""``bench diff``: which cells and verdicts changed between two revisions, by how much, relative to their intervals."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Diff:
 
     @property
     def moved(self) -> pd.DataFrame:
-        """The cells that are not the same, the furthest beyond their tolerance first."""
+        """The cells that differ, those furthest beyond their tolerance first."""
         parts = [c.differences for c in self.comparisons if len(c.differences)]
         if not parts:
             return pd.DataFrame(columns=agreement.COLUMNS)
@@ -41,7 +41,7 @@ class Diff:
 
     @property
     def beyond(self) -> list[str]:
-        """Why the two are not comparable: tables, columns and rows that went, and numbers moved beyond tolerance."""
+        """Why the two are not comparable: removed tables, columns and rows, and numbers beyond tolerance."""
         reasons = [f"table {name} is gone" for name in self.removed]
         for c in self.comparisons:
             reasons += [fault for fault in c.faults if fault.endswith("is missing")]
@@ -74,7 +74,7 @@ def diff(before: str, after: str | None) -> Diff:
 
 
 def shown(cell) -> str:
-    """A cell that moved, in a line: by how much, and what its column allows."""
+    """One line for a cell that changed: by how much, and what its column allows."""
     text = f"{cell.table}, {cell.row}, {cell.column}: {cell.before or '(empty)'} -> {cell.after or '(empty)'}"
     if np.isfinite(cell.severity):
         text += f" (by {cell.difference:.3g}; {cell.agreement} is {cell.allowed:.3g})"

@@ -1,4 +1,4 @@
-"""``bench doctor``: what is wrong with the environment and the data, and how to mend it."""
+"""``bench doctor``: what is wrong with the environment and the data, and how to fix it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from pipelines.files import IMAGES
 
 FREE_GB = 2.0
 STORE_MB = 40
-Finding = tuple[bool, str, str]  # whether it is fine, what was found, how to mend it
+Finding = tuple[bool, str, str]  # whether it is fine, what was found, how to fix it
 
 
 def main() -> int:
@@ -38,8 +38,8 @@ def main() -> int:
             print(f"{'ok   ' if fine else 'WRONG'} {what}")
             if not fine:
                 wrong += 1
-                print(f"      mend: {mend}")
-    print("\nall is well" if not wrong else f"\n{wrong} thing{'s' if wrong > 1 else ''} to mend")
+                print(f"      fix: {mend}")
+    print("\nall is well" if not wrong else f"\n{wrong} thing{'s' if wrong > 1 else ''} to fix")
     return 1 if wrong else 0
 
 
@@ -135,7 +135,7 @@ def _data() -> Iterator[Finding]:
         False,
         "CIFAR-10 is not here (" + "; ".join(found) + ")",
         f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: "
-        "torchvision then downloads it. `make quick` needs none",
+        "torchvision then downloads it. `make quick` needs no data",
     )
 
 
@@ -145,7 +145,7 @@ def _tracking() -> Iterator[Finding]:
     answered = not tracking.WANDB_UNREACHABLE.exists()
     yield (
         answered,
-        "no W&B failure on record" if answered else "W&B did not answer in the last rebuild, so it went on offline",
+        "no W&B failure on record" if answered else "W&B did not answer in the last rebuild, which continued offline",
         "`bench repro` tries again; `wandb sync` publishes offline runs",
     )
 

@@ -18,7 +18,7 @@ HEAD = "# Written by `bench stages` from params.yaml and the studies' declaratio
 
 
 class DvcFileError(ValueError):
-    """A dvc.yaml that is not what params.yaml and the declarations ask for."""
+    """A dvc.yaml that does not match params.yaml and the declarations."""
 
 
 def texts(parameters: Any) -> dict[Path, str]:
@@ -37,7 +37,7 @@ def texts(parameters: Any) -> dict[Path, str]:
 
 
 def write(parameters: Any) -> list[Path]:
-    """Write the files that are not as they should be; returns their paths."""
+    """Write the files that are out of date; returns their paths."""
     changed = []
     for path, text in texts(parameters).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -47,7 +47,7 @@ def write(parameters: Any) -> list[Path]:
 
 
 def require_current(parameters: Any) -> None:
-    """Every dvc.yaml must be what it should be.
+    """Every dvc.yaml must match params.yaml and the declarations.
 
     Raises:
         DvcFileError: naming the first line that is not.
@@ -60,7 +60,7 @@ def require_current(parameters: Any) -> None:
             has, needs = (part[at].strip() if at < len(part) else "nothing" for part in (lines, wanted))
             raise DvcFileError(
                 f"{path}, line {at + 1}, is not what params.yaml and benchmarks/studies/*/study.py ask for: it has "
-                f"{_short(has)!r}, and not {_short(needs)!r}. `bench stages` writes these files; nobody edits them"
+                f"{_short(has)!r} instead of {_short(needs)!r}. Do not edit these files; `bench stages` writes them"
             )
 
 
@@ -106,7 +106,7 @@ def _root(following: list[Following]) -> str:
         "cmd": "python -m pipelines.prepare",
         "deps": list(fingerprints.closure(["pipelines.prepare"], Path.cwd())),
         "params": ["data"],
-        # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not ask for them.
+        # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not fetch them.
         "outs": [{str(IMAGES): {"cache": False}}],
     }
     fingerprint = {
@@ -142,5 +142,5 @@ def _following(one: Following) -> dict:
 
 
 def _kept(path: str) -> dict:
-    """An output that lies in Git: never deleted before its stage has made it anew."""
+    """An output that is kept in Git: never deleted before its stage has remade it."""
     return {path: {"cache": False, "persist": True}}

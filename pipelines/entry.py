@@ -1,4 +1,4 @@
-"""What every entry point of a stage is wrapped in."""
+"""The wrapper around every stage's entry point."""
 
 import functools
 import os
@@ -11,7 +11,7 @@ EXPECTED = (ValueError, DataError, OSError)
 
 
 def stage(main: Callable[[], None]) -> Callable[[], None]:
-    """An entry point whose expected failures are one clear message and exit code 1, not a traceback."""
+    """An entry point whose expected failures give one clear message and exit code 1 instead of a traceback."""
 
     @functools.wraps(main)
     def entry() -> None:

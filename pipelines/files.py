@@ -1,4 +1,4 @@
-"""Where files lie, and how they are written: beside their place, then renamed, so that each is whole or not there."""
+"""Where files are, and how they are written: to a temporary file, then renamed, so that each is complete or absent."""
 
 import io
 import json
@@ -19,7 +19,7 @@ TABLES = Path("results/tables")
 CURVES = Path("results/curves")
 FIGURES = Path("results/figures")
 IMAGES = Path("data/images.npz")
-# Neither result nor cache: progress, checkpoints, logs, locks.
+# Neither results nor cache: progress, checkpoints, logs, locks.
 STATE = Path(".bench")
 
 

@@ -1,4 +1,4 @@
-"""Stage: check params.yaml and the dvc.yaml files, and write down what each stage has to do and with which code."""
+"""Stage: check params.yaml and the dvc.yaml files, and record what each stage has to do and with which code."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What training stages have left in their folders of runs, in one format."""
+"""The output of training stages, in one format."""
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,16 +26,16 @@ def load(folder: Path) -> Finished:
 
 
 def require(path: str) -> Finished:
-    """The runs at a stage's path, as params.yaml asks for them now.
+    """The runs at a stage's path, which must match params.yaml as it is now.
 
     Raises:
-        ValueError: if they are not here, or were made with other settings.
+        ValueError: if they are missing, or were made with different settings.
     """
     if not (RUNS / path / "run.json").is_file():
-        raise ValueError(f"missing {path}: params.yaml asks for it; `dvc repro` trains it, or `dvc pull` brings it")
+        raise ValueError(f"missing {path}: params.yaml asks for it; `dvc repro` trains it, `dvc pull` restores it")
     runs = load(RUNS / path)
     if runs.record["settings"] != read_json(CODE / f"{path}.json")["settings"]:
-        raise ValueError(f"{RUNS / path} was made with other settings than params.yaml has now: run `dvc repro`")
+        raise ValueError(f"{RUNS / path} was made with settings other than those in params.yaml now: run `dvc repro`")
     return runs
 
 

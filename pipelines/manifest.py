@@ -1,4 +1,4 @@
-"""results/MANIFEST.json: what every table is made of, and whether the tables, parameters, code and locks here agree.
+"""results/MANIFEST.json: what every table is made from, and whether the tables, parameters, code and locks agree.
 
 As a stage it writes the file."""
 
@@ -17,12 +17,12 @@ from pipelines.entry import stage
 from pipelines.files import TABLES, read_json, read_yaml, write_json
 from pipelines.stages import CITATION, MANIFEST, Stage
 
-# Versions that decide how floats round; others are recorded and not compared.
+# Versions that affect rounding; others are recorded but not compared.
 NUMERIC = ("python", "torch", "numpy", "scipy", "pandas")
 
 
 class ManifestError(ValueError):
-    """The manifest disagrees with what is here; a line per fault, and what to do."""
+    """The manifest does not match the files here; one line per fault, and what to do."""
 
 
 @stage
@@ -96,10 +96,10 @@ def environment_of(record: dict, compute: Compute) -> dict:
 
 
 def differences(entry: dict, here: dict) -> list[str]:
-    """How this environment differs from those that made a table, in words; none on the same machine.
+    """How this environment differs from those that made a table, in words; empty on the same machine.
 
-    Processors of one name and different families round differently: a record without a family is of another machine.
-    Kernels that an older record does not have are not compared.
+    Processors with the same name but different families can round differently: a record without a family counts as
+    another machine. Kernels missing from an older record are not compared.
 
     Args:
         entry: the table's, of the manifest.
@@ -134,12 +134,12 @@ def require_tables(manifest: dict, tables: dict[str, str], where: str) -> None:
         elif hashlib.sha256(text.encode()).hexdigest() != entry["sha256"]:
             missing = [column for column in entry["columns"] if column not in text.partition("\n")[0].split(",")]
             how = f"lacks the column {', '.join(missing)}" if missing else "is not the table that the manifest names"
-            faults.append(f"{name} in {where} {how}: it was edited, or made anew without the manifest")
+            faults.append(f"{name} in {where} {how}: it was edited, or remade without the manifest")
     if faults:
         raise ManifestError(
             "tables and results/MANIFEST.json disagree:\n"
             + "\n".join(f"  {fault}" for fault in faults)
-            + "\n`git checkout -- results` brings the committed ones back, `dvc repro` makes both anew"
+            + "\n`git checkout -- results` restores the committed ones, `dvc repro` remakes both"
         )
 
 
@@ -198,7 +198,7 @@ def load(text: str | None = None) -> dict:
 
 
 def version() -> str:
-    """Of the software and the results, from CITATION.cff; "0.0.0" where there is no such file (a scratch workspace)."""
+    """Version of the software and the results, from CITATION.cff; "0.0.0" without that file (a scratch workspace)."""
     return str(citation().get("version", "0.0.0"))
 
 

@@ -1,4 +1,4 @@
-"""Stage: what people read or cite: the report, the page of tables, the answer, the claims, LaTeX, a README."""
+"""Stage: what people read or cite: the report, the page of tables, the answer, the claims, LaTeX files, a README."""
 
 import argparse
 import hashlib
@@ -92,7 +92,7 @@ def _drawn(study: str) -> list[Drawn]:
 
 
 def _provenance(params, training: list[Stage]) -> dict:
-    """Where the runs were made: commits, versions, machines, minutes."""
+    """Where the runs came from: commits, versions, machines, minutes."""
     records = [read_json(one.meta) for one in training if one.table is None]
     return {
         "profile": params.profile,
@@ -111,14 +111,14 @@ def _machine(hardware: dict) -> str:
     return ", ".join(filter(None, parts))
 
 
-POINTERS = """`report.html` is where to begin, `open_question_4_1.html` answers the open question, `CLAIMS.md` lists
-every claim, `MANIFEST.json` says what each table is made of, `latex/numbers.tex` has every measured number as a macro,
-and `bench cite TABLE` says how to cite, get, rebuild and verify one."""
+POINTERS = """Start with `report.html`. `open_question_4_1.html` answers the open question, `CLAIMS.md` lists every
+claim, `MANIFEST.json` says what each table is made from, `latex/numbers.tex` has every measured number as a macro,
+and `bench cite TABLE` says how to cite, get, rebuild and verify a table."""
 
 TABLE = """## Tables
 
-Every column, with its unit, and how far a rebuild on another machine may differ. On the same machine every cell but
-seconds is the same to its last digit. Empty cells are values that do not exist."""
+Every column, with its unit, and how far a rebuild on another machine may differ. On the same machine every cell except
+timings is identical to the last digit. An empty cell means that there is no value."""
 
 
 if __name__ == "__main__":

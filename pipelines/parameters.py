@@ -23,11 +23,11 @@ PATH = Path("params.yaml")
 
 
 class ParametersError(ValueError):
-    """params.yaml is wrong; the message has one line per fault, each with its path."""
+    """params.yaml is invalid; the message has one line per fault, each with its path."""
 
 
 class Parameters(Strict):
-    """What the whole file has; a field a study besides."""
+    """The contents of the whole file; plus one field per study."""
 
     profile: Name
     data: Data
@@ -36,7 +36,7 @@ class Parameters(Strict):
 
 @functools.cache
 def model() -> type[Parameters]:
-    """The model of params.yaml: `Parameters`, and for each study what its declaration says."""
+    """The model of params.yaml: `Parameters`, and for each study the model in its declaration."""
     return create_model(
         "Parameters", __base__=Parameters, **{name: (_part(study), ...) for name, study in catalog.studies().items()}
     )
@@ -57,7 +57,7 @@ def load(path: Path | str = PATH) -> Any:
 
 
 def profile(name: str) -> dict:
-    """params.yaml with the changes of a profile, a file params.NAME.yaml; plain data, checked.
+    """params.yaml with the changes of a profile, the file params.NAME.yaml; plain data, checked.
 
     Raises:
         ParametersError: as `load`; or if there is no such profile.
@@ -65,20 +65,20 @@ def profile(name: str) -> dict:
     path = Path(f"params.{name}.yaml")
     if not path.is_file():
         known = sorted(file.name.split(".")[1] for file in Path().glob("params.*.yaml"))
-        raise ParametersError(f"no profile {name!r}: there are {', '.join(known)}")
+        raise ParametersError(f"no profile {name!r}: the profiles are {', '.join(known)}")
     merged = changed(read(PATH), read(path), str(path))
     checked(merged, str(path))
     return merged
 
 
 def changed(reference: dict, changes: dict, origin: str) -> dict:
-    """Parameters with changes laid over them key by key.
+    """Parameters with changes merged in key by key.
 
-    An entry of a study's layer (`Layered`) replaces the one of its name whole. ``only`` says, by the dotted place of a
-    mapping, which of its entries stay.
+    An entry of a study's layer (`Layered`) replaces the entry of the same name entirely. ``only`` lists, by the dotted
+    path of a mapping, which of its entries are kept.
 
     Raises:
-        ParametersError: if ``only`` names what is not there.
+        ParametersError: if ``only`` names something that does not exist.
     """
     reference, changes = deepcopy(reference), deepcopy(changes)
     only = changes.pop("only", {})
@@ -102,7 +102,7 @@ def read(path: Path | str) -> dict:
     """A parameters file as plain data.
 
     Raises:
-        ParametersError: if it is not there, or no mapping.
+        ParametersError: if it does not exist, or is not a mapping.
     """
     path = Path(path)
     try:

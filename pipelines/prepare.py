@@ -1,4 +1,4 @@
-"""Stage: the pinned images as one file, whichever route they come by."""
+"""Stage: the pinned images as one file, whichever route they come from."""
 
 import argparse
 from pathlib import Path

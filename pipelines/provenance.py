@@ -32,8 +32,8 @@ def commit() -> str:
 
 
 def _kernels() -> dict[str, str]:
-    """Which kernels numpy's and torch's libraries have chosen for this processor: they decide how sums round. Without
-    versions, because scipy brings a library of its own, which may or may not be loaded."""
+    """Which kernels the libraries of numpy and torch have chosen for this processor: they determine how sums round.
+    Without versions, because scipy has its own copy of the library, which may or may not be loaded."""
     from threadpoolctl import threadpool_info
 
     found = {
@@ -47,7 +47,7 @@ def _kernels() -> dict[str, str]:
 
 
 def _gpu(device: str) -> dict[str, str]:
-    """A CUDA device's model and what drives it; empty for other devices."""
+    """A CUDA device's model, driver and libraries; empty for other devices."""
     if not device.startswith("cuda"):
         return {}
     import torch

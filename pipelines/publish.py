@@ -5,11 +5,11 @@ from pipelines.files import FIGURES, RUNS, TABLES, read_json
 
 
 def publish(study: str | None, configurations: frozenset[str] | None) -> list[str]:
-    """Send what is finished and was not sent from here; returns what was done, in lines.
+    """Send whatever is finished and was not yet sent from here; returns lines that say what was done.
 
     Args:
-        study: its runs only; None is all, and then the results too.
-        configurations: those of these names only; None is all.
+        study: send only its runs; None sends all runs, and the results too.
+        configurations: send only those with these names; None sends all.
     """
     sent, known, absent = 0, 0, 0
     for stage in stages.training(parameters.load()):
@@ -26,11 +26,11 @@ def publish(study: str | None, configurations: frozenset[str] | None) -> list[st
             continue
         commit = read_json(stage.meta)["commit"] if stage.meta.is_file() else "unknown"
         sent += len(tracking.publish(runs, commit))
-    lines = [f"{sent} runs sent, {known} had been"]
+    lines = [f"{sent} runs sent, {known} had already been sent"]
     if sent and tracking.is_offline():
-        lines.append("offline, into wandb/: `wandb sync` takes them to the server")
+        lines.append("written offline to wandb/: `wandb sync` uploads them")
     if absent:
-        lines.append(f"{absent} configurations have no runs here: `dvc pull` brings them")
+        lines.append(f"{absent} configurations have no runs here: `dvc pull` restores them")
     if study is None and configurations is None:
         lines.append(_results())
     return lines
@@ -40,7 +40,7 @@ def _results() -> str:
     tables = {p.relative_to(TABLES).with_suffix("").as_posix(): p for p in sorted(TABLES.rglob("*.csv"))}
     figures = {path.stem: path for path in sorted(FIGURES.glob("*.svg"))}
     if tracking.is_written(tracking.results_id(tables, figures)):
-        return "the results had been sent"
+        return "the results had already been sent"
     named = manifest.load()
     done = tracking.publish_results(named["version"], tables, figures, named["tables"])
     return f"{len(tables)} tables and {len(figures)} figures sent" if done else "the results were not sent"

@@ -1,6 +1,6 @@
-"""The parts of README.md that are made from the results, between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+"""The parts of README.md that are generated from the results, between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 
-`bench report` writes them anew, and a test compares them with the tables.
+`bench report` rewrites them, and a test compares them with the tables.
 """
 
 import re
@@ -16,7 +16,7 @@ EXAMPLE = "E1.level-mid"
 
 
 def refresh() -> None:
-    """Write the parts anew, where there is a README and the results are the reference's."""
+    """Rewrite the parts, if there is a README and the results are those of the reference profile."""
     if README.is_file() and read_json(Path(PROFILE))["profile"] == "reference":
         write_text(README, filled(README.read_text(encoding="utf-8")))
 
@@ -25,7 +25,7 @@ def filled(text: str) -> str:
     """The text with its parts as the tables here have them.
 
     Raises:
-        ValueError: if it lacks one of them.
+        ValueError: if one of them is missing.
     """
     for name, part in parts().items():
         text, count = re.subn(rf"(?s)(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m: m[1] + part + m[2], text)  # noqa: B023

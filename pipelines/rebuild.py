@@ -1,7 +1,7 @@
-"""Rebuilding through DVC: which stages are stale, some at a time where they are independent, and what came of it.
+"""Rebuilding through DVC: which stages are stale, running several at once if they are independent, and the outcome.
 
-DVC alone decides what is stale. Training stages go to workers, each a ``dvc repro`` of one stage; everything else, and
-the timing stages last of all, is one ordinary ``dvc repro``.
+DVC alone decides what is stale. Training stages go to workers, each a ``dvc repro`` of one stage; everything else,
+ending with the timing stages, is one ordinary ``dvc repro``.
 """
 
 import json
@@ -25,9 +25,9 @@ from pipelines.stages import Stage
 
 ROOTS = ("prepare", "fingerprint")
 POLL_S = 0.5
-# Up to so many stages `dvc status` is asked for by name.
+# Up to this many stages are passed to `dvc status` by name.
 FEW = 5
-# What a stage that has not run here is assumed to take: little.
+# The assumed duration of a stage that has not run here: short.
 UNKNOWN_S = 10.0
 
 
@@ -46,12 +46,12 @@ class Report:
 
 
 def longest_first(stages: list[Stage]) -> list[Stage]:
-    """By the seconds that each took when it last ran."""
+    """Sorted by how long each took when it last ran."""
     return sorted(stages, key=lambda stage: -(read_json(stage.meta)["wall_s"] if stage.meta.is_file() else UNKNOWN_S))
 
 
 def dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """DVC in this environment: its stages find this Python as ``python``."""
+    """DVC in this environment: its stages run with this Python."""
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], env=environment(), check=False, **options)
 
 
@@ -64,7 +64,7 @@ def stale(addresses: Iterable[str] = ()) -> dict[str, list]:
     """What DVC would run of these stages, or of all, and why: {stage: reasons}.
 
     Raises:
-        RebuildError: with what DVC said, if it cannot tell.
+        RebuildError: with DVC's output, if it fails.
     """
     asked = list(addresses)
     # DVC takes longer for many named stages than for all of them.
@@ -134,7 +134,7 @@ def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:
 
 
 def _outcome(stage: Stage, code: int, report: Report) -> str:
-    """Enter what came of a stage into the report; returns a line for the terminal."""
+    """Record the outcome of a stage in the report; returns a line for the terminal."""
     log = log_of(stage)
     text = log.read_text(encoding="utf-8", errors="replace")
     if code != 0:
@@ -166,7 +166,7 @@ def _start(stage: Stage, *flags: str) -> subprocess.Popen:
 
 
 def _run_dvc(arguments: list[str], report: Report) -> None:
-    """A serial ``dvc repro``; each stage that it runs or restores is printed and entered into the report."""
+    """A serial ``dvc repro``; each stage that it runs or restores is printed and recorded in the report."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def _tail(text: str, lines: int = 25) -> str:
 
 
 class _Display:
-    """A bar for all stages, and one for each that runs; without a terminal, a line for each that is done."""
+    """A progress bar for all stages, and one per running stage; without a terminal, a line per finished stage."""
 
     def __init__(self, progress: Progress, total: int):
         self.progress = progress

@@ -22,7 +22,7 @@ CHANGES = Path("results/CHANGELOG.md")
 PROJECT = Path("pyproject.toml")
 LOG = Path("CHANGELOG.md")
 LOCK = STATE / "release.lock"
-# What a release writes; taken back if it fails half-way.
+# What a release writes; undone if it fails halfway.
 WRITTEN = ("pyproject.toml", "CITATION.cff", "results", "dvc.lock")
 # The root stages that hold the version.
 STAGES = ("pages", "manifest")
@@ -45,9 +45,9 @@ class Version:
 
     @classmethod
     def of(cls, text: str) -> "Version":
-        """Raises ReleaseError unless it is written X.Y.Z."""
+        """Raises ReleaseError unless the text has the form X.Y.Z."""
         if not re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", text):
-            raise ReleaseError(f"a version is written X.Y.Z, as 1.4.0, and not {text!r}")
+            raise ReleaseError(f"a version has the form X.Y.Z, such as 1.4.0, not {text!r}")
         return cls(*map(int, text.split(".")))
 
     def comparable_with(self, other: "Version") -> bool:
@@ -58,10 +58,10 @@ class Version:
 
 
 def check(version: str | None = None) -> list[str]:
-    """The manifest, the tables, and the rule of versions: what was looked at, in lines.
+    """Check the manifest, the tables and the versioning rule; returns lines that say what was checked.
 
     Args:
-        version: that the results are about to have; that of CITATION.cff if not given.
+        version: the version that the results are about to get; that of CITATION.cff if not given.
 
     Raises:
         ManifestError: if anything here disagrees with the manifest.
@@ -77,7 +77,7 @@ def check(version: str | None = None) -> list[str]:
         raise ReleaseError(f"{PROJECT} has version {written and written[1]}, {manifest.CITATION} {manifest.version()}")
     base = revisions.last_change_of(str(CHANGES))
     if base is None:
-        lines.append("no earlier release in the history here: nothing to be comparable with")
+        lines.append("no earlier release in this history: nothing to compare with")
         return lines
     before = Version.of(manifest.load(revisions.read(base, str(manifest.MANIFEST)))["version"])
     now = Version.of(version or manifest.version())
@@ -87,7 +87,7 @@ def check(version: str | None = None) -> list[str]:
             f"{len(found.beyond)} numbers moved beyond tolerance since {before}, and {now} is comparable with it:\n"
             + "\n".join(f"  {line}" for line in found.beyond[:10])
             + ("\n  ..." if len(found.beyond) > 10 else "")
-            + f"\nraise the MINOR version (`bench release {now.major}.{now.minor + 1}.0`), or find out what moved them"
+            + f"\nraise the MINOR version (`bench release {now.major}.{now.minor + 1}.0`), or find out why they moved"
         )
     how = "comparable with" if now.comparable_with(before) else "another MAJOR.MINOR than"
     lines.append(f"{now} is {how} {before}: {len(found.moved)} cells moved, {len(found.beyond)} beyond tolerance")
@@ -95,9 +95,9 @@ def check(version: str | None = None) -> list[str]:
 
 
 def release(text: str, since: str | None) -> list[str]:
-    """Check, write, commit and tag a release; returns what was done, in lines.
+    """Check, write, commit and tag a release; returns lines that say what was done.
 
-    One that was stopped goes on: what was half written is put aside first, and missing tags are added.
+    An interrupted release is resumed: half-written files are put aside first, and missing tags are added.
 
     Args:
         since: the revision that the first release is compared with; later ones know their predecessor.
@@ -123,7 +123,7 @@ def release(text: str, since: str | None) -> list[str]:
 
 @contextmanager
 def _alone() -> Iterator[int]:
-    """Wait for a release that runs, and for the stage of one that was killed: it inherits the descriptor."""
+    """Wait for a running release, and for the stage of one that was killed: it inherits the descriptor."""
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -131,12 +131,12 @@ def _alone() -> Iterator[int]:
 
 
 def _put_aside() -> None:
-    """Put aside what a release that was killed had written: its section of results/CHANGELOG.md comes first, and only a
-    release writes one."""
+    """Put aside what a killed release had written: its section of results/CHANGELOG.md comes first, and only a release
+    writes one."""
     sections = CHANGES.read_text(encoding="utf-8").count("\n## ") if CHANGES.is_file() else 0
     if sections > _git("show", f"HEAD:{CHANGES}").stdout.count("\n## "):
         _git("stash", "push", "-q", "-u", "-m", "half of a release", "--", *WRITTEN)
-        print("put aside what a release that was stopped had written: `git stash drop` forgets it", flush=True)
+        print("put aside what an interrupted release had written: `git stash drop` discards it", flush=True)
 
 
 def _commit(version: Version, base: str | None, held: int) -> None:
@@ -145,9 +145,9 @@ def _commit(version: Version, base: str | None, held: int) -> None:
         _write(version, today, diff.markdown(diff.diff(base, None)) if base else "- The first release.")
         for stage in STAGES:
             if rebuild.dvc("repro", "-q", "--single-item", stage, pass_fds=(held,)).returncode != 0:
-                raise ReleaseError(f"stage {stage} failed; what it said is above")
+                raise ReleaseError(f"stage {stage} failed; its output is above")
         if rebuild.dvc("repro", "-q", "fingerprint", pass_fds=(held,)).returncode != 0:
-            raise ReleaseError("stage fingerprint failed; what it said is above")
+            raise ReleaseError("stage fingerprint failed; its output is above")
         _git("add", "--", *WRITTEN)
         _git("commit", "-q", "-m", f"Release {version}")
     except BaseException:
@@ -159,7 +159,7 @@ def _commit(version: Version, base: str | None, held: int) -> None:
 
 
 def _tags(version: Version, pipeline: str) -> list[str]:
-    """Of the repository, and of the tables that a dvc.yaml registers as artifacts."""
+    """The tags of the repository and of the tables that a dvc.yaml registers as artifacts."""
     whole = YAML(typ="safe", pure=True).load(pipeline)
     return [f"v{version}", *(f"{name}@v{version}" for name in whole.get("artifacts") or {})]
 

@@ -20,7 +20,7 @@ def resolve(revision: str) -> str:
     if found.returncode != 0:
         if _git("rev-parse", "--git-dir").returncode != 0:
             raise RevisionError("this is no Git checkout (a downloaded archive has no history): clone the repository")
-        raise RevisionError(f"no revision {revision!r} here: `git log --oneline` and `git tag` list those there are")
+        raise RevisionError(f"no revision {revision!r} here: `git log --oneline` and `git tag` list the revisions")
     return found.stdout.strip()
 
 

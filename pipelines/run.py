@@ -1,6 +1,6 @@
 """Stage: everything that trains or computes. ``python -m pipelines.run STUDY/NAME[/STACK]``
 
-Settings, seeds and the fingerprint of the code come from ``results/code``. What it leaves is a table in
+Settings, seeds and the fingerprint of the code come from ``results/code``. It writes a table in
 ``results/tables``, or runs: ``rows.csv``, ``curves.parquet``, and ``run.json`` with all that determines their numbers.
 """
 

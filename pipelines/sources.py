@@ -26,7 +26,7 @@ _DOWNLOAD_TIMEOUT_S = 30
 
 
 class DataError(RuntimeError):
-    """Data that is missing or not what was pinned; the message says what to do."""
+    """Data that are missing or differ from what was pinned; the message says what to do."""
 
 
 class Hashes(BaseModel):
@@ -41,7 +41,7 @@ class Hashes(BaseModel):
 
 
 class Data(BaseModel):
-    """What params.yaml says of the images."""
+    """What params.yaml says about the images."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -76,7 +76,7 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
 
 
 def settle() -> None:
-    """Let processes that work in another folder find what this one would: CIFAR10_ROOT becomes absolute."""
+    """Let processes in another folder find the same data: CIFAR10_ROOT becomes absolute."""
     raw = Path("data/raw")
     if given := os.environ.get("CIFAR10_ROOT") or (str(raw) if raw.is_dir() else ""):
         os.environ["CIFAR10_ROOT"] = str(Path(given).expanduser().resolve())
@@ -142,7 +142,7 @@ def from_torchvision(folder: Path, download: bool) -> Arrays:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         train, test = (CIFAR10(str(folder), train=flag, download=download) for flag in (True, False))
-    except Exception as error:  # torchvision, its unpickler and its downloader raise whatever they meet
+    except Exception as error:  # torchvision, its unpickler and its downloader raise all kinds of errors
         said = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"torchvision could not read CIFAR-10 in {folder}: {said}") from error
     finally:

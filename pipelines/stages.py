@@ -38,10 +38,10 @@ class Stage:
         group: the experiment or family that it belongs to, by which DVC names its stage.
         values: of the family's axes, by their names, which are columns of the study's tables; empty for an experiment.
         name: what users call it: an experiment, a configuration, a rung, a contest.
-        stack: which seeds of it, where a configuration has several stages.
-        module: the file of the study that holds ``run``.
-        table: the table that it writes; None where it leaves runs, of which tables are made later.
-        alone: nothing may run beside it.
+        stack: its seeds, where a configuration has several stages.
+        module: the file of the study that contains ``run``.
+        table: the table that it writes; None if it writes runs, from which tables are made later.
+        alone: nothing else may run at the same time.
     """
 
     study: str
@@ -64,7 +64,7 @@ class Stage:
 
     @property
     def path(self) -> str:
-        """Where its files lie below results/code, runs and runs-meta."""
+        """Where its files are below results/code, runs and runs-meta."""
         return "/".join(filter(None, (self.study, self.name, self.stack)))
 
     @property
@@ -73,7 +73,7 @@ class Stage:
 
     @property
     def code(self) -> Path:
-        """What it depends on beside data: settings, seeds and the fingerprint of its code."""
+        """What it depends on besides data: settings, seeds and the fingerprint of its code."""
         return CODE / f"{self.path}.json"
 
     @property
@@ -105,7 +105,7 @@ class Stage:
 
     @property
     def device(self) -> str:
-        """Where it runs: what takes no device is so small, or so exact, that it stays on the CPU."""
+        """Where it runs: a stage that takes no device is so small, or must be so exact, that it stays on the CPU."""
         return self.compute.device if {"device", "compute"} & self.takes else "cpu"
 
 
@@ -165,10 +165,10 @@ class Following:
     """A stage that makes tables, verdicts, figures or pages from what was trained.
 
     Attributes:
-        study: in whose dvc.yaml it stands; None for the root's.
+        study: the study whose dvc.yaml contains it; None for the root's.
         command: a module of this package with its arguments.
         roots: modules that it loads by name.
-        reads: paths that it reads, beside its code.
+        reads: paths that it reads, besides its code.
         outs: paths that it writes.
         metrics: those of them that DVC shows as metrics.
     """
@@ -183,7 +183,7 @@ class Following:
 
     @property
     def code(self) -> Path:
-        """What it depends on beside what it reads: hashes of its code."""
+        """What it depends on besides what it reads: hashes of its code."""
         return CODE / "following" / (self.study or "") / f"{self.name}.json"
 
     @property
@@ -234,7 +234,7 @@ def curves_of(study: str, figure: Figure) -> str | None:
 
 
 def judged() -> list[str]:
-    """The tables that checks may rest on: all but the verdicts themselves and seconds."""
+    """The tables that checks may use: all except timings and the verdicts themselves."""
     return [name for name in catalog.cards() if name != "claims" and not name.startswith("timings/")]
 
 

@@ -1,6 +1,6 @@
-"""The embedded store: what a clone restores runs from, kept to what the present configurations produce.
+"""The embedded store, from which a clone restores runs; it holds only what the current configurations produce.
 
-It has the layout of DVC's cache: ``files/md5`` holds a file under the hash of its content (a directory is a list of
+It has the layout of DVC's cache: ``files/md5`` holds each file under the hash of its content (a directory is a list of
 such hashes), ``runs`` the run cache.
 """
 
@@ -22,12 +22,12 @@ SHOWN = 3
 
 
 class StoreError(RuntimeError):
-    """Why the store could not be made complete; nothing that the lock files name was removed from it."""
+    """The store could not be completed; nothing that the lock files name was removed from it."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """``dropped``: superseded run-cache entries. ``unfinished``: stages without a result, for whose sake nothing was
+    """``dropped``: superseded run-cache entries. ``unfinished``: stages without a result, because of which nothing was
     dropped."""
 
     dropped: int
@@ -37,7 +37,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class _Pipelines:
-    """What DVC says of the stages that there are. ``outs``: their cached outputs, path by hash."""
+    """What DVC says about the existing stages. ``outs``: their cached outputs, path by hash."""
 
     cache: Path
     outs: dict[str, str]
@@ -45,14 +45,14 @@ class _Pipelines:
 
 
 def push() -> Pushed:
-    """Make the store hold the present runs and their run-cache entries, and nothing else.
+    """Make the store hold the current runs and their run-cache entries, and nothing else.
 
-    First what is missing is added, then all of it is looked at, and only then is anything removed: stopped at any
-    moment, the store has at least what it had. Not by ``dvc push``: that takes a directory whose list of files is in
-    the store for complete, and does not mind when the cache lacks a file.
+    First whatever is missing is added, then everything is checked, and only then is anything removed: if interrupted at
+    any moment, the store has at least what it had before. ``dvc push`` is not used: it takes a directory as complete if
+    its list of files is in the store, and does not notice when the cache lacks a file.
 
     Raises:
-        StoreError: if an output is whole neither in the store nor in the cache.
+        StoreError: if an output is intact in neither the store nor the cache.
     """
     present = _present()
     named = _named_by_locks() | present.outs
@@ -82,7 +82,7 @@ def _present() -> _Pipelines:
                 sorted({out.stage.addressing for out in outs if not out.hash_info}),
             )
     except DvcException as error:
-        raise StoreError(f"DVC cannot read the pipelines here: {error}") from error
+        raise StoreError(f"DVC cannot read the pipelines: {error}") from error
 
 
 def _named_by_locks() -> dict[str, str]:
@@ -98,16 +98,16 @@ def _named_by_locks() -> dict[str, str]:
 
 
 def _bring_outputs(named: dict[str, str], present: _Pipelines) -> set[Path]:
-    """Add to the store what it lacks of the present outputs; the places of all that the lock files name.
+    """Add the current outputs that the store lacks; returns the places of all that the lock files name.
 
     Raises:
-        StoreError: naming the files that are whole neither in the store nor in the cache.
+        StoreError: naming the files that are intact in neither the store nor the cache.
     """
     places, wrong, total = set(), [], 0
     for md5, out in named.items():
         for path, label in _files(md5, out):
             places.add(path)
-            # What no stage produces any more, and what is not cached, may stay, and is not asked for.
+            # What no stage produces any more, and what is not cached, may stay, but is not required.
             if md5 in present.outs:
                 total += 1
                 if not _bring(path, present.cache):
@@ -115,15 +115,15 @@ def _bring_outputs(named: dict[str, str], present: _Pipelines) -> set[Path]:
     if wrong:
         listed = "\n".join(f"  {line}" for line in wrong[:SHOWN]) + ("\n  ..." if len(wrong) > SHOWN else "")
         raise StoreError(
-            f"{len(wrong)} of the {total} files that the lock files name are whole neither in {STORE} nor in the cache "
-            f"here; nothing was removed:\n{listed}\n`git restore {STORE}`, then `dvc pull`, bring back what is "
-            "committed; `bench repro` makes the rest again"
+            f"{len(wrong)} of the {total} files that the lock files name are intact in neither {STORE} nor the cache "
+            f"here; nothing was removed:\n{listed}\n`git restore {STORE}`, then `dvc pull`, restore what is "
+            "committed; `bench repro` remakes the rest"
         )
     return places
 
 
 def _files(md5: str, out: str) -> Iterator[tuple[Path, str]]:
-    """The place in the store of an output, and those of its files if it is a directory that the store has by then."""
+    """The place of an output in the store, and those of its files if it is a directory that the store has by then."""
     path = _place(md5)
     yield path, out
     if md5.endswith(".dir") and _whole(STORE / path):
@@ -145,7 +145,7 @@ def _bring(path: Path, cache: Path) -> bool:
 
 
 def _whole(path: Path) -> bool:
-    """Whether there is such a file, and its content is what its name says."""
+    """Whether the file exists, and its content matches its name."""
     if not path.is_file():
         return False
     name = path.parent.name + path.name.removesuffix(".dir")

@@ -1,4 +1,4 @@
-"""W&B: publishes a finished run from its history. A view, never the truth: no failure here fails or stalls a run.
+"""W&B: publishes a finished run from its history. It is only a view: no failure here fails or stalls a run.
 
 Online only by the user's own environment (``WANDB_MODE``, an API key). Without a key, or after a failure, runs are
 written offline; a marker keeps the rest of a rebuild offline, so that its runs do not each wait for a dead server.
@@ -31,10 +31,10 @@ COMPLETE = "published"
 
 
 def id_of(record: dict, seed: int) -> str:
-    """Of a run: the same for the same settings, code and data.
+    """The id of a run: the same for the same settings, code and data.
 
     Args:
-        record: of a stage's runs, as `pipelines.finished.Finished` has it.
+        record: the record of a stage's runs, as in `pipelines.finished.Finished`.
     """
     text = json.dumps([record[name] for name in ("study", "name", *IDENTITY)] + [seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -43,14 +43,14 @@ def id_of(record: dict, seed: int) -> str:
 def publish(runs: Finished, commit: str) -> dict:
     """Write one W&B run per training run; returns {seed: {"id", "mode"}}, empty where W&B could not be used.
 
-    Whatever W&B raises is a warning: the runs are finished, and their files are the truth.
+    Any error from W&B becomes a warning: the runs are finished, and their files are authoritative.
     """
     if os.environ.get("WANDB_MODE") == "disabled":
         return {}
     try:
         published = {}
         history, rows = finished.tracked(runs)
-        # Of a contest without a finite trial no seed ran.
+        # In a contest without a finite trial, no seed ran.
         for seed in [seed for seed in runs.record["seeds"] if seed in set(rows["seed"])]:
             own = history[history["seed"] == seed], rows[rows["seed"] == seed]
             name = id_of(runs.record, seed)
@@ -66,7 +66,7 @@ def publish_results(version: str, tables: dict[str, Path], figures: dict[str, Pa
     figures; returns {"id", "mode"}, empty where W&B could not be used.
 
     Args:
-        entries: of the manifest, by table; they become the artifacts' metadata.
+        entries: entries of the manifest, by table; they become the artifacts' metadata.
     """
     if os.environ.get("WANDB_MODE") == "disabled":
         return {}
@@ -79,7 +79,7 @@ def publish_results(version: str, tables: dict[str, Path], figures: dict[str, Pa
 
 
 def results_id(tables: dict[str, Path], figures: dict[str, Path]) -> str:
-    """The same for the same bytes."""
+    """An id that is the same for the same bytes."""
     digest = hashlib.sha256()
     for path in [*tables.values(), *figures.values()]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -121,7 +121,7 @@ def _publish_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit
         resume="allow",
         reinit="finish_previous",
     )
-    # A run of this id has these numbers: what the server has whole is not sent again.
+    # A run with this id has these numbers: if the server has all of it, it is not sent again.
     if not (run.resumed and run.summary.get(COMPLETE) == len(history)):
         run.define_metric("step")
         run.define_metric("*", step_metric="step")

@@ -24,19 +24,19 @@ WORST = 10
 
 
 class VerifyError(ValueError):
-    """A rebuild that cannot be asked for, or that failed; the message says which."""
+    """A rebuild that cannot be done as requested, or that failed; the message says which."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to rebuild, and what to hold it against.
+    """What to rebuild, and what to compare it with.
 
     Attributes:
-        study: its configurations only; the others are restored from the store.
-        configurations: those of these names only.
-        against: the revision whose tables are the measure.
-        sample: so many of them, drawn with ``seed``.
-        settings: ``key=value`` to change in the clone's params.yaml, as ``compute.threads=2``.
+        study: rebuild only its configurations; the others are restored from the store.
+        configurations: rebuild only those with these names.
+        against: the revision whose tables are compared with.
+        sample: rebuild this many of them, drawn with ``seed``.
+        settings: ``key=value`` to change in the clone's params.yaml, such as ``compute.threads=2``.
         identical: every digit must be the same, whatever machine made the tables.
     """
 
@@ -67,8 +67,8 @@ class Outcome:
     Attributes:
         rebuilt: the configurations that were trained or computed anew, as study/configuration.
         restored: how many others came from the store.
-        elsewhere: by table how this environment differs from that which made it; nothing on the same machine.
-        seconds: of the stages that were run anew.
+        elsewhere: for each table, how this environment differs from the one that made it; empty on the same machine.
+        seconds: duration of the rebuilt stages.
     """
 
     commit: str
@@ -85,7 +85,7 @@ class Outcome:
 
     @property
     def worst(self) -> pd.DataFrame:
-        """The cells that differ, those that are furthest beyond what is allowed first."""
+        """The cells that differ, those furthest beyond their tolerance first."""
         parts = [c.differences for c in self.comparisons if len(c.differences)]
         if not parts:
             return pd.DataFrame(columns=agreement.COLUMNS)
@@ -141,7 +141,7 @@ def _clone(commit: str) -> None:
 
 
 def _rebuild(request: Request) -> tuple[list[Stage], int, float]:
-    """In the clone: restore what is not asked for, run what is, then make the tables.
+    """In the clone: restore what is not to be rebuilt, run the rest, then make the tables.
 
     Returns:
         the stages that ran, how many were restored, and the seconds.
@@ -152,7 +152,7 @@ def _rebuild(request: Request) -> tuple[list[Stage], int, float]:
     committed = _fingerprints()
     _dvc("repro", "-q", "--force", "fingerprint")
     if not request.settings and _fingerprints() != committed:
-        raise VerifyError("results/code is not that of the committed code: the results were made by other code")
+        raise VerifyError("results/code does not match the committed code: the results were made with different code")
     if any(stage.takes_images for stage in chosen):
         _dvc("repro", "-q", "--force", "prepare")
     if len(chosen) < len(everything):
@@ -184,7 +184,7 @@ def _compared(
 
 
 def resting_on(name: str, table: pd.DataFrame, chosen: Iterable[Stage]) -> np.ndarray:
-    """Which rows of a table rest on the runs of these stages, as a mask; no row of a table whose rows rest on many."""
+    """Which rows of a table depend only on the runs of these stages, as a mask; none if rows depend on many stages."""
     rows = np.zeros(len(table), dtype=bool)
     made_of = {study for study, one in catalog.studies().items() if name in one.tables}
     for stage in chosen:
@@ -197,7 +197,7 @@ def resting_on(name: str, table: pd.DataFrame, chosen: Iterable[Stage]) -> np.nd
 
 
 def record(outcome: Outcome, path: Path) -> None:
-    """The outcome as JSON, the cells that disagree among it."""
+    """The outcome as JSON, including the cells that disagree."""
     worst = outcome.worst
     write_json(
         path,
@@ -239,7 +239,7 @@ def told(outcome: Outcome) -> str:
         why.setdefault("; ".join(outcome.elsewhere[c.table]), []).append(c.table)
     for differs, names in why.items():
         lines.append(
-            f"{len(names)} tables {f'made elsewhere, tolerances hold: {differs}' if differs else 'must be identical'}"
+            f"{len(names)} tables {f'made elsewhere, tolerances apply: {differs}' if differs else 'must be identical'}"
         )
     head = ("table", "cells", "of rebuilt runs", "not compared", "differ", "disagree")
     lines.append(f"{head[0]:<42}{head[1]:>8}{head[2]:>17}{head[3]:>14}{head[4]:>8}{head[5]:>10}")
@@ -273,7 +273,7 @@ def _set(path: Path, settings: Iterable[str]) -> None:
     """Change entries of params.yaml by dotted keys.
 
     Raises:
-        VerifyError: for one that is not there.
+        VerifyError: for a key that does not exist.
     """
     yaml = YAML()
     whole = yaml.load(path.read_text(encoding="utf-8"))
@@ -284,7 +284,7 @@ def _set(path: Path, settings: Iterable[str]) -> None:
         for name in parents:
             place = place.get(name) if isinstance(place, dict) else None
         if not sign or not isinstance(place, dict) or last not in place:
-            raise VerifyError(f"--set {setting}: params.yaml has no such key; it is written key.of.params=value")
+            raise VerifyError(f"--set {setting}: params.yaml has no such key; write key.of.params=value")
         place[last] = YAML(typ="safe", pure=True).load(value)
     if settings:
         with path.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Whether two versions of a table agree, cell by cell, as its data card asks."""
+"""Whether two versions of a table agree, cell by cell, within the tolerances of its data card."""
 
 import io
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ COLUMNS = ["table", "row", "column", "before", "after", "agreement", "difference
 
 @dataclass
 class Comparison:
-    """What came of comparing one table.
+    """The result of comparing one table.
 
     Attributes:
         cells: how many were compared, and how many of those in rows that a mask picked (`compare`).
@@ -46,7 +46,7 @@ def read(text: str) -> pd.DataFrame:
 
 
 def label(row: pd.Series | tuple, keys: tuple[str, ...]) -> str:
-    """A row's name: its keys, empty ones left out."""
+    """A row's name: its keys, without empty ones."""
     return ", ".join(f"{key} {value}" for key, value in zip(keys, row) if value != "")
 
 

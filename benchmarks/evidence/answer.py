@@ -1,4 +1,4 @@
-"""The answer to Open Question 4.1 in words, each made from the tables, so that they cannot drift apart."""
+"""The answer to Open Question 4.1 in words, all generated from the tables, so that the two cannot drift apart."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -15,18 +15,18 @@ PRACTICE = ("default-adam-relu-real", "practice-")
 NOT_SHOWN = (
     "One data set: 5,000 images of CIFAR-10 on 64 principal components, mostly whitened, with networks of two to "
     "four layers and at most 400 units; a small convolutional and a small residual network. No transformer, no large "
-    "network, no long training: a rung ends when 95 % of the visible loss is gone, and says nothing of what comes "
-    "after.",
-    "The modes are those of the labels' linear part. What a network learns beyond it is seen only in the visible "
-    "share, in planted tasks and in modes of the tangent kernel.",
+    "network, no long training: a rung ends when 95 % of the visible loss is gone, and says nothing about what "
+    "happens after that.",
+    "The modes are those of the linear part of the labels. What a network learns beyond it shows up only in the "
+    "visible share, in planted tasks and in modes of the tangent kernel.",
     "Under cross-entropy the map is that of the class probabilities; the twin of a normalised network has no "
-    "normalization; a network on images is read on the principal components of its pixels. Each is a convention.",
-    "Carry-over ratios compare with a linear network from an output of the same size at the same learning rate. "
-    "Where that twin is not greedy itself, nothing can be said of carrying over, and the table says so (vacuous).",
-    "Three to five seeds; intervals are Student's, over seeds alone, for one draw of the data.",
+    "normalization; a network on images is measured on the principal components of its pixels. These are conventions.",
+    "Carry-over ratios compare a network with a linear one that starts from an output of the same size at the same "
+    "learning rate. Where that twin is not itself greedy, carry-over is undefined, and the table says so (vacuous).",
+    "Three to five seeds; intervals are Student's t, over seeds only, for one draw of the data.",
 )
-# Of the headings of `sentences`, those that the short answer takes.
-FIVE = ("The nonlinearity", "Real labels", "How far practice is away")
+# The headings of `sentences` that the short answer uses.
+FIVE = ("The nonlinearity", "Real labels", "How far away practice is")
 COLUMNS = [
     ("rung", "rung"),
     ("waypoint_score", "waypoint score"),
@@ -67,8 +67,8 @@ def render(scores: pd.DataFrame, table: pd.DataFrame, figures: Iterable[Drawn], 
 
 
 def in_short(table: pd.DataFrame) -> str:
-    """What the rungs around the default recipe say, by the register's rule: greedy in two architectures or more is
-    carry-over in practice, neither greedy nor tracking in all of them its refutation, anything else a map."""
+    """What the rungs around the default recipe say, by the register's rule: greedy in two or more architectures counts
+    as carry-over in practice, neither greedy nor tracking in all of them as its refutation, anything else as a map."""
     practice = table[table["rung"].str.startswith(PRACTICE)]
     if practice.empty:
         return "No rung of the default recipe was run, so there is no answer about practice."
@@ -80,7 +80,7 @@ def in_short(table: pd.DataFrame) -> str:
     elif (practice["verdict"] == "neither").all():
         answer = "Deep linear dynamics do not carry over to practice: neither greedy progression nor the twin's path"
     elif "greedy" in verdicts:
-        answer = "Greedy low-rank progression survives in practice in one architecture alone"
+        answer = "Greedy low-rank progression survives in practice in only one architecture"
     else:
         answer = "Greedy low-rank progression does not carry over to practice"
         if "tracks its twin" in verdicts:
@@ -96,13 +96,13 @@ def in_short(table: pd.DataFrame) -> str:
 
 
 def sentences(scores: pd.DataFrame, table: pd.DataFrame) -> list[tuple[str, str]]:
-    """(heading, text) of what the tables allow to be said; what they lack is left out."""
+    """(heading, text) for everything that the tables support; the rest is left out."""
     rows = table.set_index("rung")
     makers: list[tuple[str, Callable[[pd.DataFrame, pd.DataFrame], str]]] = [
         ("The nonlinearity", _activation),
         ("Real labels", _labels),
         ("Which axis costs most", _axes),
-        ("How far practice is away", _distance),
+        ("How far away practice is", _distance),
         ("Following the linear twin", _tracking),
         ("An intervention on the order", _intervention),
         ("The optimizer", _optimizer),
@@ -118,7 +118,7 @@ def sentences(scores: pd.DataFrame, table: pd.DataFrame) -> list[tuple[str, str]
 
 
 def in_five(scores: pd.DataFrame, table: pd.DataFrame) -> str:
-    """The answer in five sentences: the verdict, the phase that it is about, and three of `sentences`."""
+    """The answer in five sentences: the verdict, the phase it is about, and three of `sentences`."""
     short, said = _split(in_short(table)), dict(sentences(scores, table))
     rest = [_split(said[heading])[0] for heading in FIVE if heading in said]
     return " ".join([short[0], short[-1], *rest])
@@ -147,11 +147,11 @@ def _labels(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     relu, tanh = rows.loc["small-gd-relu-real"], rows.loc["small-gd-tanh-real"]
     text = (
         f"On the real labels tanh scores {tanh.waypoint_score:.2f} and ReLU {relu.waypoint_score:.2f} (carry-over "
-        f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). Of ReLU's fall in loss there "
-        f"{1 - relu.visible_share:.0%} lies outside the linear modes, of tanh's {abs(1 - tanh.visible_share):.0%}"
+        f"{tanh.carry_over_waypoint_score:.2f} and {relu.carry_over_waypoint_score:.2f}). Of ReLU's loss decrease "
+        f"{1 - relu.visible_share:.0%} lies outside the linear modes, and of tanh's {abs(1 - tanh.visible_share):.0%}"
     )
     if abs(1 - tanh.visible_share) < 0.05:
-        text += ": from weights so small tanh is all but linear, and its carry-over says no more than that"
+        text += ": from such small weights tanh is almost linear, and its carry-over says no more than that"
     return f"{text}."
 
 
@@ -163,10 +163,10 @@ def _axes(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     listed = ", ".join(f"{axis} {effects[axis]:+.2f}" for axis in effects.sort_values().index)
     alone = _score(rows, "default-gd-linear-hat"), _score(rows, "small-adam-linear-hat")
     text = (
-        "From the textbook's corner of the factorial to practice's the waypoint score goes from "
+        "From the textbook corner of the factorial to the practice corner, the waypoint score goes from "
         f"{steps['mean'].iloc[0]:.2f} to {steps['mean'].iloc[-1]:.2f}. Averaged over the other three axes, each "
-        f"changes it by: {listed}. The effects do not add up: in a linear network on linear labels the default "
-        f"initialization alone leaves {alone[0]:.2f}, Adam alone {alone[1]:.2f}."
+        f"changes it by: {listed}. The effects are not additive: in a linear network on linear labels the default "
+        f"initialization alone leaves a score of {alone[0]:.2f}, Adam alone {alone[1]:.2f}."
     )
     turned = {
         (init, activation): _score(rows, f"rotated-{init}-adam-{activation}")
@@ -181,8 +181,8 @@ def _axes(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
         )
     )
     return (
-        f"{text} Adam's effect depends on the basis: these are principal components; over random rotations, to which "
-        f"gradient descent is indifferent, the optimizer changes the score by {optimizer:+.2f} and the initialization "
+        f"{text} Adam's effect depends on the basis: these are principal components; over random rotations, which do "
+        f"not affect gradient descent, the optimizer changes the score by {optimizer:+.2f} and the initialization "
         f"by {initialization:+.2f} on linear labels, and Adam alone leaves {turned['small', 'linear']:.2f}."
     )
 
@@ -204,15 +204,15 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     (init, decades, interval), (mup, mup_decades, _) = measured
     real = rows.loc["small-gd-relu-real", "waypoint_score"]
     text = (
-        "Under gradient descent on linear labels, a ReLU network's score falls through one half where its output at "
-        f"the start is $10^{{{np.log10(init) - decades:.1f}}}$ of the strongest mode. The default recipe starts at "
-        f"{init:.2f} of it: {decades:.1f} decades above (95 % interval {interval.low:.1f} to {interval.high:.1f}). The "
-        f"maximal update parametrization, at {mup:.2f}, is {mup_decades:.1f} decades above."
+        "Under gradient descent on linear labels, a ReLU network's score drops to one half where its initial output "
+        f"is $10^{{{np.log10(init) - decades:.1f}}}$ of the strongest mode. The default recipe starts at "
+        f"{init:.2f} of it, {decades:.1f} decades higher (95 % interval {interval.low:.1f} to {interval.high:.1f}). "
+        f"The maximal update parametrization, at {mup:.2f}, is {mup_decades:.1f} decades higher."
     )
     if real < carry_over.GREEDY:
         text += (
-            f" Scale alone is not the distance to practice: on real labels the score is {real:.2f} even from the "
-            "smallest start measured."
+            f" Scale alone does not explain the gap to practice: on real labels the score is {real:.2f} even from the "
+            "smallest initialization measured."
         )
     return text
 
@@ -225,13 +225,13 @@ def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     near = judged.index.str.startswith(PRACTICE)
     close = judged["tracking_low"] >= carry_over.TRACKS
     return (
-        f"P5 is surely above {carry_over.TRACKS:g} (1 is the twin's path, 0 no closer than the straight line) in "
-        f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where the question can "
-        f"be put, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
+        f"P5 is significantly above {carry_over.TRACKS:g} (1: the twin's path; 0: no closer than the straight line) in "
+        f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where it can be "
+        f"measured, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
         f"{practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} times the twin's "
         f"time; but there the twin's own path departs from the straight line by only {practice.twin_departure:.2f} of "
-        f"a mode's strength (textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f}), so that there is little "
-        "to follow."
+        f"a mode's strength (textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f}), so there is little to "
+        "follow."
     )
 
 
@@ -247,18 +247,18 @@ def _intervention(scores: pd.DataFrame, _: pd.DataFrame) -> str:
     small = factors["small-gd-relu-real", "net"], factors["swap-small-relu", "net"]
     twin = factors["small-gd-relu-real", "twin"], factors["swap-small-relu", "twin"]
     text = (
-        "The strengths of the first and the third mode trade places in the labels and nothing else changes. From "
+        "The strengths of the first and the third mode are swapped in the labels, and nothing else is changed. From "
         f"small weights a ReLU network takes {small[0]:.2f} times as long for the weaker of the two as for the "
-        f"stronger before, and {small[1]:.2f} times after (its linear twin {twin[0]:.2f} and {twin[1]:.2f}); from the "
-        f"default ones {before:.2f} and {after:.2f}."
+        f"stronger before the swap, and {small[1]:.2f} times after it (its linear twin {twin[0]:.2f} and "
+        f"{twin[1]:.2f}); from default weights {before:.2f} and {after:.2f}."
     )
     if min(small) > 1:
         shift = np.log(small).sum() / np.log(twin).sum()
-        text += f" From small weights the order follows the strengths, with {shift:.0%} of the twin's shift."
+        text += f" From small weights the order follows the strengths; the shift is {shift:.0%} of the twin's."
     return text
 
 
-# Rungs from small weights that differ in the optimizer alone, or also in a rotation of the inputs.
+# Rungs from small weights that differ only in the optimizer, or also in a rotation of the inputs.
 OPTIMIZERS = {
     "gradient descent": "small-gd-relu-hat",
     "Adam": "rotated-small-adam-relu",
@@ -279,12 +279,12 @@ def _optimizer(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     listed = ", ".join(f"{label} {row.timing_slope:+.2f} ({row.waypoint_score:.2f})" for label, row in there.items())
     reversing = [label for label, row in there.items() if row.timing_slope > 0]
     text = (
-        "Slope of ln(half time) on ln(strength) of a ReLU network from small weights on linear labels, and its "
-        f"waypoint score in brackets; diagonal methods over random rotations of the inputs: {listed}. Negative is "
-        "strongest first."
+        "Slope of ln(half time) against ln(strength) for a ReLU network from small weights on linear labels, with its "
+        f"waypoint score in parentheses; diagonal methods over random rotations of the inputs: {listed}. Negative "
+        "means strongest first."
     )
     if reversing:
-        text += f" The order is reversed by {', '.join(reversing)} alone."
+        text += f" The order is reversed only by {', '.join(reversing)}."
     if "small-adam-relu-hat" in rows.index:
         slope = rows.loc["small-adam-relu-hat"].timing_slope
         text += f" In the basis of principal components Adam's slope is {slope:+.2f}."
@@ -295,8 +295,8 @@ def _beyond(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     small, default = rows.loc["planted-he2"], rows.loc["planted-he2-default"]
     return (
         "Modes that no linear network can see, planted second Hermite polynomials, are learned "
-        f"{small.concurrency:.2f} at a time from small weights and {default.concurrency:.2f} from the default ones, "
-        f"where the straight line moves {default.null_concurrency:.2f}; the waypoint score from small weights is "
+        f"{small.concurrency:.2f} at a time from small weights and {default.concurrency:.2f} from default weights, "
+        f"where a straight line would move {default.null_concurrency:.2f}; the waypoint score from small weights is "
         f"{small.waypoint_score:.2f}. That is {'' if small.concurrency <= 1.5 else 'not '}greedy by the registered "
         "bound of 1.5 at a time."
     )

@@ -1,4 +1,4 @@
-"""What a data card says, and the kinds of agreement that a column may ask of a rebuild."""
+"""What a data card says, and the kinds of agreement that a column may require of a rebuild."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,18 +10,18 @@ from typing import Literal
 class Agreement:
     """How far a rebuilt cell may be from the committed one.
 
-    On the same machine (processor, versions, threads and number format as in the manifest) every cell that is not
-    ``seconds`` must be identical, to the ten digits that tables have. Elsewhere:
+    On the same machine (processor, versions, threads and number format as in the manifest) every cell except
+    ``seconds`` must be identical to the ten digits that tables have. Elsewhere:
 
         exact        equal: names, settings, counts that nothing rounds
-        identical    not compared: choices between nearly equal numbers, and words with numbers in them
+        identical    not compared: choices between nearly equal numbers, and sentences with numbers in them
         relative     |difference| <= tolerance x the larger of the two, or <= floor
         statistical  |difference| <= tolerance standard errors of the cell over its seeds, or <= floor; where a cell
                      has no standard error, relative with ``otherwise``
-        seconds      never compared, on no machine
+        seconds      never compared on any machine
 
     Attributes:
-        tolerance: of ``relative`` a fraction, of ``statistical`` a number of standard errors.
+        tolerance: for ``relative`` a fraction, for ``statistical`` a number of standard errors.
         otherwise: a fraction.
         floor: in the cell's unit; a smaller difference is rounding.
     """
@@ -76,9 +76,9 @@ class Card:
 
     Attributes:
         row: what a row is.
-        keys: the columns that together name a row.
-        computed: how its numbers are made.
-        limits: what they do not say.
+        keys: the columns that together identify a row.
+        computed: how its numbers are computed.
+        limits: what they do not show.
         columns: in the table's order.
         quantities: for tidy tables, by a pattern of the column `by`: what is in the columns `holds`, and how they may
             differ.

@@ -78,7 +78,7 @@ def answer(scores: pd.DataFrame, settings: dict[str, dict]) -> pd.DataFrame:
 
 
 class InstrumentBroken(ValueError):
-    """The observables fail where the answer is known, so nothing is judged by them."""
+    """The observables fail where the answer is known, so they cannot be used to judge anything."""
 
 
 def require_gate(toy: pd.DataFrame, scores: pd.DataFrame) -> None:
@@ -92,13 +92,13 @@ def require_gate(toy: pd.DataFrame, scores: pd.DataFrame) -> None:
     faults = []
     toy_scores = toy[(toy["system"] == "linear-1e-3") & (toy["quantity"] == "waypoint_score")]["value"]
     if len(toy_scores) and not toy_scores.mean() >= TOY_SCORE:
-        faults.append(f"the toy's linear network scores {toy_scores.mean():.3f}, at least {TOY_SCORE} needed")
+        faults.append(f"the toy's linear network scores {toy_scores.mean():.3f}; at least {TOY_SCORE} is needed")
     rung = scores[scores["rung"] == GATE_RUNG]
     measured, predicted = (by_seed(rung, "net", name) for name in ("waypoint_score", "predicted_waypoint_score"))
     if len(measured):
         gap = float((measured - predicted).abs().max())
         if not gap <= GATE:
-            faults.append(f"{GATE_RUNG} is {gap:.3f} from its closed form, at most {GATE} allowed")
+            faults.append(f"{GATE_RUNG} is {gap:.3f} from its closed form; at most {GATE} is allowed")
     if faults:
         raise InstrumentBroken(f"instrument broken: {'; '.join(faults)}")
 

@@ -17,11 +17,11 @@ class Section(BaseModel):
     """What a study's ``section.yaml`` says.
 
     Attributes:
-        title: of the section.
+        title: the section's title.
         known: what the literature says.
-        measured: what the claims measure. ``{check}`` stands for what a check measured, so that no number is written
-            by hand. Braces between dollars are a formula's.
-        open: what neither answers.
+        measured: what the claims measure. ``{check}`` is replaced by what a check measured, so that no number is
+            written by hand. Braces between dollar signs belong to a formula.
+        open: what neither of these answers.
         surprise: the check that the authors find most surprising.
     """
 
@@ -72,7 +72,7 @@ def _section(path: Path) -> Section:
 
 
 def order(studies: Iterable[str], sections: Mapping[str, Section]) -> list[str]:
-    """The studies that claims belong to, in the chapter's order.
+    """The studies that have claims, in the chapter's order.
 
     Raises:
         SectionError: for a study that has claims and no section.

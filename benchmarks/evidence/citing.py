@@ -14,12 +14,12 @@ from benchmarks.evidence.report import number
 
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 ROWS_ON_A_PAGE = 40
-# What is cited of a row if nothing else is asked for.
+# The column that is cited if none is named.
 CITED = ("measured", "mean", "value", "waypoint_score", "objective", "stability_threshold", "monotone_boundary")
 
 
 class CitingError(ValueError):
-    """A table, row or column that is not there; the message names the nearest."""
+    """A table, row or column that does not exist; the message suggests the nearest one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From runs of optimizers on workloads to the tables of the comparison: targets, shared places, flips, sensitivity."""
+"""From runs of optimizers on workloads to the tables of the comparison: targets, shared ranks, flips, sensitivity."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -10,42 +10,42 @@ from benchmarks.evidence.statistics import t_interval
 from benchmarks.theory.tuning import lr_sensitivity
 
 LONG = "optimizer_comparison.long"
-# What a target is called by the factor of the tuned learning rate at which its optimizer ran.
+# The names of targets, by the factor of the tuned learning rate at which the optimizer that sets them ran.
 TARGETS = {1.0: "target", 0.25: "quarter", 4.0: "fourfold"}
 # Every column of the long table: (unit, what it is).
 COLUMNS: dict[str, tuple[str, str]] = {
     "workload": ("", "its name in params.yaml"),
     "optimizer": ("", "its name in params.yaml"),
-    "role": ("", "trial: of the tuning; final: the tuned setting; factor: the same at another learning rate"),
-    "trial": ("", "the setting's number among the trials"),
-    "factor": ("", "learning rate over the tuned one"),
-    "seed": ("", "of the initialization, the minibatches, and generated data"),
-    "learning_rate": ("", "largest of the schedule, in the optimizer's own units"),
+    "role": ("", "trial: a tuning run; final: the tuned settings; factor: the same at another learning rate"),
+    "trial": ("", "index of the settings among the trials"),
+    "factor": ("", "learning rate divided by the tuned one"),
+    "seed": ("", "seed of the initialization, the minibatches, and generated data"),
+    "learning_rate": ("", "largest value of the schedule, in the optimizer's own units"),
     "options": ("", "the optimizer's other options, as JSON"),
     "steps": ("steps", "updates made before the end, or before the run diverged"),
-    "diverged": ("", "1 if the loss left all bounds, else 0"),
+    "diverged": ("", "1 if the run diverged, else 0"),
     "first_objective": ("nats", "objective before training"),
-    "objective": ("nats", "at the last step: validation loss where there are validation data, else training loss"),
+    "objective": ("nats", "at the last step: validation loss if there are validation data, otherwise training loss"),
     "best_objective": ("nats", "lowest reading"),
-    "steps_to_target": ("steps", "to the target, interpolated between readings; empty if never"),
-    "steps_to_quarter": ("steps", "to the target that its optimizer sets at a quarter of its tuned learning rate"),
-    "steps_to_fourfold": ("steps", "to the target that its optimizer sets at four times its tuned learning rate"),
-    "lr_sensitivity": ("nats", "mean excess objective over the learning rates tried, clipped at the first"),
-    "train_loss": ("nats", "of all training data, at the end"),
+    "steps_to_target": ("steps", "to the target, interpolated between readings; empty if never reached"),
+    "steps_to_quarter": ("steps", "to the target set by its optimizer at a quarter of the tuned learning rate"),
+    "steps_to_fourfold": ("steps", "to the target set by its optimizer at four times the tuned learning rate"),
+    "lr_sensitivity": ("nats", "mean excess objective over the learning rates tried, clipped at the first objective"),
+    "train_loss": ("nats", "on all training data, at the end"),
     "validation_loss": ("nats", "at the end"),
     "validation_accuracy": ("fraction", "at the end"),
-    "test_loss": ("nats", "at the end; test data are seen by no other run and at no other step"),
+    "test_loss": ("nats", "at the end; no other run or step uses test data"),
     "test_accuracy": ("fraction", "at the end"),
-    "update_to_weight": ("fraction", r"$\lvert \text{update} \rvert / \lvert \text{weights} \rvert$ at half time"),
-    "alignment": ("fraction", "cosine of update and minus the gradient at half time"),
-    "update_rank": ("", "mean stable rank of the updates of matrices and kernels at half time"),
-    "sharpness_half": ("nats/parameter^2", "top Hessian eigenvalue on a part of the training data at half time"),
+    "update_to_weight": ("fraction", r"$\lvert \text{update} \rvert / \lvert \text{weights} \rvert$ halfway through"),
+    "alignment": ("fraction", "cosine between the update and the negative gradient, halfway through"),
+    "update_rank": ("", "mean stable rank of the updates of matrices and kernels, halfway through"),
+    "sharpness_half": ("nats/parameter^2", "top Hessian eigenvalue on part of the training data, halfway through"),
     "sharpness_end": ("nats/parameter^2", "at the end"),
-    "preconditioned_sharpness_half": ("nats/parameter^2", "of the preconditioned Hessian at half time"),
+    "preconditioned_sharpness_half": ("nats/parameter^2", "of the preconditioned Hessian, halfway through"),
     "preconditioned_sharpness_end": ("nats/parameter^2", "at the end"),
-    "edge_ratio_half": ("thresholds", "the one that the optimizer meets, over its threshold at that learning rate"),
+    "edge_ratio_half": ("thresholds", "sharpness relevant to the optimizer over its threshold at that learning rate"),
 }
-# Of these the summary has mean and interval over seeds.
+# The summary has the mean and interval over seeds of these.
 SUMMARISED = (
     "objective",
     "best_objective",
@@ -191,12 +191,12 @@ def summary(long: pd.DataFrame, facts: dict[tuple[str, str], dict], goals: pd.Da
 
 
 def _note(fact: dict, row: dict, aimed: bool) -> str:
-    """What a reader must know before taking the row for the plain result of its optimizer."""
+    """What a reader must know before taking the row at face value."""
     notes = [fact["note"]] if fact["note"] else []
     if not fact["finite_trials"]:
         notes.append("no trial of its search space stayed finite")
     if not fact["scheduled"]:
-        notes.append("takes no decay of the learning rate")
+        notes.append("uses no learning-rate decay")
     if row["diverged"]:
         notes.append(f"{row['diverged']} tuned runs diverged")
     if not aimed:
@@ -214,7 +214,7 @@ def by_seed(runs: pd.DataFrame, quantity: str = "objective") -> pd.DataFrame:
 
 
 def ranks(runs: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """The best and the worst place that each optimizer of a workload may have: places are shared where the 95 %
+    """The best and the worst rank that each optimizer of a workload may have: ranks are shared where the 95 %
     t-interval of the difference, paired by seed, contains zero. An optimizer that diverged on any seed ranks below
     those that did not."""
     wide = by_seed(runs)
@@ -228,7 +228,7 @@ def ranks(runs: pd.DataFrame) -> dict[str, tuple[int, int]]:
 
 
 def surely_below(a: pd.Series, b: pd.Series) -> bool:
-    """Whether a is below b by more than the 95 % t-interval of their difference over seeds allows for."""
+    """Whether a is below b: whether the 95 % t-interval of their difference over seeds lies below zero."""
     lost_a, lost_b = np.isinf(a).any(), np.isinf(b).any()
     if lost_a or lost_b:
         return bool(lost_b and not lost_a)
@@ -237,8 +237,8 @@ def surely_below(a: pd.Series, b: pd.Series) -> bool:
 
 
 def flips(curves: pd.DataFrame, long: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of optimizers whose order at some reading is surely the reverse of their order at the end. An optimizer of
-    which a tuned run diverged is left out of its workload.
+    """Pairs of optimizers whose order at some reading is significantly the reverse of their order at the end. An
+    optimizer with a diverged tuned run is left out of its workload.
 
     Args:
         long: from `long_table`.
@@ -264,7 +264,7 @@ def flips(curves: pd.DataFrame, long: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Curves without those of a workload and optimizer of which a run diverged.
+    """Curves without those of a workload and optimizer with a diverged run.
 
     Args:
         runs: workload, optimizer and diverged, of whatever is to count: tuned runs, or the `summary`.
@@ -297,7 +297,7 @@ def drawn(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def entries(contenders: dict[str, dict], facts: dict[tuple[str, str], dict]) -> pd.DataFrame:
-    """One row per optimizer: whose implementation it is, its version, what the name means there, what was tuned."""
+    """One row per optimizer: its implementation and version, what the name means there, what was tuned."""
     rows = []
     for name, contender in contenders.items():
         known = next((fact for (_, optimizer), fact in facts.items() if optimizer == name), None)
@@ -334,7 +334,7 @@ def profile(long: pd.DataFrame, quantity: str = "steps_to_target") -> pd.DataFra
 
 
 def costs(table: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
-    """What an optimizer's step and its way to the target cost: workload, optimizer, seconds_per_step, step_over_sgd,
+    """The cost of an optimizer's step and of reaching the target: workload, optimizer, seconds_per_step, step_over_sgd,
     state_per_parameter, steps_to_target, seconds_to_target; means over the seeds that arrived.
 
     Args:
@@ -350,7 +350,7 @@ def costs(table: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_of(long: pd.DataFrame, workload: str, optimizers: Sequence[str]) -> str | None:
-    """The optimizer among these whose tuned runs end lowest on a workload, in the mean; None if none has runs."""
+    """The optimizer of these whose tuned runs have the lowest mean final objective on a workload; None without runs."""
     runs = finals(long[(long["workload"] == workload) & long["optimizer"].isin(list(optimizers))])
     means = runs.groupby("optimizer")["objective"].mean()
     return None if means.empty else str(means.idxmin())

@@ -30,8 +30,8 @@ class Estimate:
 
     Attributes:
         values: one per seed, nan where a run gave none; a single value if ``exact``.
-        unit: of the values.
-        runs: the rows of the long table that it rests on.
+        unit: the unit of the values.
+        runs: the rows of the long table that it uses.
         exact: a computation without seeds.
     """
 
@@ -42,13 +42,13 @@ class Estimate:
 
 
 def cell(tables: Tables, *, configuration: str, metric: str) -> Estimate:
-    """A metric of one configuration, seed by seed."""
+    """A metric of one configuration, for each seed."""
     runs = _runs(tables, [configuration])
     return Estimate(runs[metric].to_numpy(dtype=float), COLUMNS[metric][0], runs)
 
 
 def exponent(tables: Tables, *, configurations: Sequence[str], metric: str) -> Estimate:
-    """The least-squares slope of ln(metric) on ln(1 / learning rate), fitted in each seed across configurations."""
+    """The least-squares slope of ln(metric) on ln(1 / learning rate), fitted for each seed across configurations."""
     runs = _runs(tables, configurations)
     slopes = []
     for _, of_seed in runs.groupby("seed"):
@@ -59,7 +59,7 @@ def exponent(tables: Tables, *, configurations: Sequence[str], metric: str) -> E
 
 
 def log_ratio(tables: Tables, *, configurations: Sequence[str], metric: str) -> Estimate:
-    """ln(metric of the first configuration / metric of the second), seed by seed."""
+    """ln(metric of the first configuration / metric of the second), for each seed."""
     first, second = configurations
     runs = _runs(tables, configurations)
     by_seed = runs.pivot(index="seed", columns="configuration", values=metric).astype(float)
@@ -104,10 +104,10 @@ def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None 
     """A weighted sum of quantities of the ladder's rungs, seed by seed; with ``over``, its ratio to another.
 
     Args:
-        terms: each ``rung``, ``quantity``, and, where they are not net and 1, ``system`` and ``weight``.
-        over: the denominator's. The values are then r + (x - r y) / mean y with r = mean x / mean y: their mean is the
-            ratio of means and their t-interval Fieller's, as long as y is known well. Where the mean y is not
-            surely above a fifth of its ideal, 1, the ratio is vacuous and there is no value.
+        terms: each has ``rung``, ``quantity``, and, unless they are ``net`` and 1, ``system`` and ``weight``.
+        over: the terms of the denominator. The values are then r + (x - r y) / mean y with r = mean x / mean y: their
+            mean is the ratio of means and their t-interval is Fieller's, as long as y is known well. Where the mean y
+            is not significantly above a fifth of its ideal, 1, the ratio is vacuous and there is no value.
     """
     top = _combined(tables, terms)
     if over is None:
@@ -124,10 +124,10 @@ def rung_power(tables: Tables, *, rungs: Sequence[str], quantity: str, against: 
 
 
 def rung_order(tables: Tables, *, rungs: Sequence[str], quantity: str, minus: Sequence[str] | None = None) -> Estimate:
-    """Kendall's tau of a quantity with the order in which rungs are listed, seed by seed: 1 if it rises all along.
+    """Kendall's tau of a quantity with the order in which rungs are listed, for each seed: 1 if it always rises.
 
     Args:
-        minus: rungs whose quantity is subtracted, place by place.
+        minus: rungs whose quantity is subtracted, one by one in the same order.
     """
     values = _across(tables, rungs, quantity)
     if minus is not None:
@@ -137,7 +137,7 @@ def rung_order(tables: Tables, *, rungs: Sequence[str], quantity: str, minus: Se
 
 
 def rung_agreement(tables: Tables, *, rungs: Sequence[str], quantity: str, predicted: str) -> Estimate:
-    """R^2 of a prediction, as it stands, over rungs, seed by seed: 1 - sum (y - p)^2 / sum (y - mean y)^2."""
+    """R^2 of a prediction, without refitting, over rungs, for each seed: 1 - sum (y - p)^2 / sum (y - mean y)^2."""
     y, p = (_across(tables, rungs, name) for name in (quantity, predicted))
     both = y.notna().all(axis=1) & p.notna().all(axis=1)
     y, p = y[both].to_numpy(), p[both].to_numpy()
@@ -145,8 +145,8 @@ def rung_agreement(tables: Tables, *, rungs: Sequence[str], quantity: str, predi
 
 
 def rung_residuals(tables: Tables, *, rung: str, reference: str) -> Estimate:
-    """The correlation of a network's and its twin's half times over modes, each in logarithms and without what their
-    regression on those of a reference rung (a single layer) explains, seed by seed; at least four modes."""
+    """The correlation over modes between the log half times of a network and its twin, after regressing each on those
+    of a reference rung (a single layer), for each seed; at least four modes."""
     table = _table(tables, LADDER)
     times = {}
     for name, mine, system in (("net", rung, "net"), ("twin", rung, "twin"), ("reference", reference, "net")):
@@ -177,12 +177,12 @@ def decades_from_half_score(tables: Tables, *, sweep: str, rung: str, quantity: 
 
 
 def contests(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
-    """A weighted sum of quantities of tuned runs, seed by seed; with ``over``, its ratio to another, as in `rungs`,
-    which has no value unless the denominator is surely positive.
+    """A weighted sum of quantities of tuned runs, for each seed; with ``over``, its ratio to another, as in `rungs`,
+    which has no value unless the denominator is significantly positive.
 
     Args:
-        terms: each ``workload``, ``optimizer`` (of several, the one whose tuned objective is lowest there), and, where
-            they are not objective and 1, ``quantity`` and ``weight``.
+        terms: each has ``workload``, ``optimizer`` (if several, the one whose tuned objective is lowest there), and,
+            unless they are ``objective`` and 1, ``quantity`` and ``weight``.
     """
     top = _tuned(tables, terms)
     unit = "" if over else comparison.COLUMNS[terms[0].get("quantity", "objective")][0]
@@ -197,9 +197,9 @@ def speedup(
     workloads, seed by seed.
 
     Args:
-        target: ``target``, of the other's tuned setting, or ``quarter`` or ``fourfold``, at that share of its learning
-            rate. A run that never arrives counts as if it did at its last step, which flatters it; a seed in which one
-            diverged has no value.
+        target: ``target``, set by the other's tuned settings, or ``quarter`` or ``fourfold``, at that multiple of its
+            learning rate. A run that never reaches the target counts as if it did at its last step, which favours it;
+            a seed with a diverged run has no value.
     """
     long = _table(tables, comparison.LONG)
     (factor,) = (factor for factor, name in comparison.TARGETS.items() if name == target)
@@ -219,8 +219,8 @@ def speedup(
 
 
 def rank_flips(tables: Tables, *, optimizers: Sequence[str], workloads: Sequence[str], after: float = 0.0) -> Estimate:
-    """On how many workloads the order of two of these optimizers was surely the reverse of their final order, at a
-    reading after a share ``after`` of the steps."""
+    """On how many workloads the order of two of these optimizers was significantly the reverse of their final order,
+    at a reading after a fraction ``after`` of the steps."""
     table = _table(tables, "optimizer_comparison/flips")
     ran = comparison.finals(_table(tables, comparison.LONG))
     there = set(zip(ran["workload"], ran["optimizer"]))
@@ -233,8 +233,8 @@ def rank_flips(tables: Tables, *, optimizers: Sequence[str], workloads: Sequence
 
 
 def heterogeneity_rank(tables: Tables, *, workloads: Sequence[str], slow: str, fast: str) -> Estimate:
-    """Spearman's correlation over workloads of the distance between the Hessian blocks' spectra at initialization with
-    what one optimizer lags behind another, as a share of the first objective; seed by seed."""
+    """Spearman's correlation over workloads between the distance of the Hessian blocks' spectra at initialization and
+    how far one optimizer lags behind another, as a fraction of the first objective; for each seed."""
     distances = _table(tables, "optimizer_comparison/heterogeneity")
     distances = distances[distances["quantity"] == "js_distance"].pivot(index="seed", columns="system", values="value")
     gaps = {}
@@ -250,8 +250,8 @@ def heterogeneity_rank(tables: Tables, *, workloads: Sequence[str], slow: str, f
 
 
 def workloads_in_order(tables: Tables, *, order: Sequence[str], needed: int) -> Estimate:
-    """The share of workloads on which each of these optimizers does at least as well, in the mean of tuned runs, as the
-    next; ``median`` is the median over the others."""
+    """The fraction of workloads on which each of these optimizers does at least as well, in the mean of tuned runs, as
+    the next; ``median`` is the median over the others."""
     means = _mean_objectives(tables, needed, [name for name in order if name != "median"])
     held = []
     for _, means_there in means.groupby(level="workload"):
@@ -263,7 +263,7 @@ def workloads_in_order(tables: Tables, *, order: Sequence[str], needed: int) -> 
 
 
 def largest_share_of_wins(tables: Tables, *, needed: int) -> Estimate:
-    """The largest share of workloads that one optimizer wins in the mean of tuned runs."""
+    """The largest fraction of workloads that any one optimizer wins in the mean of tuned runs."""
     winners = _mean_objectives(tables, needed, []).groupby(level="workload").idxmin()
     shares = pd.Series([name for _, name in winners]).value_counts(normalize=True)
     return Estimate(np.array([float(shares.iloc[0])]), "fraction", exact=True)

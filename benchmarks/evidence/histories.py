@@ -1,4 +1,4 @@
-"""Reading what runs left behind, for notebooks."""
+"""Reading the saved histories of runs, for notebooks."""
 
 from pathlib import Path
 
@@ -8,24 +8,24 @@ CURVES = "curves.parquet"
 
 
 def load_history(study: str, configuration: str, root: Path | str | None = None) -> pd.DataFrame:
-    """The history of every seed of a configuration, as after ``dvc repro`` or a clone and ``dvc pull``.
+    """The history of every seed of a configuration; available after ``dvc repro``, or after a clone and ``dvc pull``.
 
     Args:
         root: the repository's root; found from the working directory upwards if not given.
 
     Returns:
-        the curves of its runs: for training one row per seed, step and metric, with the columns seed, step, metric,
+        the curves of its runs: for training, one row per seed, step and metric, with the columns seed, step, metric,
         value.
 
     Raises:
-        FileNotFoundError: naming the configurations there are, or the command that brings them.
+        FileNotFoundError: naming the configurations that exist, or the command that restores them.
     """
     root = Path(root) if root is not None else _root()
     runs = root / "runs" / study
     paths = sorted((runs / configuration).rglob(CURVES))
     if not paths:
         there = sorted({path.relative_to(runs).parts[0] for path in runs.rglob(CURVES)})
-        known = f"there are {', '.join(there)}" if there else "there are no runs: `dvc pull` brings them"
+        known = f"there are {', '.join(there)}" if there else "there are no runs: run `dvc pull`"
         raise FileNotFoundError(f"no history of {study}/{configuration} in {root.resolve()}: {known}")
     history = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
     by = [column for column in ("seed", "metric", "step") if column in history]

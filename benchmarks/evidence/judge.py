@@ -60,10 +60,10 @@ def judge(claims: dict[str, Claim], tables: Tables, source: str) -> pd.DataFrame
 
 
 def word(verdict: str, fidelity: str, origin: str, role: str = "main") -> str:
-    """What a verdict is called where people read it.
+    """The word for a verdict on pages that people read.
 
-    A main check is said not to hold only if it was tried by the paper's own protocol, or exactly, against a theorem's
-    band or the paper's. A control's answer is known, whatever its protocol and band: where it is falsified, its
+    A main check is said not to hold only if it was tested with the paper's own protocol, or exactly, against a band
+    from a theorem or the paper. A control's answer is known, whatever its protocol and band: if it is falsified, its
     statement does not hold.
     """
     if verdict == "falsified":
@@ -77,8 +77,8 @@ class ClaimVerdict(NamedTuple):
 
     Attributes:
         reason: why, with the other main checks that are not verified.
-        word: what it is called where people read it.
-        post_hoc: why it must be read as post hoc, beside the word wherever that is shown; "" if it need not.
+        word: the word for it on pages that people read.
+        post_hoc: why it must be read as post hoc, shown next to the word; "" if it need not.
     """
 
     verdict: str
@@ -90,18 +90,18 @@ class ClaimVerdict(NamedTuple):
 def claim_verdict(checks: pd.DataFrame) -> ClaimVerdict:
     """The verdict of a claim from the rows of its checks in ``claims.csv``.
 
-    The lack of a run or of the registered data comes first, then controls: where one misbehaves the instrument is in
-    doubt and nothing is judged. Then the verdict is the primary check's.
+    A missing run or a smaller data set than registered comes first, then the controls: if one misbehaves, the
+    instrument is in doubt and nothing is judged. Otherwise the verdict is that of the primary check.
 
     Raises:
         ClaimsError: if no row is that of a primary check, as in a table that is older than this column.
     """
     main = checks[checks["role"] == "main"]
     if main.empty:
-        return ClaimVerdict("not-run", "no row in claims.csv: `bench repro` makes it", "not run")
+        return ClaimVerdict("not-run", "no row in claims.csv: run `bench repro`", "not run")
     primary = main[main["primary"] == "yes"] if "primary" in main else main[:0]
     if len(primary) != 1:
-        raise ClaimsError(f"claims.csv has no primary check of {main['claim'].iloc[0]}: `bench repro` makes it anew")
+        raise ClaimsError(f"claims.csv has no primary check of {main['claim'].iloc[0]}: run `bench repro` to remake it")
     first = primary.iloc[0]
     post_hoc = first["post_hoc"] if isinstance(first["post_hoc"], str) else ""
     for missing in ("not-run", "toy"):
@@ -120,7 +120,7 @@ def claim_verdict(checks: pd.DataFrame) -> ClaimVerdict:
 
 
 def _others(checks: pd.DataFrame) -> list[str]:
-    """What came of the main checks beside the primary one: how many hold, and the names of those that do not."""
+    """The results of the other main checks: how many hold, and the names of those that do not."""
     if checks.empty:
         return []
     said = [f"{(checks['word'] == 'holds').sum()} of {len(checks)} other checks hold"]
@@ -142,7 +142,7 @@ def _judge_claim(name: str, claim: Claim, tables: Tables, source: str) -> list[d
         row["holm"] = adjusted
         if row["verdict"] == "falsified" and not row["primary"] and adjusted > LEVEL:
             row["verdict"] = "inconclusive"
-            row["reason"] += f", but not by Holm's p over the claim's {len(main)} main checks, {adjusted:.2g}"
+            row["reason"] += f", but Holm's p over the claim's {len(main)} main checks is {adjusted:.2g}"
     for row in rows:
         row["word"] = word(row["verdict"], row["fidelity"], row["origin"], row["role"])
     return rows
@@ -178,7 +178,7 @@ def _judge_check(check: Check, tables: Tables, source: str) -> tuple[dict, float
     elif estimate.exact and not len(values):
         outcome, reason = "inconclusive", "the computation gave no value"
     elif not estimate.exact and len(values) < FEWEST_SEEDS:
-        outcome, reason = "inconclusive", f"{len(values)} seeds gave a value, {FEWEST_SEEDS} needed"
+        outcome, reason = "inconclusive", f"{len(values)} seeds gave a value; {FEWEST_SEEDS} are needed"
     elif not regime_met:
         outcome, reason = "inconclusive", f"outside its regime: {row['regime']}"
     else:
@@ -217,7 +217,7 @@ def _regime(regime: Regime | None, runs: pd.DataFrame) -> tuple[bool, str]:
 def _shortfall(protocol: Protocol, runs: pd.DataFrame, source: str) -> str:
     lacks = []
     if protocol.source and source != protocol.source:
-        lacks.append(f"data are {source}, {protocol.source} needed")
+        lacks.append(f"the data are {source}, not {protocol.source}")
     if protocol.images and not runs.empty and runs["images"].min() < protocol.images:
         lacks.append(f"{runs['images'].min()} of {protocol.images} images")
     return "; ".join(lacks)
@@ -234,9 +234,9 @@ def _reason(outcome: str, exact: bool, values: np.ndarray, low: float, high: flo
     cure = (
         f"{needed} seeds with this spread would decide"
         if needed
-        else "its mean is on the band's edge, where no number of seeds decides"
+        else "the mean is on the edge of the band, where no number of seeds would decide"
     )
-    return f"interval too wide: the 90 % one, [{inner.low:.4g}, {inner.high:.4g}], crosses the band; {cure}"
+    return f"interval too wide: the 90 % interval [{inner.low:.4g}, {inner.high:.4g}] crosses the band; {cure}"
 
 
 def _behaves(check: Check, outcome: str) -> str:

@@ -1,7 +1,7 @@
-r"""Formulas in the texts that people read: LaTeX between dollars there, MathML on pages, plain text in terminals.
+r"""Formulas in the texts that people read: LaTeX in the source, MathML on pages, plain text in terminals.
 
-A text has its formulas as ``$2/\mathrm{lr}$``, and no dollars for anything else. Bars and angle brackets are written
-``\lvert w \rvert`` and ``\langle a, b \rangle``, never ``|``, which would end a cell of a Markdown table.
+Formulas are written ``$2/\mathrm{lr}$``, and dollar signs are used for nothing else. Bars and angle brackets are
+written ``\lvert w \rvert`` and ``\langle a, b \rangle``, never ``|``, which would end a cell of a Markdown table.
 """
 
 import re
@@ -44,7 +44,7 @@ def _split(text: str) -> list[str]:
     """Text and formulas by turns, text first."""
     parts = text.split("$")
     if len(parts) % 2 == 0:
-        raise ValueError(f"a dollar without its partner in {text!r}")
+        raise ValueError(f"a dollar sign without its partner in {text!r}")
     return parts
 
 
@@ -67,7 +67,7 @@ def _tree(text: str, formula: str) -> ElementTree.Element:
 
 @cache
 def _mathml(formula: str) -> str:
-    # Importing it takes a third of a second, which only whoever has a formula to set should wait for.
+    # The import takes a third of a second, so it is done only when there is a formula to set.
     from latex2mathml.converter import convert
 
     if formula.count("{") != formula.count("}"):
@@ -88,7 +88,7 @@ def _mathml(formula: str) -> str:
 
 
 def _tidy(element: ElementTree.Element) -> None:
-    """Words upright and in one piece, signs close to what they are of, and a space between a function and the same."""
+    """Words upright and in one piece, signs close to their operands, a space between function and argument."""
     for child in element:
         _tidy(child)
     letters = [child for child in element if child.tag == "mi" and child.get("mathvariant") == "normal"]
@@ -143,7 +143,7 @@ def _typed(element: ElementTree.Element) -> str:
 
 
 def _held(part: str, marks: Iterable[str]) -> str:
-    """In brackets if it has any of these marks."""
+    """Parenthesized if it contains any of these marks."""
     return f"({part})" if any(mark in part for mark in marks) else part
 
 

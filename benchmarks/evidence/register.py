@@ -1,29 +1,29 @@
-"""The register of claims: what each study's ``claims.yaml`` says, checked.
+"""The register of claims: the contents of each study's ``claims.yaml``, checked.
 
-The register says what the literature predicts. It was written down before the reference seeds ran; pilot runs that had
+The register says what the literature predicts. It was written before the reference seeds ran; pilot runs that had
 been seen by then are disclosed with each claim. A claim is a set of checks. A check names its estimator
 (`benchmarks.evidence.estimators`) with its arguments, what is predicted, and how far off still counts as agreement.
-Nothing in a check changes after its first reference run; if something had to, the claim's ``amendments`` say so with
+Nothing in a check changes after its first reference run; if something had to, the claim's ``amendments`` record it with
 the date, the reason and the old verdict. Reasons that several share are in `benchmarks.evidence.amendments`.
 
-    section     of the chapter: that of the study in whose folder the file lies
+    section     the section of the chapter: that of the study whose folder contains the file
     primary     the claim's primary check, the first main check that was registered
     role        main; positive (a control that must be verified); negative (a control that must be falsified)
     prediction  a number, or a formula of benchmarks/theory/stability.py with its arguments
-    band        agreement is a value in [low, high], where an end that is left out is open; with ``relative: true``, in
+    band        values in [low, high] agree, where an end that is left out is open; with ``relative: true``, values in
                 [low, high] times the prediction
-    origin      where the band comes from: ``theorem`` (a theorem or an identity, with no more room than rounding or a
-                numerical solver needs), ``paper`` (the source states it), or ``ours``, which includes a paper's value
-                with a tolerance that we chose
+    origin      where the band comes from: ``theorem`` (a theorem or an identity, with no more tolerance than rounding
+                or a numerical solver needs), ``paper`` (the source states it), or ``ours``, which includes a paper's
+                value with a tolerance that we chose
     fidelity    ``exact`` (a computation whose protocol leaves nothing out), ``paper-protocol``, or ``scaled`` (smaller
                 than the source's)
-    regime      what must hold, apart from the estimate, before the check says anything: in every seed, or in the
-                fraction ``share`` of them. The estimate is of all seeds either way.
+    regime      a condition, apart from the estimate, under which the check applies: it must hold for every seed, or
+                for the fraction ``share`` of them. The estimate is over all seeds either way.
     protocol    the data that a verdict needs; with less the verdict is ``toy``
     post_hoc    why this check's verdict must be read as post hoc: something other than its seeds was changed after its
                 own results had been seen
 
-What a claim says of its checks (band, regime, protocol, fidelity, origin) holds for each that does not say otherwise.
+What a claim says about its checks (band, regime, protocol, fidelity, origin) applies to each that does not override it.
 """
 
 import datetime
@@ -45,7 +45,7 @@ from benchmarks.evidence.runs import COLUMNS
 from benchmarks.theory.stability import FORMULAS
 
 HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin")
-# The stages that these estimators read the tables of.
+# The stages whose tables these estimators read.
 APART = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
 # The estimators whose values rest on training runs, of which a regime may ask something.
 OF_RUNS = ("cell", "exponent", "log_ratio")
@@ -67,7 +67,7 @@ class _Strict(BaseModel):
 
 
 class Band(_Strict):
-    """Where agreement lies; an end that is left out is open."""
+    """The range of values that agree; an end that is left out is open."""
 
     low: Annotated[float, Field(validate_default=False)] = -math.inf
     high: Annotated[float, Field(validate_default=False)] = math.inf
@@ -131,7 +131,7 @@ class Estimator(BaseModel):
 
     @property
     def reads(self) -> list[tuple[str, str | None]]:
-        """The tables that it reads, each with a quantity or column of it; None for a table read as a whole."""
+        """The tables that it reads, each with a quantity or column; None for a table read as a whole."""
         given = self.model_extra
         match self.name:
             case "cell" | "exponent" | "log_ratio":
@@ -157,7 +157,7 @@ class Estimator(BaseModel):
         return [(LADDER, name) for name in named or [None]]
 
     def missing(self, cards: Mapping[str, Card]) -> str:
-        """What it reads that no table has, by the tables' cards; "" if nothing."""
+        """What it reads that no table has, according to the tables' cards; "" if nothing."""
         for table, name in self.reads:
             if table not in cards:
                 return f"no table {table}.csv"
@@ -193,7 +193,7 @@ class Estimator(BaseModel):
 
     @property
     def stages(self) -> set[str]:
-        """The configurations on whose stages it rests: of runs, rungs, contests and experiments."""
+        """The configurations whose stages it depends on: runs, rungs, contests and experiments."""
         given = self.model_extra
         named = {given[key] for key in ("configuration", "experiment") if key in given}
         named |= {*given.get("configurations", ()), *self.rungs, *("-".join(pair) for pair in self.contests)}
@@ -251,7 +251,7 @@ class Check(_Strict):
 
 
 class Amendment(_Strict):
-    """A change after the fact. With a ``rule``, ``reason`` is that rule's text and then what was given as reason."""
+    """A change after the fact. With a ``rule``, ``reason`` is that rule's text followed by the reason given."""
 
     date: datetime.date
     rule: str | None = None
@@ -300,19 +300,19 @@ class Claim(_Strict):
 
     @property
     def configurations(self) -> set[str]:
-        """The configurations whose runs its checks rest on."""
+        """The configurations whose runs its checks depend on."""
         given = [check.estimator.model_extra for check in self.checks.values()]
         single = {arguments["configuration"] for arguments in given if "configuration" in arguments}
         return single.union(*(arguments.get("configurations", ()) for arguments in given))
 
     @property
     def stages(self) -> set[str]:
-        """The configurations on whose stages its checks rest."""
+        """The configurations whose stages its checks depend on."""
         return set().union(*(check.estimator.stages for check in self.checks.values()))
 
     @property
     def metrics(self) -> list[str]:
-        """The columns of the long table that its checks judge, then those that their regimes ask for."""
+        """The columns of the long table that its checks judge, then those that their regimes use."""
         judged = [check.estimator.model_extra.get("metric") for check in self.checks.values()]
         asked = [check.regime.metric for check in self.checks.values() if check.regime]
         return list(dict.fromkeys(name for name in judged + asked if name))
@@ -396,7 +396,7 @@ def _misshapen(name: Any, entry: Any) -> list[tuple[str, str]]:
 
 
 def _claim(entry: dict, study: str) -> Claim:
-    """A claim, with what it says of its checks handed down to them."""
+    """A claim, with its defaults passed down to its checks."""
     handed_down = {key: entry[key] for key in HANDED_DOWN if key in entry}
     own = {key: value for key, value in entry.items() if key not in HANDED_DOWN}
     checks = {check: {**handed_down, **body} for check, body in entry["checks"].items()}

@@ -34,7 +34,7 @@ RUN_COLUMNS = [
     "hvps_per_reading",
 ]
 CLAIM_COLUMNS = RUN_COLUMNS[:5]
-# What is said of one claim, and of many, in the order in which a tally gives them.
+# The words for one claim and for several, in the order in which a tally lists them.
 WORDS = {
     "holds": "hold",
     "does not hold": "do not hold",
@@ -50,7 +50,7 @@ class Drawn:
 
     Attributes:
         caption: text, its formulas between dollars (`benchmarks.evidence.mathematics`).
-        claims: those that it shows; the report has it at the first of them.
+        claims: those that it illustrates; the report shows it at the first of them.
         svg: the text of its file.
         sources: the files that it is drawn from (`sources`).
     """
@@ -120,7 +120,7 @@ def render(
 def _section(
     section: Section, study: str, claims: dict[str, Claim], verdicts: dict[str, ClaimVerdict], checks: pd.DataFrame
 ) -> dict:
-    """A section for the page: its title and three paragraphs, its claims, how many have which word."""
+    """A section for the page: its title and three paragraphs, its claims, how many have each verdict."""
     names = [name for name, claim in claims.items() if claim.study == study]
     return {
         "title": section.title,
@@ -133,7 +133,7 @@ def _section(
 
 
 def tally(words: Iterable[str]) -> str:
-    """How many claims have each word."""
+    """How many claims have each verdict."""
     counts = Counter(words)
     return ", ".join(
         f"{counts[word]} {word if counts[word] == 1 else many}" for word, many in WORDS.items() if counts[word]
@@ -151,7 +151,7 @@ def sources(reads: Iterable[str], curves: str | None) -> list[str]:
 
 
 def inlined(figure: Drawn) -> Drawn:
-    """The figure with its SVG as a page can hold it, beside those of other figures."""
+    """The figure with its SVG in a form that can be inlined next to others on a page."""
     return replace(figure, svg=inline_svg(figure.svg, figure.name))
 
 
@@ -177,7 +177,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def claim_runs(claim: Claim, long: pd.DataFrame) -> dict:
-    """The runs that a claim's checks rest on, with the columns that they judge or whose regime they ask for."""
+    """The runs that a claim's checks use, with the columns that they judge or that their regimes depend on."""
     columns = CLAIM_COLUMNS + [name for name in COLUMNS if name in claim.metrics and name not in CLAIM_COLUMNS]
     rows = long[long["configuration"].isin(claim.configurations)]
     return _columns_and_rows(rows, columns) | {"table": "progressive_sharpening.long"}
@@ -195,7 +195,7 @@ def number(value: object) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """A range, with as many digits (four to ten) as it takes to tell its ends apart; a dash where there is none.
+    """A range, with as many digits (four to ten) as needed to distinguish its ends; a dash where there is none.
 
     An infinite end is open.
     """

@@ -24,7 +24,7 @@ def t_interval(values: np.ndarray, confidence: float) -> Interval | None:
     """Student's interval for the mean of independent values; None from fewer than two.
 
     Args:
-        values: one a seed; missing ones (nan) are left out.
+        values: one per seed; missing ones (nan) are left out.
         confidence: two-sided, in (0, 1).
     """
     values = np.asarray(values, dtype=float)
@@ -61,7 +61,7 @@ def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 10**6)
 
 
 def p_outside(values: np.ndarray, low: float, high: float) -> float:
-    """How surely a mean lies outside [low, high]: Student's two-sided p against the end that the mean is beyond.
+    """The p value for a mean outside [low, high]: Student's two-sided test against the end that the mean is beyond.
 
     It is 1 where the mean is inside, and nan from fewer than two values. It is below 0.05 exactly where the 95 %
     interval is wholly outside.

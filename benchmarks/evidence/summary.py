@@ -41,14 +41,14 @@ def metrics(register: Mapping[str, Claim], checks: pd.DataFrame) -> dict:
 
 
 def claims_page(rows: pd.DataFrame, sections: Mapping[str, Section]) -> str:
-    """Every claim with its word and why, section by section."""
+    """Every claim with its verdict and the reason, section by section."""
     parts = []
     for study, section in sections.items():
         own = rows[rows["study"] == study]
         parts += [
             f"## {section.title}",
             tally(own["word"]) + ".",
-            "| claim | | word | why |\n| --- | --- | --- | --- |",
+            "| claim | | verdict | why |\n| --- | --- | --- | --- |",
         ]
         lines = [
             f"| {r.claim} | {r.title} | {marked(r.word, r.post_hoc)} | {_cell(r.reason)} |" for r in own.itertuples()
@@ -79,24 +79,24 @@ def finding(check: pd.Series) -> str:
     interval = "" if pd.isna(check["ci95_low"]) else f" [{span(check['ci95_low'], check['ci95_high'])}]"
     unit = f" {check['unit']}" if isinstance(check["unit"], str) and check["unit"] else ""
     band = span(check["band_low"], check["band_high"])
-    text = f"{check['statement']}: {number(check['measured'])}{interval}{unit}, where {band} was predicted"
+    text = f"{check['statement']}: {number(check['measured'])}{interval}{unit}; predicted {band}"
     return f"{_cell(text)}: **{marked(check['word'], check['post_hoc'])}** ({check['check']})"
 
 
 def judged(check: pd.Series) -> str:
-    """How one check came by its word."""
+    """How the verdict of one check came about."""
     low, high = (f"{check[end]:.4g}" for end in ("band_low", "band_high"))
     inner, outer = (span(check[f"ci{level}_low"], check[f"ci{level}_high"]) for level in (90, 95))
     name, measured, seeds = check["check"], number(check["measured"]), int(check["n"])
     return (
-        f"`{name}` ({check['statement']}) predicts {number(check['predicted'])} and agrees between {low} and {high}. "
+        f"`{name}` ({check['statement']}) predicts {number(check['predicted'])}, with a band from {low} to {high}. "
         f"Measured over {seeds} seeds: {measured}, 90 % interval {inner}, 95 % interval {outer}. "
         f"So it **{marked(check['word'], check['post_hoc'])}**: {check['reason']}."
     )
 
 
 def marked(word: str, post_hoc: object) -> str:
-    """A word, with the mark that whoever reads it must see."""
+    """A word, with the mark that readers must see."""
     return f"{word} (post hoc)" if isinstance(post_hoc, str) and post_hoc else word
 
 

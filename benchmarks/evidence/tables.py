@@ -31,12 +31,12 @@ WINDOW = 51  # steps
 
 @dataclass(frozen=True)
 class Average:
-    """A curve that is, in each seed, a centred running mean over `WINDOW` steps, wherever the run has all of these.
+    """A curve that is, for each seed, a centred running mean over `WINDOW` steps, where the run has all of them.
 
     Attributes:
         source: the metric that is averaged.
         beside: it is drawn only where this metric was measured too.
-        of: applied to the source before averaging.
+        of: function applied to the source before averaging.
     """
 
     source: str
@@ -74,7 +74,7 @@ CURVES = (
 def cells(long: pd.DataFrame) -> pd.DataFrame:
     """One row per configuration and metric: mean, sample sd and 95 % t-interval over the n seeds that have a value.
 
-    Empty where n does not allow it: the mean needs one seed, sd and interval two.
+    Cells are empty where n is too small: the mean needs one seed, sd and interval need two.
     """
     rows = []
     for configuration, runs in long.groupby("configuration", sort=False):
@@ -99,8 +99,8 @@ def cells(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves(histories: dict[str, pd.DataFrame], metrics: tuple[str, ...] = CURVES) -> pd.DataFrame:
-    """Mean and range over seeds at each step, at most 400 steps a curve: configuration, metric, step, mean, low, high,
-    n. A metric that a configuration lacks has no rows.
+    """Mean and range over seeds at each step, at most 400 steps per curve: configuration, metric, step, mean, low,
+    high, n. A metric that a configuration lacks has no rows.
 
     Args:
         histories: by configuration; columns seed, step, metric, value.

@@ -1,6 +1,6 @@
-"""What a network and a loss must satisfy for a `Problem`, tried out on a few examples: by behaviour, not by class.
+"""What a network and a loss must satisfy for a `Problem`, checked on a few examples: by behaviour, not by class.
 
-The module is left as it was: it runs on copies of its tensors, which are compared afterwards. This is done once per
+The module is not changed: it runs on copies of its tensors, which are compared afterwards. This is done once per
 problem, on `FEW` examples, and costs a few forward and backward passes over them.
 """
 
@@ -23,7 +23,7 @@ WRONG = 0.02
 
 
 def spread(targets: Tensor, loss: Callable | None, count: int) -> Tensor:
-    """At most so many examples that count in the mean loss, at equal distances; on the CPU."""
+    """At most ``count`` evenly spaced examples that count in the mean loss; on the CPU."""
     rows = torch.arange(len(targets))
     if hasattr(loss, "counts"):
         rows = rows[loss.counts(targets).cpu() > 0]
@@ -32,7 +32,7 @@ def spread(targets: Tensor, loss: Callable | None, count: int) -> Tensor:
 
 
 def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter], inputs: Tensor) -> None:
-    """Raises ValueError unless there are trainable parameters, real, of one dtype and device, alike in all networks."""
+    """Raises ValueError unless there are trainable parameters: real, one dtype and device, alike in all networks."""
     if not named:
         raise ValueError("the network has no parameter that requires a gradient: all are frozen, or there are none")
     kinds = {(p.dtype, p.device): name for name, p in named.items()}
@@ -49,7 +49,9 @@ def require_uniform(modules: Sequence[nn.Module], named: dict[str, nn.Parameter]
         if _kinds(trainable(module)) != trained:
             raise ValueError(f"network {place} of the stack has different trainable parameters from the first one")
         if {n: v.shape for n, v in untrained(module).items()} != {n: v.shape for n, v in first.items()}:
-            raise ValueError(f"network {place} of the stack has other buffers or frozen parameters than the first one")
+            raise ValueError(
+                f"network {place} of the stack has different buffers or frozen parameters from the first one"
+            )
 
 
 def _kinds(named: dict[str, nn.Parameter]) -> list[tuple]:
@@ -57,7 +59,7 @@ def _kinds(named: dict[str, nn.Parameter]) -> list[tuple]:
 
 
 def require_alike(modules: Sequence[nn.Module], inputs: Tensor) -> None:
-    """Raises ValueError unless each network is the first one with other tensors: the first one's code runs all."""
+    """Raises ValueError unless each network differs from the first only in its tensors: the first's code runs all."""
     for place, module in enumerate(modules[1:], start=2):
         own = [leaf.detach() for leaf in _tensors(_call(module, inputs[:FEW])[0])]
         tensors = {name: p.detach() for name, p in module.named_parameters()} | dict(module.named_buffers())
@@ -65,7 +67,7 @@ def require_alike(modules: Sequence[nn.Module], inputs: Tensor) -> None:
         if not _all_same(own, [leaf.detach() for leaf in _tensors(as_first)], tolerance=1e-3):
             raise ValueError(
                 f"network {place} of the stack differs from the first one in more than its parameters and buffers (an "
-                "activation, a number that is no buffer): make one problem for each"
+                "activation, a number that is not a buffer): make a separate problem for each"
             )
 
 
@@ -93,7 +95,7 @@ def require_deterministic(
 
     Raises:
         ValueError: naming the submodule that is random or changes its buffers; or for a loss that does not give one
-            value an example, does not fit the targets, or depends on nothing that is trained.
+            value per example, does not fit the targets, or depends on nothing that is trained.
     """
     if targets is None:
         inputs, loss = inputs[:FEW], _first_output
@@ -126,7 +128,7 @@ def require_deterministic(
 
 
 def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, loss: Callable) -> None:
-    """Raises ValueError if gradients depend on the module's own values and not only on those it is called with: as with
+    """Raises ValueError if gradients depend on the module's own values and not only on those it is called with, as with
     `torch.utils.checkpoint`, which recomputes in the backward pass."""
     generator = torch.Generator().manual_seed(0)
     own = trainable(module)
@@ -144,7 +146,7 @@ def _require_given(module: nn.Module, inputs: Tensor, targets: Tensor | None, lo
     if not _all_same(elsewhere.grads, there.grads):
         raise ValueError(
             f"{type(module).__name__}: the gradient depends on parameters that the network was not called with, as "
-            "with torch.utils.checkpoint: take that out, and use chunk_size to save memory"
+            "with torch.utils.checkpoint: remove that, and use chunk_size to save memory"
         )
 
 
@@ -170,7 +172,7 @@ def require_separate(
             pass  # BatchNorm refuses a single example
         raise ValueError(
             f"{_coupling(module, inputs, halves)} couples the examples of a batch: with several chunks, or for a "
-            "tangent kernel, each example must count by itself (leave chunk_size out, or call .eval())"
+            "tangent kernel, each example must be independent of the others (leave out chunk_size, or call .eval())"
         )
 
 
@@ -203,10 +205,10 @@ def _vmaps(few, params_RxP: Tensor, rows_RxB: Tensor | None) -> bool:
 
 
 def require_derivative(problem, order: int) -> None:
-    """Compare PyTorch's second or third derivative with central differences of the one below, once per problem.
+    """Compare PyTorch's second or third derivative with central differences of the next lower one, once per problem.
 
-    On two examples, near the network's own parameters, along a random direction; in float64 on a copy of the module, or
-    in its own dtype if that fails. Several step sizes are tried, because a ReLU's kink may lie within one.
+    This uses two examples, near the network's own parameters, along a random direction; in float64 on a copy of the
+    module, or in its own dtype if that fails. Several step sizes are tried, because a step may cross a ReLU's kink.
 
     Raises:
         ValueError: if it is wrong or missing.
@@ -234,7 +236,7 @@ def require_derivative(problem, order: int) -> None:
         for h in (1e-5, 1e-6, 1e-7, 1e-4, 1e-3, 1e-2):
             expected = (lower(w + h * v) - lower(w - h * v)) / (2 * h)
             largest = max(float(derivative.norm()), float(expected.norm()))
-            # Where rounding could hide an error, or feign one, a step size says nothing.
+            # A step size at which rounding could hide an error, or look like one, is inconclusive.
             if 30 * torch.finfo(w.dtype).eps * size / h < WRONG * largest:
                 apart.append(float((derivative - expected).norm()) / largest)
                 if apart[-1] <= WRONG:
@@ -251,7 +253,7 @@ def require_derivative(problem, order: int) -> None:
 
 
 def _exact(problem):
-    """The problem of the first network on two examples, and its parameters, 1 x P: in float64 if it runs in that."""
+    """The problem of the first network on two examples, and its parameters, 1 x P: in float64 if that works."""
     few = problem.sample(2, runs=1)
     few.derivatives = {2, 3}
     w = problem.initial_RxP()[:1]
@@ -380,7 +382,7 @@ def _random_state(device: torch.device) -> Tensor:
 
 
 def _trace(module: nn.Module, inputs: Tensor) -> list[tuple[str, bool, list[Tensor]]]:
-    """Of every submodule its name, whether it drew random numbers, and its outputs, in the order in which they end."""
+    """For every submodule its name, whether it drew random numbers, and its outputs, in the order in which they end."""
     seen: list[tuple] = []
     entered: list[Tensor] = []
     handles = []

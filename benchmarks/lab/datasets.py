@@ -49,16 +49,17 @@ def images(
 
 
 def subset(data: Images, count: int, *, classes: int | None = None, pool: int = 1) -> Images:
-    """A smaller problem: ``count`` training images at equal distances in the file, so that every batch takes part.
+    """A smaller problem: ``count`` training images, evenly spaced in the file, so that every batch is represented.
 
     The pixels keep the standardisation of the whole training set.
 
     Args:
-        classes: only images whose label is below this; all if not given.
+        classes: use only images whose label is below this; all if not given.
         pool: side of the squares of pixels that are averaged, a divisor of height and width.
 
     Raises:
-        ValueError: if there are fewer than ``count`` images or ``classes`` classes, or ``pool`` does not divide.
+        ValueError: if there are fewer than ``count`` images or ``classes`` classes, or ``pool`` does not divide the
+            sides.
     """
     classes = classes or data.classes
     if not 2 <= classes <= data.classes:

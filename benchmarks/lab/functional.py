@@ -1,4 +1,4 @@
-"""A module as a function of its tensors and its inputs, and which of these are trained."""
+"""A module as a function of its tensors and its inputs, and which of the tensors are trained."""
 
 from torch import Tensor, nn
 

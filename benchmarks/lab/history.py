@@ -1,4 +1,4 @@
-"""What a training stack did, as one long table: a row per run, step and metric.
+"""What happened in the training of a stack, as one long table: a row per run, step and metric.
 
 Columns: ``seed`` (int32), ``step`` (int32, updates made so far), ``metric`` (category) and ``value`` (float64).
 """
@@ -19,7 +19,7 @@ class History:
         self._rows: dict[str, list] = {name: [] for name in COLUMNS}
 
     def add(self, step: int, metric: str, values_R: Tensor, runs: Tensor) -> None:
-        """Record a metric of every run for which the mask ``runs`` (R, bool) holds and that has a value."""
+        """Record a metric for every run that is selected by the mask ``runs`` (R, bool) and has a value."""
         for seed, value, recorded in zip(self.seeds, values_R.tolist(), runs.tolist()):
             if recorded and not isnan(value):
                 for name, entry in zip(COLUMNS, (seed, step, metric, float(value))):

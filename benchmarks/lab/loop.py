@@ -21,8 +21,8 @@ class Step:
         params_RxP: where the runs are; they move in place with the next update. Zeros for a run that has diverged.
         point: the loss being minimized, at these parameters: of all the data, or of this step's minibatches. The loop's
             body may change its ``grads_RxP`` in place; after that they go to the optimizers.
-        losses_R: the losses there; for a run that diverges at this step, the one before its parameters became zeros.
-        running_R: which runs go on; on the CPU.
+        losses_R: the losses there; for a run that diverges at this step, the loss before its parameters became zeros.
+        running_R: which runs continue; on the CPU.
         lost_R: which diverged at this step; on the CPU.
         diverged: for each run that diverged, the step at which it did.
         optimizers: for each run its torch optimizers, whose learning rates and states may be changed.
@@ -160,7 +160,7 @@ def descend(
 
 
 def last(steps: Iterable[Step]) -> Step:
-    """The last of the steps, for training that needs no look at the steps between."""
+    """The last of the steps, for training that does not need the steps in between."""
     (step,) = deque(steps, maxlen=1)
     return step
 

@@ -1,4 +1,4 @@
-"""Minibatches that seed and step alone determine, so that a resumed run needs no generator state."""
+"""Minibatches determined by seed and step alone, so that a resumed run needs no generator state."""
 
 from collections.abc import Sequence
 

@@ -26,9 +26,9 @@ def tangent_kernel(
 
     Outputs may have any shape after N (a sequence's N x T x V, a map's N x C x H x W): C is their number per example.
 
-    The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so it never exists as a whole.
-    Two blocks and their copies are held beside the kernel; with more than one block, gradients of the second factor are
-    computed again for every block of the first.
+    The Jacobian is contracted one parameter tensor at a time and in blocks of examples, so it is never held as a whole.
+    Two blocks and their copies are held in addition to the kernel; with more than one block, gradients of the second
+    factor are recomputed for every block of the first.
 
     Args:
         others_MxD: the second factor's inputs; the first's if not given.
@@ -103,7 +103,7 @@ def _rows(module: nn.Module, tensors: dict[str, Tensor], name: str, inputs_BxD: 
 
 
 def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> int:
-    """How many examples a block may have."""
+    """The number of examples that a block may have."""
     with torch.no_grad():
         outputs = module(inputs_NxD[:1]).numel()
     size = next(iter(trainable(module).values())).element_size()
@@ -112,7 +112,7 @@ def _block(module: nn.Module, inputs_NxD: Tensor, others: int, memory: int) -> i
     block = (memory - kernel) // (4 * example)
     if block < 1:
         raise ValueError(
-            f"the tangent kernel needs {(kernel + 4 * example) / 2**20:,.0f} MiB at least ({kernel / 2**20:,.0f} for "
+            f"the tangent kernel needs at least {(kernel + 4 * example) / 2**20:,.0f} MiB ({kernel / 2**20:,.0f} for "
             f"{len(inputs_NxD)} x {others} examples of {outputs} outputs), but {memory / 2**20:,.0f} are allowed: "
             "use fewer examples, a narrower network or more memory"
         )

@@ -47,9 +47,9 @@ def stack_parameters(modules: Iterable[nn.Module]) -> Tensor:
 class Problem:
     """The mean loss of a network over a data set, as a function of a stack of flat parameters.
 
-    Any ``nn.Module`` is accepted whose output is a deterministic function of its parameters and inputs; this is tried
-    out on a few examples (`benchmarks.lab.contract`). With R = 1 the module is called as it is; with R > 1 through
-    ``torch.vmap`` over the runs, or one after the other where vmap cannot (LSTM, GRU).
+    Any ``nn.Module`` is accepted whose output is a deterministic function of its parameters and inputs; this is checked
+    on a few examples (`benchmarks.lab.contract`). With R = 1 the module is called directly; with R > 1 through
+    ``torch.vmap`` over the runs, or one run after another where vmap does not work (LSTM, GRU).
 
     Parameters that do not require a gradient are constants: they are neither measured nor trained.
 
@@ -57,7 +57,7 @@ class Problem:
         module: the architecture; the values of its trainable parameters are not used. Or a list, one network per run:
             then buffers and frozen parameters are each run's own.
         inputs: all training inputs, N first; any number of further axes.
-        targets: what the loss wants, N first.
+        targets: whatever the loss expects, N first.
         loss: a name from `losses.LOSSES` or a callable (outputs, targets) -> losses_N. Outputs that are a tuple or a
             mapping need a callable that takes them.
         chunk_size: how many examples go through the network at once. With fewer than N the sum is taken
@@ -70,7 +70,7 @@ class Problem:
 
     Raises:
         ValueError: in one sentence that names the submodule, the shapes or the dtypes: for a module that is random or
-            changes its buffers as it is evaluated, for one that couples the examples of a batch with several chunks,
+            changes its buffers when evaluated, for one that couples the examples of a batch with several chunks,
             for a loss that does not give one value per example, for targets that do not fit it, for data of unequal
             length, for parameters of several dtypes or devices, or for an unknown loss.
     """
@@ -142,7 +142,7 @@ class Problem:
         return one
 
     def sample(self, examples: int, runs: int | None = None) -> "Problem":
-        """The same problem on a few examples that count (`contract.spread`), and of its first runs."""
+        """The same problem on a few examples that count (`contract.spread`), for its first runs."""
         rows = contract.spread(self._targets, self.loss, examples)
         few = copy(self)
         few.examples = few.chunk_size = len(rows)
@@ -153,7 +153,7 @@ class Problem:
         return few
 
     def initial_RxP(self) -> Tensor:
-        """The parameters of the networks that the problem was made of, one row per network."""
+        """The parameters of the networks that the problem was made from, one row per network."""
         return _stacked(self._modules)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""Names in params.yaml to code: a name is a file of a package, or ``package.module:factory`` from outside."""
+"""From names in params.yaml to code: a name is a file of a package, or ``package.module:factory`` from outside."""
 
 from importlib import import_module
 
@@ -12,5 +12,5 @@ def load(package: str, name: str, attribute: str):
     module, _, factory = name.partition(":") if ":" in name else (f"{package}.{name}", "", attribute)
     try:
         return getattr(import_module(module), factory)
-    except Exception as error:  # whatever a module raises while it is imported
+    except Exception as error:  # a module may raise anything while it is imported
         raise ValueError(f"cannot load {name!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a stage makes: a table of an experiment, or the runs of a configuration."""
+"""What a stage produces: the table of an experiment, or the runs of a configuration."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Result = tuple[str, int | None, dict[str, float]]
 
 @dataclass(frozen=True)
 class Runs:
-    """What the runs of a configuration leave: a table of scores, of readings along the way, and facts about them.
+    """The output of the runs of a configuration: tables of scores and of readings along the way, and facts about them.
 
     ``rows`` and ``curves`` have a column ``seed``; either may be None. ``facts`` becomes JSON.
     """

@@ -46,7 +46,7 @@ def trajectory(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Residuals and curvatures before each of ``steps`` updates and after the last, steps first: (steps + 1) x ...
 
-    The arguments broadcast. A diverging trajectory goes on to inf and nan.
+    The arguments broadcast. A diverging trajectory continues to inf and nan.
     """
     state = np.broadcast_arrays(residual, curvature, lr)[:2]
     states = [state]

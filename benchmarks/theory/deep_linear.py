@@ -1,4 +1,4 @@
-"""Deep linear networks on whitened inputs: what can be solved.
+"""Deep linear networks on whitened inputs: what can be solved exactly.
 
 The loss is L(W_1 .. W_L) = |W_L ... W_1 - T|^2 / 2, the squared error of a deep linear network whose inputs have
 identity covariance; s_k are the singular values of T, and u_k(t) is the amplitude of mode k in the product. Time is
@@ -6,7 +6,7 @@ that of gradient flow, learning rate times steps.
 
 Sources: Saxe, McClelland and Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
 networks" (the sigmoid); Arora, Cohen and Hazan 2018 and Arora et al. 2019 (the equation for depth L); Fukumizu 1998,
-Braun et al. 2022 and Domine et al. 2025 (the Riccati equation, derived anew at `balanced_product`).
+Braun et al. 2022 and Domine et al. 2025 (the Riccati equation, rederived at `balanced_product`).
 """
 
 import numpy as np
@@ -55,7 +55,7 @@ def balanced_product(
         times x C x D.
 
     Raises:
-        ValueError: if the weights are not balanced so.
+        ValueError: if the weights are not balanced in this way.
     """
     difference = second_CxH.T @ second_CxH - first_HxD @ first_HxD.T
     if not np.allclose(difference, imbalance * np.eye(len(difference)), atol=1e-8):

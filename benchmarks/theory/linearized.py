@@ -1,4 +1,4 @@
-"""Gradient descent on a model that is linear in its parameters, seen in the space of its outputs.
+"""Gradient descent on a model that is linear in its parameters, in the space of its outputs.
 
 With the mean of half squared errors over N examples, tangent kernel K = J J' and learning rate lr, a step takes the
 residual r = f - y of the training outputs to (I - lr K / N) r, so that after t steps
@@ -16,7 +16,7 @@ class Descent:
     """Training residuals, outputs elsewhere and weights after any number of steps.
 
     Args:
-        kernel_NxN: of the training examples, one output each; it is symmetrised.
+        kernel_NxN: the kernel of the training examples, one output each; it is symmetrised.
         residuals_N: f_0 - y on them.
     """
 

@@ -1,4 +1,4 @@
-"""Linear classifiers of two classes: whether a plane separates them, and the widest margin."""
+"""Linear classifiers of two classes: whether they are linearly separable, and the maximum margin."""
 
 import numpy as np
 from scipy.optimize import linprog, minimize
@@ -21,7 +21,7 @@ def require(inputs_NxD: np.ndarray, signs_N: np.ndarray, separable: bool) -> Non
     """Raises ValueError unless a problem is separable, or is not, as its claim needs it."""
     if is_separable(inputs_NxD, signs_N) != separable:
         if separable:
-            raise ValueError("no plane separates the two classes: fewer examples or more inputs are needed")
+            raise ValueError("the two classes are not linearly separable: fewer examples or more inputs are needed")
         raise ValueError(
             "a plane separates the two classes, so logistic loss has no minimizer: more examples or a ridge are needed"
         )

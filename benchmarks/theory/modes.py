@@ -1,11 +1,11 @@
-"""Observables of learning mode by mode, of a map A_t (C x D) on its way to a target T, as functions of arrays alone.
+"""Observables of mode-by-mode learning, for a map A_t (C x D) on its way to a target T, as functions of arrays only.
 
-The modes are T's singular triples, s_k u_k v_k', and a_k = u_k' A v_k is the amplitude of mode k. Progress is the
-clock: phi = 1 - |A_t - T|^2 / |A_0 - T|^2. All scores use phi up to `CLOCK_END` for every system alike, so that a
-different floor of the loss cannot pass for a different path.
+The modes are T's singular triples, s_k u_k v_k', and a_k = u_k' A v_k is the amplitude of mode k. Progress serves as
+the clock: phi = 1 - |A_t - T|^2 / |A_0 - T|^2. All scores use phi up to `CLOCK_END` for every system, so that a
+different floor of the loss cannot be mistaken for a different path.
 
-For a straight line from A_0 to T all of them give zero, and for a path that goes through every best approximation of
-rank k one.
+All scores are zero for a straight line from A_0 to T, and one for a path that passes through every best rank-k
+approximation.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ CLOCK_END = 0.95
 
 @dataclass(frozen=True)
 class Modes:
-    """The singular triples of a target that stand above the noise, neighbours merged where their times are not apart.
+    """The singular triples of a target above the noise; neighbours whose learning times are too close are merged.
 
     Attributes:
         target_CxD: T.
         s_K: the root mean square of each mode's singular values; its singular value where nothing was merged.
         sizes_K: how many singular triples each mode holds.
-        parts_KxCxD: their share of T.
+        parts_KxCxD: their contribution to T.
     """
 
     target_CxD: np.ndarray
@@ -38,11 +38,11 @@ class Modes:
         """The ``count`` leading modes of a target.
 
         Args:
-            merge_from: an amplitude u0. Neighbours whose times of growth from it are not apart, (s_k / s_k+1 - 1)
-                ln(s_k / u0) < 2, are one mode. None merges nothing.
+            merge_from: an amplitude u0. Neighbours whose growth times from it are too close, (s_k / s_k+1 - 1)
+                ln(s_k / u0) < 2, become one mode. None merges nothing.
 
         Raises:
-            ValueError: if it has not so many.
+            ValueError: if it has fewer.
         """
         left, s, right = np.linalg.svd(target_CxD, full_matrices=False)
         rank = int((s > 1e-10 * s[0]).sum())
@@ -85,8 +85,8 @@ def waypoint_score(maps_TxCxD: np.ndarray, modes: Modes) -> float:
     """P1: C = 1 - (sum of delta_k) / (the same of a straight line from A_0 to T).
 
     delta_k is the distance of closest approach to T_k; between two readings the path is taken to be straight. The
-    waypoints are the counts k of leading modes whose T_k lies within the clock, that is, holds at most 95 % of |T|^2.
-    1: through every one; 0: straight; below 0: away from them.
+    waypoints are those k for which T_k lies within the clock, that is, contains at most 95 % of |T|^2.
+    1: through every waypoint; 0: a straight line; below 0: away from the waypoints.
 
     Returns nan without a waypoint, or if the path is no longer than its start.
     """
@@ -102,7 +102,7 @@ def waypoint_score(maps_TxCxD: np.ndarray, modes: Modes) -> float:
 
 
 def within_clock(maps_TxCxD: np.ndarray, target_CxD: np.ndarray) -> np.ndarray:
-    """The readings that count, and where the straight line to the next one passes the clock's end."""
+    """The readings that count, and the point where the straight line to the next one crosses the end of the clock."""
     phi_T = progress(maps_TxCxD, target_CxD)
     last = int(clocked(phi_T).sum())
     counted = maps_TxCxD[:last]
@@ -117,7 +117,7 @@ def within_clock(maps_TxCxD: np.ndarray, target_CxD: np.ndarray) -> np.ndarray:
 
 
 def _distance_to(path_TxCxD: np.ndarray, point_CxD: np.ndarray) -> float:
-    """From a point to a path that is straight between its readings."""
+    """The distance from a point to a path that is straight between its readings."""
     offsets = (path_TxCxD - point_CxD).reshape(len(path_TxCxD), -1)
     if len(offsets) == 1:
         return float(np.linalg.norm(offsets[0]))
@@ -128,7 +128,7 @@ def _distance_to(path_TxCxD: np.ndarray, point_CxD: np.ndarray) -> float:
 
 
 def half_times(times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.ndarray) -> np.ndarray:
-    """P2: when each amplitude has made half of its way, (a_k(0) + s_k) / 2, interpolated linearly; nan if never: K."""
+    """P2: when each amplitude has gone half of its way, (a_k(0) + s_k) / 2, interpolated linearly; nan if never: K."""
     times_K = np.full(len(s_K), np.nan)
     for k, (a_T, s) in enumerate(zip(amplitudes_TxK.T, s_K)):
         share_T = (a_T - a_T[0]) / (s - a_T[0])
@@ -158,7 +158,7 @@ def timing_order(half_times_K: np.ndarray, s_K: np.ndarray) -> tuple[float, floa
 
 
 def concurrency(maps_TxCxD: np.ndarray, modes: Modes) -> float:
-    """P3: N_act, the number of modes that move at once, (sum |da_k|)^2 / sum da_k^2, weighted by the fall of |A - T|^2.
+    """P3: N_act, the number of modes that move at once, (sum |da_k|)^2 / sum da_k^2, weighted by the drop in |A - T|^2.
 
     Between two readings, over those that count; steps on which the error rises have no weight.
     """
@@ -175,7 +175,7 @@ def concurrency(maps_TxCxD: np.ndarray, modes: Modes) -> float:
 
 
 def null_concurrency(modes: Modes, start_CxD: np.ndarray) -> float:
-    """N_act of the straight line: every mode moves in proportion to its way, (sum w)^2 / sum w^2 with w = s - a(0)."""
+    """N_act of the straight line: every mode moves in proportion to its distance, (sum w)^2 / sum w^2, w = s - a(0)."""
     ways_K = np.abs(modes.s_K - modes.amplitudes(start_CxD[None])[0])
     return float(ways_K.sum() ** 2 / np.square(ways_K).sum())
 
@@ -243,10 +243,10 @@ def _distance(path_GxK: np.ndarray, other_GxK: np.ndarray, modes: Modes) -> floa
 
 
 def shifted_concurrency(amplitudes_TxK: np.ndarray, draws: int = 50) -> float:
-    """N_act, every step alike, where each mode's changes are shifted circularly in time by amounts of their own.
+    """N_act, with equal weight for all steps, when each mode's changes are shifted circularly in time, independently.
 
-    What independent timing would give modes that take as long as these: a control for `concurrency`. Steps on which
-    less than a thousandth of the largest total change happens have no weight.
+    This is what independent timing would give for modes that take as long as these: a control for `concurrency`. Steps
+    with less than a thousandth of the largest total change have no weight.
     """
     generator = np.random.default_rng(0)
     moves = np.abs(np.diff(amplitudes_TxK, axis=0))

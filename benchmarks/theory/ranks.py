@@ -1,4 +1,4 @@
-"""How many directions a matrix has."""
+"""Effective number of directions of a matrix."""
 
 import numpy as np
 

@@ -23,7 +23,7 @@ def radial_gradient(
 
 
 def growth_root(lr: float, decay: float, momentum: float = 0.0, decoupled: bool = False) -> float:
-    """By which the weights of training with decay shrink, beside those of its equivalent without: w_t = alpha^t v_t.
+    """The factor by which weights trained with decay shrink relative to the equivalent without: w_t = alpha^t v_t.
 
     The larger root of x^2 - (1 + beta - lr decay) x + beta = 0 for coupled decay (Li and Arora 2020, arXiv:1910.07454,
     theorem 2.7); 1 - lr decay for decoupled decay and without momentum.
@@ -40,7 +40,7 @@ def growth_root(lr: float, decay: float, momentum: float = 0.0, decoupled: bool 
 
 
 def initial_buffer(lr: float, decay: float, momentum: float) -> float:
-    """b_0 over w_0 of the equivalent without decay, -(1 - alpha) / (lr alpha), where with decay b_0 = 0 (coupled).
+    """b_0 over w_0 of the equivalent without decay, -(1 - alpha) / (lr alpha), if b_0 = 0 with decay (coupled).
 
     From w_1 = (1 - lr decay) w_0 - lr g = alpha v_1.
     """
@@ -52,7 +52,7 @@ def equilibrium_cosine(lr: float, decay: float, momentum: float = 0.0, decoupled
     """E<w, w'> / E|w|^2 over a step, in equilibrium: 1 - lr decay / (1 + beta), or (rho + beta) / (1 + rho beta) with
     rho = 1 - lr decay for decoupled decay.
 
-    Needs <w, g> = 0 and stationarity alone. For the angle that is sqrt(2 lr decay / (1 + beta)) and
+    This requires only <w, g> = 0 and stationarity. The angle is then sqrt(2 lr decay / (1 + beta)) and
     sqrt(2 lr decay (1 - beta) / (1 + beta)) (Wan et al. 2021, arXiv:2006.08419; Kosson et al. 2024, arXiv:2305.17212).
     """
     if decoupled:
@@ -80,7 +80,7 @@ def equilibrium_norm(lr: float, decay: float, momentum: float = 0.0, decoupled: 
 
 
 def norm_memory(lr: float, momentum: float, step_gradient, gradient):
-    """By which `equilibrium_norm` is to be multiplied where gradients have a memory: 1 - 2 beta E<u, g> / (lr E|g|^2),
+    """The factor on `equilibrium_norm` for gradients with memory: 1 - 2 beta E<u, g> / (lr E|g|^2),
     u = -lr b being the step that momentum brings along (with decoupled decay; else up to terms in lr decay).
 
     From E|u'|^2 = beta^2 E|u|^2 + lr^2 E|g|^2 - 2 beta lr E<u, g>. It is one without momentum, and where a gradient is
@@ -94,8 +94,8 @@ def norm_memory(lr: float, momentum: float, step_gradient, gradient):
 
 
 def relaxation_steps(lr: float, decay: float, momentum: float = 0.0, decoupled: bool = False) -> float:
-    """Steps in which |w|^4 comes nearer to its equilibrium by a factor e: 1 / (4 lr decay), times 1 - beta if the decay
-    is coupled. From d|w|^4 / dt = -4 lr decay |w|^4 + 2 lr^2 |g~|^2 at constant E|g~|^2."""
+    """Steps in which |w|^4 approaches its equilibrium by a factor e: 1 / (4 lr decay), times 1 - beta if the decay is
+    coupled. From d|w|^4 / dt = -4 lr decay |w|^4 + 2 lr^2 |g~|^2 at constant E|g~|^2."""
     return (1.0 if decoupled else 1 - momentum) / (4 * lr * decay)
 
 
@@ -113,7 +113,7 @@ def imbalance_step(imbalance, lr: float, decay: float, inner, outer):
 
 
 def rescaling_exponents(degree: float) -> dict[str, float]:
-    """Powers p of a factor c: with the learning rate times c^p a rescaled run goes the same way.
+    """Powers p of a factor c: with the learning rate times c^p a rescaled run follows the same path.
 
     ``degree`` is k in u(c g) = c^k u(g), u being the optimizer's step: 1 for SGD, 0 where steps are normalised (Adam,
     sign, Muon). ``loss``: c L in place of L, -k. ``parameter``: v with w = c v, -(1 + k). ``start``: weights of a

@@ -1,4 +1,4 @@
-"""What a learning rate that is off costs."""
+"""The cost of a mistuned learning rate."""
 
 import numpy as np
 

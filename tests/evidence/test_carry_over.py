@@ -207,10 +207,12 @@ def toy(score):
 def test_a_broken_instrument_stops_everything_and_says_by_how_much():
     good = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": 0.79})
     carry_over.require_gate(toy(0.93), good)
-    with pytest.raises(carry_over.InstrumentBroken, match=r"instrument broken: .* scores 0.700, at least 0.9 needed"):
+    with pytest.raises(
+        carry_over.InstrumentBroken, match=r"instrument broken: .* scores 0.700; at least 0.9 is needed"
+    ):
         carry_over.require_gate(toy(0.7), good)
     bad = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": [0.79, 0.7, 0.8]})
-    with pytest.raises(carry_over.InstrumentBroken, match=r"is 0.100 from its closed form, at most 0.05 allowed"):
+    with pytest.raises(carry_over.InstrumentBroken, match=r"is 0.100 from its closed form; at most 0.05 is allowed"):
         carry_over.require_gate(toy(0.93), bad)
 
 
@@ -312,13 +314,13 @@ def test_the_page_says_what_the_table_says(scored):
     assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
     assert '<svg><g id="effective_rank-a"/></svg>' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
-    assert "default initialization alone leaves 0.02, Adam alone 0.02" in page
+    assert "default initialization alone leaves a score of 0.02, Adam alone 0.02" in page
     assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
-    assert "3.0 decades above" in page
+    assert "3.0 decades higher" in page
     assert page.count("<tr title=") == len(SETTINGS)
-    assert "a check of the machinery" not in page
-    assert "a check of the machinery" in answer.render(scores, table, figures, "quick", "digits")
+    assert "only checks the machinery" not in page
+    assert "only checks the machinery" in answer.render(scores, table, figures, "quick", "digits")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +328,7 @@ def test_the_page_says_what_the_table_says(scored):
     [
         (["greedy", "greedy", "neither"], "carries over to practice"),
         (["neither", "neither", "neither"], "Deep linear dynamics do not carry over to practice"),
-        (["greedy", "neither", "neither"], "in one architecture alone"),
+        (["greedy", "neither", "neither"], "in only one architecture"),
         (["neither", "tracks its twin", "censored"], "follow the path of their linear twin"),
     ],
 )

@@ -157,12 +157,12 @@ def test_outside_its_regime_a_check_is_never_falsified(claim):
 
 def test_too_few_seeds_are_inconclusive_and_say_how_many(claim):
     (word, why, *_), _ = outcome(claim, tables(main=(1.01, 1.02, np.nan)))
-    assert word == "inconclusive" and "2 seeds gave a value, 3 needed" in why
+    assert word == "inconclusive" and "2 seeds gave a value; 3 are needed" in why
 
 
 def test_smaller_data_make_a_toy_and_say_what_is_missing(claim):
     (word, why, *_), _ = outcome(claim, tables(images=40), source="digits")
-    assert word == "toy" and "data are digits, cifar10 needed; 40 of 100 images" in why
+    assert word == "toy" and "data are digits, not cifar10; 40 of 100 images" in why
 
 
 def test_a_missing_run_is_not_run(claim):
@@ -387,7 +387,7 @@ def test_a_claim_without_rows_is_not_run(claim):
 
 def test_a_table_of_checks_without_primary_ones_is_refused(claim):
     checks = judge.judge(claim, tables(), "cifar10").drop(columns=["primary", "holm", "word", "post_hoc"])
-    with pytest.raises(register.ClaimsError, match="no primary check of X1: `bench repro` makes it anew"):
+    with pytest.raises(register.ClaimsError, match="no primary check of X1: run `bench repro` to remake it"):
         judge.claim_verdict(checks)
 
 
@@ -515,7 +515,7 @@ def test_another_main_check_is_falsified_only_by_holms_p(tmp_path):
     found, checks = outcome(many, with_runs(ABOVE, GOOD, GOOD, GOOD))
     assert checks.loc["X1.other-0", "holm"] == pytest.approx(5 * 0.01307246, rel=1e-5)
     assert checks.loc["X1.other-0", ["verdict", "word"]].tolist() == ["inconclusive", "open"]
-    assert checks.loc["X1.other-0", "reason"].endswith("not by Holm's p over the claim's 5 main checks, 0.065")
+    assert checks.loc["X1.other-0", "reason"].endswith("but Holm's p over the claim's 5 main checks is 0.065")
     assert "3 of 4 other checks hold; open: X1.other-0" in found.reason
 
 

@@ -485,7 +485,7 @@ def test_a_contest_without_a_finite_trial_is_a_row_that_says_so_and_takes_no_pla
 def test_the_note_begins_with_what_the_contest_says():
     told = {("mlp", "adamw"): {"note": "Muon takes 98% of the parameters, Adam the rest", "scheduled": False}}
     table = summarised(attempts("mlp", "adamw", {1: [5, 4, 3, 2, 1]}), facts=told)
-    note = "Muon takes 98% of the parameters, Adam the rest; takes no decay of the learning rate"
+    note = "Muon takes 98% of the parameters, Adam the rest; uses no learning-rate decay"
     assert table.loc[("mlp", "adamw"), "note"] == note
 
 

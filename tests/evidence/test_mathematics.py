@@ -76,7 +76,7 @@ def test_punctuation_stays_with_its_formula():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("costs $5", r"a dollar without its partner in 'costs \$5'"),
+        ("costs $5", r"a dollar sign without its partner in 'costs \$5'"),
         (r"so $\frobnicate{a}$", r"the formula .* has \\frobnicate, which cannot be set, in 'so "),
         (r"so $\frac{a}$", r"lacks a part of mfrac, in 'so "),
         ("so $a_{b$", "has a brace without its partner, in 'so "),

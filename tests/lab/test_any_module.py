@@ -673,7 +673,7 @@ def test_networks_that_are_not_one_architecture_are_no_stack():
         Problem([one, other], inputs, labels, "cross_entropy")
     bare, buffered = nn.Linear(D, C).double(), nn.Linear(D, C).double()
     buffered.register_buffer("more", torch.zeros(1))
-    with pytest.raises(ValueError, match="network 2 of the stack has other buffers"):
+    with pytest.raises(ValueError, match="network 2 of the stack has different buffers"):
         Problem([bare, buffered], inputs, labels, "cross_entropy")
 
 

@@ -87,7 +87,7 @@ def test_logistic_regression_stays_below_every_bound_and_ends_at_the_minimum():
 
 @pytest.mark.parametrize("claimed", [True, False])
 def test_data_that_are_not_what_is_claimed_are_an_error_before_any_work(claimed):
-    message = "no plane separates" if claimed else "a plane separates"
+    message = "are not linearly separable" if claimed else "a plane separates"
     with pytest.raises(ValueError, match=message):
         logistic_regression.run(settings(separable=claimed), [1], images(not claimed))
 

@@ -111,7 +111,7 @@ def test_a_convolution_has_one_too():
 
 
 def test_what_does_not_fit_is_refused_before_any_work():
-    with pytest.raises(ValueError, match=r"needs .* MiB at least .* fewer examples, a narrower network or more memory"):
+    with pytest.raises(ValueError, match=r"needs at least .* MiB .* fewer examples, a narrower network or more memory"):
         tangent_kernel(network(hidden=(400, 400)), inputs(50), memory=2**20)
 
 

@@ -214,7 +214,7 @@ def test_the_inequality_is_an_identity_and_the_rate_a_bound(images):
 
 def test_a_kernel_that_does_not_fit_is_an_error_before_any_work(images, monkeypatch):
     monkeypatch.setattr(polyak_lojasiewicz, "descend", None)
-    with pytest.raises(ValueError, match=r"the tangent kernel needs .* MiB at least"):
+    with pytest.raises(ValueError, match=r"the tangent kernel needs at least .* MiB"):
         polyak_lojasiewicz.run(KERNEL.model_copy(update={"memory": 1, "widths": [8, 4096]}), [1], images)
 
 

@@ -131,7 +131,7 @@ def test_positions_are_told_apart(kind):
         (dict(heads=3), "3 heads do not divide a width of 8"),
         (dict(patch=3), r"images of \(8, 4\) pixels cannot be cut into patches of 3"),
         (dict(patch=8), r"images of \(8, 4\) pixels cannot be cut into patches of 8"),
-        (dict(patch=0), "a patch for images, a vocabulary for tokens, and not both"),
+        (dict(patch=0), "give a patch for images or a vocabulary for tokens, not both"),
         (dict(vocabulary=5), "and not both"),
         (dict(patch=0, vocabulary=5), r"inputs \(2, 8, 4\)"),
         (dict(input_shape=(5,)), r"inputs \(5,\)"),

@@ -122,7 +122,7 @@ def test_a_dvc_file_that_was_edited_by_hand_is_refused_and_written_again(unbuilt
     for command in (["repro"], ["repro", "scale_invariance"], ["status"], ["report"]):
         line = refused(unbuilt, *command)
         assert f"{PIPELINE}, line " in line and "'cmd: python -m pipelines.run scale_invariance/equilibrium'" in line
-        assert "`bench stages` writes these files; nobody edits them" in line
+        assert "Do not edit these files; `bench stages` writes them" in line
     assert unbuilt.bench("stages").stdout == f"wrote {PIPELINE}\n"
     assert (unbuilt.path / PIPELINE).read_bytes() == written
     (unbuilt.path / "dvc.yaml").unlink()

@@ -8,7 +8,7 @@ import pytest
     [
         ("scale_invariance", "exponential_rate", {"eps": 0.1}, "is not scale-invariant"),
         ("lazy_training", "widths", {"systems.tanh.widths": [8, 200000]}, "are allowed"),
-        ("lazy_training", "max_margin", {"images": 50, "pool": 8}, "no plane separates"),
+        ("lazy_training", "max_margin", {"images": 50, "pool": 8}, "are not linearly separable"),
         ("convex_rates", "logistic_regression", {"images": 3}, "a plane separates"),
     ],
     ids=["no scale-invariance", "a kernel that does not fit", "not separable", "separable"],

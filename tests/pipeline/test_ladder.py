@@ -77,7 +77,7 @@ def test_a_broken_instrument_stops_the_stage_and_leaves_the_tables(workspace):
     toy.write_text(toy.read_text() + "linear-1e-3,1,waypoint_score,0.7\n")
     done = workspace.run("python", "-m", "pipelines.tables", "low_rank_progression", check=False)
     assert done.returncode == 1
-    assert "instrument broken: the toy's linear network scores 0.700, at least 0.9 needed" in done.stderr
+    assert "instrument broken: the toy's linear network scores 0.700; at least 0.9 is needed" in done.stderr
     assert workspace.bytes("results/tables/*.csv") == before
 
 

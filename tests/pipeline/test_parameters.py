@@ -143,7 +143,7 @@ STUDY = "progressive_sharpening"
             "low_rank_progression.rungs.planted-he1.data",
             "need as many functions",
         ),
-        ("tuning_seed: 1000", "tuning_seed: 3", "optimizer_comparison.protocol", "tuning would have seen them"),
+        ("tuning_seed: 1000", "tuning_seed: 3", "optimizer_comparison.protocol", "tuning would have seen it"),
         ("target: {optimizer: adamw,", "target: {optimizer: adamww,", "optimizer_comparison", "did you mean 'adamw'?"),
         ("pair: [sgd, polyak,", "pair: [sgd, polyack,", "optimizer_comparison", "did you mean 'polyak'?"),
         (
@@ -266,7 +266,7 @@ def test_a_profile_that_is_not_there_or_not_valid_is_told_as_such(monkeypatch, t
     write_yaml(tmp_path / "params.yaml", tiny())
     write_yaml(tmp_path / "params.mine.yaml", {"scale_invariance": {"equilibrium": {"stpes": 9}}})
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(parameters.ParametersError, match="no profile 'yours': there are mine"):
+    with pytest.raises(parameters.ParametersError, match="no profile 'yours': the profiles are mine"):
         parameters.profile("yours")
     with pytest.raises(parameters.ParametersError, match=r"(?s)params\.mine\.yaml is not valid.*equilibrium\.stpes"):
         parameters.profile("mine")

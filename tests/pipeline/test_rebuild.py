@@ -161,11 +161,11 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(workspace):
     workspace.drop(f"{CONFIGURATIONS}.lr-low.stpes")
     done = workspace.bench("doctor", check=False)
     assert "data/images.npz is truncated or not an npz archive" in done.stdout
-    assert "mend: remove data/images.npz" in done.stdout
+    assert "fix: remove data/images.npz" in done.stdout
     assert "ok    the dvc.yaml files are those of params.yaml" in done.stdout
     workspace.drop(f"{CONFIGURATIONS}.lr-diverging")
     done = workspace.bench("doctor", check=False)
-    assert f"WRONG {ADDRESS}, line " in done.stdout and "mend: `bench stages`" in done.stdout
+    assert f"WRONG {ADDRESS}, line " in done.stdout and "fix: `bench stages`" in done.stdout
 
 
 def test_histories_load_after_a_clone_and_a_pull(clone):

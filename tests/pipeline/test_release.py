@@ -87,7 +87,7 @@ def lower(space):
 
 
 def no_version(space):
-    return "7.2", "written X.Y.Z"
+    return "7.2", "has the form X.Y.Z"
 
 
 def again(space):
@@ -148,7 +148,7 @@ def test_a_release_killed_while_writing_starts_again_when_its_stage_has_ended(an
     time.sleep(1)  # the first stage runs, and goes on without its release
     process.kill()
     process.wait()
-    assert "put aside what a release that was stopped had written" in space.bench("release", "7.2.0").stdout
+    assert "put aside what an interrupted release had written" in space.bench("release", "7.2.0").stdout
     assert is_released(space)
 
 

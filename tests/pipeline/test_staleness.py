@@ -30,7 +30,7 @@ def test_words_in_code_that_trains_retrain_nothing(workspace):
         ("lab/loop.py", '"""The one training loop', '"""THE one training loop'),
         ("lab/problem.py", "chunk_size must be a positive", "chunk_size has to be a positive"),
         ("lab/optimizers/muon.py", '"""Muon (Jordan', '"""MUON (Jordan'),
-        ("studies/table.py", "What a stage makes", "What any stage makes"),
+        ("studies/table.py", "What a stage produces", "What any stage produces"),
         ("studies/progressive_sharpening/training.py", "Train one configuration", "Train a configuration"),
     ]:
         workspace.edit(f"benchmarks/{name}", old, new)

@@ -88,7 +88,7 @@ def test_what_was_never_stored_is_made_again_as_the_message_says(workspace):
     lost = object_of(workspace, RUN, "curves.parquet")
     lost.unlink()
     (workspace.path / ".dvc/cache" / lost.relative_to(workspace.path / "results/store")).unlink()
-    assert "`bench repro` makes the rest again" in workspace.bench("push", check=False).stderr
+    assert "`bench repro` remakes the rest" in workspace.bench("push", check=False).stderr
     workspace.bench("repro")
     workspace.bench("push")
     assert lost.is_file()
@@ -97,7 +97,7 @@ def test_what_was_never_stored_is_made_again_as_the_message_says(workspace):
 def test_nothing_is_dropped_while_a_lock_file_is_gone(workspace):
     before = stored(workspace)
     (workspace.path / "pipelines/progressive_sharpening/dvc.lock").unlink()
-    assert "nothing dropped while stages have no result" in workspace.bench("push").stdout
+    assert "stages have no result" in workspace.bench("push").stdout
     assert stored(workspace) == before
 
 

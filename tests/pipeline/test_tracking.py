@@ -131,7 +131,7 @@ def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(wor
     workspace.run("rm", "-rf", "wandb", "runs", ".dvc/cache")
     workspace.dvc("pull", "-q")
     said = workspace.bench("publish").stdout
-    assert said.startswith(f"{len(written)} runs sent, 0 had been")
+    assert said.startswith(f"{len(written)} runs sent, 0 had already been")
     sent = {path.name.rpartition("-")[2]: path for path in workspace.path.glob("wandb/offline-run-*")}
     assert len(sent) == len(written) + 1, "and one that holds the results"
     for run_id, entries in written.items():
@@ -161,7 +161,9 @@ def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(wor
     )
 
     again = workspace.bench("publish").stdout
-    assert again.startswith(f"0 runs sent, {len(written)} had been") and "the results had been sent" in again
+    assert (
+        again.startswith(f"0 runs sent, {len(written)} had already been") and "results had already been sent" in again
+    )
     assert len(list(workspace.path.glob("wandb/offline-run-*"))) == len(sent)
     workspace.run("rm", "-rf", "wandb")
     assert workspace.bench("publish", "lr-low").stdout.startswith("2 runs sent")

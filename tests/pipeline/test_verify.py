@@ -96,7 +96,7 @@ def no_revision(space):
 
 
 def unknown_target(space):
-    return ("verify", "solutoins"), "neither a study nor a claim nor a configuration"
+    return ("verify", "solutoins"), "is not a study, claim or configuration"
 
 
 def unknown_setting(space):
@@ -125,7 +125,7 @@ def compare_of_nothing(space):
 
 
 def compare_of_two_kinds(space):
-    return ("compare", "lr-low", "HEAD"), "compare two of a kind"
+    return ("compare", "lr-low", "HEAD"), "compare two of the same kind"
 
 
 @pytest.mark.parametrize(

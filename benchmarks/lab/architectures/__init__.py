@@ -28,7 +28,7 @@ def build(name: str, input_shape: tuple[int, ...], outputs: int, **options) -> n
 def build_stack(
     name: str | Callable[..., nn.Module], input_shape: tuple[int, ...], outputs: int, seeds: Sequence[int], **options
 ) -> list[nn.Module]:
-    """One network a seed, each initialized as if it were built alone. ``name`` may be an entry's ``build`` itself."""
+    """One network per seed, each initialized as if built alone. ``name`` may also be an entry's ``build`` itself."""
     factory = name if callable(name) else partial(build, name)
     modules = []
     for seed in seeds:

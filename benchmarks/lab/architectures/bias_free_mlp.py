@@ -18,13 +18,13 @@ def build(
     slope: float = 0.0,
     normalise: bool = False,
 ) -> nn.Module:
-    """``slope``: that of a ReLU below zero; ``normalise``: a LayerNorm without parameters before each activation.
+    """``slope``: slope of a ReLU below zero; ``normalise``: a LayerNorm without parameters before each activation.
 
     Raises:
-        ValueError: for an unknown activation, or a slope of another one than ReLU.
+        ValueError: for an unknown activation, or a slope with an activation other than ReLU.
     """
     if slope and activation != "relu":
-        raise ValueError(f"a slope below zero is ReLU's, not {activation!r}'s")
+        raise ValueError(f"only ReLU takes a slope below zero, not {activation!r}")
     widths = [prod(input_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in zip(widths, widths[1:]):

@@ -1,6 +1,6 @@
 """Small convolutional networks: 3 x 3 convolutions, a smooth activation, average pooling (Cohen et al.'s cnn-avgpool).
 
-Average pooling and a smooth activation keep the loss twice differentiable, so that its Hessian misses no kinks.
+Average pooling and a smooth activation keep the loss twice differentiable, so that its Hessian does not miss kinks.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def build(input_shape: tuple[int, ...], outputs: int, *, channels: Sequence[int]
     """A convolution, an activation and a 2 x 2 average pooling for each entry of ``channels``, then a linear readout.
 
     Raises:
-        ValueError: for an unknown activation, or inputs too small for so many poolings.
+        ValueError: for an unknown activation, or inputs too small for this many poolings.
     """
     if len(input_shape) != 3 or min(input_shape[1:]) < 2 ** len(channels):
         raise ValueError(f"inputs {tuple(input_shape)} are too small for {len(channels)} poolings")

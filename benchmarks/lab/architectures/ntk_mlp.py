@@ -1,8 +1,8 @@
 """Fully connected networks in NTK parametrization, h = g W phi(h') / sqrt(fan-in), all weights N(0, 1), no biases.
 
 The scaling is Jacot, Gabriel and Hongler's (2018, arXiv:1806.07572): at infinite width the tangent kernel is
-deterministic and stays. With ``readout: mean-field`` the last layer divides by the width, not by its root (Mei,
-Montanari and Nguyen 2018, arXiv:1804.06561), and features move at any width, at learning rates in proportion to it.
+deterministic and constant. With ``readout: mean-field`` the last layer divides by the width, not by its square root
+(Mei, Montanari and Nguyen 2018, arXiv:1804.06561), and features move at any width, at rates proportional to it.
 """
 
 from collections.abc import Sequence

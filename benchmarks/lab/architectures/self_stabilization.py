@@ -2,7 +2,7 @@
 
     L(x, y) = y x^2 / 2 - drift y
 
-The curvature along x is y, and gradient descent raises y by lr (drift - x^2 / 2) a step: progressive sharpening at
+The curvature along x is y, and gradient descent raises y by lr (drift - x^2 / 2) per step: progressive sharpening at
 rate lr * drift while x is small, self-stabilization once |1 - lr y| > 1 has made x large. The mean of
 ln|1 - lr y| over a cycle of the oscillation is zero, so y is held at 2 / lr; the top Hessian eigenvalue is
 (y + sqrt(y^2 + 4 x^2)) / 2, equal to y up to x^2 / y. It is the cubic model of Damian, Nichani and Lee 2023,

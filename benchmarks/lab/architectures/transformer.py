@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Self-attention written out, for torch's fused kernels have no second derivative on a CPU.
+    """Self-attention written out, because torch's fused kernels have no second derivative on a CPU.
 
-    With ``normalise`` queries and keys have unit length and are compared at a trained temperature (Henry et al. 2020).
+    With ``normalise``, queries and keys have unit length and are compared at a trained temperature (Henry et al. 2020).
     """
 
     def __init__(self, width: int, heads: int, normalise: bool):
@@ -102,5 +102,5 @@ def build(
     elif len(input_shape) == 1 and vocabulary and not patch:
         positions, embedding = input_shape[0], nn.Embedding(vocabulary, width)
     else:
-        raise ValueError(f"inputs {tuple(input_shape)}: a patch for images, a vocabulary for tokens, and not both")
+        raise ValueError(f"inputs {tuple(input_shape)}: give a patch for images or a vocabulary for tokens, not both")
     return Transformer(embedding, positions, outputs, (width, heads, normalise), layers, last=bool(vocabulary))

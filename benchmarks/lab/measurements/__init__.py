@@ -1,4 +1,4 @@
-"""Measurements: what is read off a run, and when, by name, one file each.
+"""Measurements: what is measured during a run, and when, by name, one file each.
 
 A file that defines ``build(setup, **options) -> Measurement`` is an entry of ``measure`` in params.yaml. A measurement
 is an object with ``every`` (steps between two readings, the last step always read),
@@ -66,10 +66,10 @@ class Setup:
     """What entries are built from.
 
     Attributes:
-        seeds: one a run of the stack.
+        seeds: one per run of the stack.
         labels_N: class indices of the training data, or None where there are no classes.
         optimizer: with its options, ``lr`` among them.
-        batch_size: examples in a step, or None for all of them.
+        batch_size: examples per step, or None for all of them.
         built: the entries before this one in the settings, by name.
     """
 
@@ -103,10 +103,10 @@ class Setup:
 
 
 def build(settings: dict[str, dict | None], setup: Setup) -> list[Measurement]:
-    """The measurements that are named in ``measure`` of a configuration, in that order; one set to null is left out.
+    """The measurements named in ``measure`` of a configuration, in that order; those set to null are left out.
 
     Raises:
-        ValueError: for an unknown name or options, or where an entry cannot measure such a run.
+        ValueError: for an unknown name or options, or if an entry cannot measure such a run.
     """
     for name, options in settings.items():
         if options is not None:

@@ -1,4 +1,4 @@
-"""Batch sharpness: the curvature that stochastic gradient descent meets along its own gradients."""
+"""Batch sharpness: the curvature that stochastic gradient descent encounters along its own gradients."""
 
 from collections.abc import Sequence
 

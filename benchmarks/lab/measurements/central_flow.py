@@ -1,5 +1,5 @@
 """The central flow of gradient descent (Cohen et al. 2025, "Understanding optimization in deep learning with central
-flows", section 3), integrated beside a run from its own initialization."""
+flows", section 3), integrated alongside a run from its initialization."""
 
 import torch
 from torch import Tensor
@@ -11,19 +11,19 @@ from benchmarks.lab.problem import Point, Problem
 
 
 class CentralFlow(Flow):
-    """dw/dt = -[grad L(w) + grad tr(H(w) C) / 2], what the oscillating run does on average.
+    """dw/dt = -[grad L(w) + grad tr(H(w) C) / 2], the average motion of the oscillating run.
 
     C is the covariance of the oscillation: the least one, C = U X U' with X positive semidefinite on the eigenvectors U
-    at the edge, that keeps every eigenvalue of H at or below 2/lr, and with X only where one is held there (a
-    semidefinite complementarity problem, solved anew at each Euler step).
+    at the edge, that keeps every eigenvalue of H at or below 2/lr, with X nonzero only where an eigenvalue is held
+    there (a semidefinite complementarity problem, solved again at each Euler step).
 
-    Metrics: ``central_sharpness``; ``central_loss``, L at the flow; ``central_variance``, tr C (parameter^2);
-    ``central_predicted_loss``, L + tr C / lr, what the run's loss is on average; ``central_distance`` (Euclidean)
-    from the run; ``central_modes``, how many eigenvalues are held.
+    Metrics: ``central_sharpness``; ``central_loss``, L on the flow; ``central_variance``, tr C (parameter^2);
+    ``central_predicted_loss``, L + tr C / lr, the predicted average loss of the run; ``central_distance`` (Euclidean)
+    from the run; ``central_modes``, the number of eigenvalues held.
 
     Args:
         substeps: Euler steps per step of the run. Two eigenvalues at the edge need at least two of them to be stable.
-        eigenvalues: the most that can be held at once.
+        eigenvalues: the largest number that can be held at once.
         lr, eigen_tolerance: see `Flow`.
     """
 

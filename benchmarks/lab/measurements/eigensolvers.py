@@ -1,11 +1,11 @@
 """Largest eigenvalues of R symmetric operators at once, from matrix-vector products only.
 
 All solvers take ``apply``: vecs_RxP -> products_RxP, one product for each of the R operators, and report
-what they know: relative residuals |A v - s v| / |s|, an estimated eigenvalue error, whether they converged, and
-how many products a run cost. They know nothing of networks, so they are tested on plain matrices.
+relative residuals |A v - s v| / |s|, an estimated eigenvalue error, whether they converged, and how many products a run
+cost. They know nothing about networks, so they are tested on plain matrices.
 
-Vectors stay on the operator's device. What is reduced to a few numbers a run (M x M matrices, norms) goes to the CPU
-and into float64 there: a GPU is slow at such small matrices, and MPS has no float64.
+Vectors stay on the operator's device. Anything reduced to a few numbers per run (M x M matrices, norms) goes to the CPU
+in float64: GPUs are slow on such small matrices, and MPS has no float64.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class EigenResult:
     Attributes:
         eigenvalues_RxK: in the operator's units, float64.
         vectors_RxPxB: unit Ritz vectors; possibly more columns than ``eigenvalues_RxK``: the rest is for a warm start.
-        spectrum_RxB: what is believed of the eigenvalues of all of them; beyond the first K no error is known.
+        spectrum_RxB: estimated eigenvalues for all columns; beyond the first K no error is known.
         residuals_RxK: |A v - s v| / |s|.
         errors_RxK: estimated relative eigenvalue errors (`eigenvalue_errors`).
         converged_R: whether every pair of the run met the tolerance.
@@ -46,8 +46,8 @@ class EigenResult:
 def eigenvalue_errors(ritz_RxM: Tensor, residuals_RxK: Tensor) -> Tensor:
     """Relative eigenvalue errors: the smaller of r and r^2 / gap, with r the relative residual.
 
-    The first is a bound for a symmetric operator; the second is Kato and Temple's, with the relative gap to the first
-    Ritz value outside the wanted K, cut at 1/4. Ritz values (descending, M >= K) are lower bounds, so the gap is
+    The first is a bound for a symmetric operator; the second is the Kato-Temple bound, with the relative gap to the
+    first Ritz value outside the wanted K, capped at 1/4. Ritz values (descending, M >= K) are lower bounds: the gap is
     optimistic: on fc-tanh at the edge of stability the true error was up to twice the estimate.
     """
     K = residuals_RxK.shape[1]
@@ -76,17 +76,17 @@ def block_rayleigh_ritz(
     cold start) and grows by one product for each unconverged pair; products are kept, so nothing is applied twice. It
     stops once every wanted pair has an estimated error below ``tolerance`` in every run.
 
-    Cold, the basis grows by residuals: block Davidson without a preconditioner, or LOBPCG with its whole history. With
-    ``spectrum_RxB`` of a nearby operator it grows by what a model expects to help most (`_Model`), and what the model
-    still expects to gain is a second estimate of the error, of which the smaller counts. On fc-tanh at the edge of
-    stability (5,000 images, a reading every ten steps, 21 readings) that took 4.1 products instead of 7.1 for the top
-    eigenvalue, at the same largest error, 3e-4.
+    From a cold start the basis grows by residuals: block Davidson without a preconditioner, or LOBPCG with its whole
+    history. With ``spectrum_RxB`` of a nearby operator it grows by the directions that a model expects to help most
+    (`_Model`), and the gain that the model still expects is a second estimate of the error; the smaller counts. On
+    fc-tanh at the edge of stability (5,000 images, a reading every ten steps, 21 readings) this took 4.1 products
+    instead of 7.1 for the top eigenvalue, at the same largest error, 3e-4.
 
-    A warm start cannot see an eigenvector orthogonal to all it tracks: check with a cold `lanczos` now and then.
+    A warm start cannot see an eigenvector orthogonal to all those it tracks: check with a cold `lanczos` now and then.
 
     Args:
-        spectrum_RxB: the eigenvalues that went with the start vectors, descending.
-        guards: how many start vectors beyond k get a product at once.
+        spectrum_RxB: the eigenvalues belonging to the start vectors, descending.
+        guards: how many start vectors beyond k get a product immediately.
         keep: how many Ritz vectors to return for the next warm start.
 
     Raises:
@@ -121,7 +121,7 @@ def block_rayleigh_ritz(
         fresh = _orthonormal_columns(directions, basis)
         images = torch.cat([images, *(_finite(apply(v))[:, :, None] for v in fresh.unbind(-1))], dim=-1)
         basis = torch.cat([basis, fresh], dim=-1)
-    # With the whole space spanned, rounding is all that is left of the residual.
+    # Once the whole space is spanned, only rounding is left of the residual.
     complete = M == P
     if model is not None and not complete:
         # The leading ones without the model's guesses: what has been measured is not mixed with what has not.
@@ -134,12 +134,12 @@ def block_rayleigh_ritz(
 
 
 class _Model:
-    """What a basis, its images and the stale eigenpairs of a nearby operator say of the operator as it is now.
+    """A model of the current operator, from a basis, its images and the stale eigenpairs of a nearby operator.
 
     On the span of basis and images the products with the basis are exact. The block outside the basis, which no product
-    has touched, is guessed: stale eigenvalues on the stale eigenvectors, 0.3 of the top one on the rest. Its top
-    eigenvectors, without their part in the basis, are the next directions (generalized Davidson with the stale
-    spectrum as preconditioner); by how much its eigenvalues exceed the Ritz values is what is still to be gained.
+    has touched, is guessed: stale eigenvalues on the stale eigenvectors, 0.3 of the top one on the rest. The parts of
+    the model's top eigenvectors outside the basis are the next directions (generalized Davidson with the stale spectrum
+    as preconditioner); the excess of its eigenvalues over the Ritz values is the gain still expected.
 
     Everything is done on Gram matrices in float64, so that the cost is one matrix product with P rows.
     """
@@ -196,12 +196,12 @@ class _Model:
 def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_products: int = 200) -> EigenResult:
     """Top-k eigenpairs by Lanczos's three-term recurrence with full reorthogonalization, from any start vector.
 
-    Independent of `block_rayleigh_ritz` in its algebra (a tridiagonal matrix, residuals from its last entry: Paige
-    1971), and never warm: this is the check on the warm solver.
+    Its algebra is independent of `block_rayleigh_ritz` (a tridiagonal matrix, residuals from its last entry: Paige
+    1971), and it never starts warm: it serves as the check on the warm solver.
 
-    A single start vector sees one direction of each eigenspace. So where more than one eigenpair is asked for, the
-    recurrence starts again from random vectors orthogonal to the pairs found, until it finds none that is larger than
-    the last of them; only then have they converged.
+    A single start vector sees one direction of each eigenspace. So if more than one eigenpair is requested, the
+    recurrence restarts from random vectors orthogonal to the pairs found, until it finds none larger than the last of
+    them; only then have they converged.
 
     Raises:
         ValueError: if an operator application is not finite, ``k`` exceeds the dimension, or for a dtype below float32.
@@ -210,7 +210,7 @@ def lanczos(apply: Apply, start_RxP: Tensor, k: int, *, tolerance: float, max_pr
     _require(start_RxP.dtype, k, P)
     result = krylov(apply, start_RxP, k, tolerance=tolerance, max_products=max_products)
     generator = torch.Generator().manual_seed(k)
-    # A start within an invariant subspace sees nothing beyond it.
+    # A start vector within an invariant subspace sees nothing beyond it.
     whole = result.products == P
     verified = whole or (k == 1 and bool((result.residuals_RxK > _invariant(start_RxP.dtype)).all()))
     while not verified and result.products < max_products and result.vectors_RxPxB.shape[2] < P:
@@ -253,12 +253,12 @@ def krylov(
 ) -> EigenResult:
     """The k largest Ritz pairs of the Krylov space of a start vector: one direction of each eigenspace.
 
-    Multiple eigenvalues count once, as quadrature by the start vector's weights wants them; for the operator's own
-    eigenvalues see `lanczos`. Where a run of the stack has spanned an invariant subspace and another has not, it goes
-    on from a random vector outside.
+    Multiple eigenvalues count once, as quadrature with the start vector's weights requires; for the operator's own
+    eigenvalues see `lanczos`. If one run of the stack has spanned an invariant subspace and another has not, the former
+    continues from a random vector outside it.
 
     Args:
-        known: pairs to which all is kept orthogonal.
+        known: pairs to which all vectors are kept orthogonal.
     """
     R, P = start_RxP.shape
     size_R = torch.zeros(R, dtype=torch.float64)  # of the operator, as far as it has been seen
@@ -308,14 +308,14 @@ def krylov(
 
 
 def _outside(vecs_RxP: Tensor, basis_RxPxM: Tensor) -> Tensor:
-    """Without their part in the span of orthonormal columns: twice is enough (Parlett 1980)."""
+    """The vectors without their part in the span of orthonormal columns: twice is enough (Parlett 1980)."""
     for _ in range(2):
         vecs_RxP = vecs_RxP - (basis_RxPxM @ (basis_RxPxM.mT @ vecs_RxP[:, :, None]))[:, :, 0]
     return vecs_RxP
 
 
 def _invariant(dtype: torch.dtype) -> float:
-    """A residual of this size, relatively, is that of an invariant subspace: the rest is rounding."""
+    """The relative residual below which a subspace counts as invariant: the rest is rounding."""
     return max(1e-10, 10 * torch.finfo(dtype).eps)
 
 

@@ -6,8 +6,8 @@ from benchmarks.lab.measurements import Reading, Setup, Stateless
 
 
 class Fit(Stateless):
-    """``train_accuracy`` (fraction of examples whose largest output, or the
-    sign of whose only one, is their label) and ``gradient_norm`` (Euclidean).
+    """``train_accuracy`` (fraction of examples whose label is given by their largest output, or by the sign of a single
+    output) and ``gradient_norm`` (Euclidean).
 
     Args:
         labels_N: class indices (N, or N x T of sequences), or None where there are no classes: then only the gradient

@@ -1,4 +1,4 @@
-"""What the continuous-time references of a run share: one flow a run, from its initialization, read beside it."""
+"""What the continuous-time references of a run share: one flow per run, from its initialization, read alongside it."""
 
 from math import nan
 

@@ -1,4 +1,4 @@
-"""Gradient flow from a run's own initialization, integrated beside it."""
+"""Gradient flow from a run's initialization, integrated alongside it."""
 
 import numpy as np
 import torch
@@ -77,6 +77,6 @@ class GradientFlow(Flow):
 
 
 def build(setup: Setup, *, every: int, tolerance: float, steps: int, eigen_tolerance: float) -> GradientFlow:
-    """Time is lr * step for any optimizer: with momentum that is not the flow's clock."""
+    """Time is lr * step for any optimizer: with momentum that is not the time scale of the flow."""
     lr = setup.optimizer.options["lr"]
     return GradientFlow(lr=lr, every=every, tolerance=tolerance, steps=steps, eigen_tolerance=eigen_tolerance)

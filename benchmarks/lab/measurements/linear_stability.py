@@ -1,8 +1,8 @@
-"""Where an optimizer stops being stable on a quadratic, read off its own code.
+"""Where an optimizer stops being stable on a quadratic, determined from its own code.
 
 On ``L(w) = a w^2 / 2`` an optimizer with momentum maps (w, momentum) linearly. The map is extracted by letting the
 library's optimizer take one step from each basis state, and the largest stable curvature is where its spectral radius
-passes one. (Watching a long run diverge instead resolves the threshold only to about one over its length.)
+exceeds one. (Watching a long run diverge would resolve the threshold only to about one over its length.)
 """
 
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def _step(build: Build, curvature: float, momentum: str | None, w: float, m: flo
 
 
 def heavy_ball_map(curvature: float, lr: float, momentum: float) -> np.ndarray:
-    """The map of ``m <- b m + a w; w <- w - lr m`` written out by hand: what the extraction is checked against."""
+    """The map of ``m <- b m + a w; w <- w - lr m`` written out by hand, to check the extraction against."""
     return np.array([[1 - lr * curvature, -lr * momentum], [curvature, momentum]])
 
 

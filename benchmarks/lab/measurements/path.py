@@ -1,4 +1,4 @@
-"""What every single step says of the curvature, at the price of one forward pass."""
+"""What every single step says about the curvature, at the cost of one forward pass."""
 
 from torch import Tensor
 

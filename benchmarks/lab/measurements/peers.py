@@ -1,4 +1,4 @@
-"""Other packages' ways to the top Hessian eigenvalues, each called as its own documentation says.
+"""Other packages' methods for the top Hessian eigenvalues, each called as its documentation recommends.
 
 A peer is a list of settings, cheapest first, and a function that solves at one of them; see `PEERS`. All work on a
 plain module with its own parameters, in the module's dtype, and count the Hessian-vector products they make.
@@ -119,7 +119,7 @@ def _double_backward(module, criterion, inputs, targets, setting, seed, k, start
 
 
 def _eigsh(operator, setting: tuple[int, float], seed: int, k: int, start: np.ndarray | None) -> Solution:
-    """scipy's ARPACK; warm from the sum of the last eigenvectors, for it takes one start vector."""
+    """scipy's ARPACK; warm-started from the sum of the last eigenvectors, because it takes one start vector."""
     ncv, tolerance = setting
     count = 0
 

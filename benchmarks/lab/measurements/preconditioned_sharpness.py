@@ -1,4 +1,4 @@
-"""The sharpness that an optimizer with a diagonal preconditioner meets: the top eigenvalue of P^(-1) H."""
+"""The sharpness relevant to an optimizer with a diagonal preconditioner: the top eigenvalue of P^(-1) H."""
 
 from benchmarks.lab.measurements import Setup
 from benchmarks.lab.measurements.sharpness import Sharpness

@@ -53,8 +53,8 @@ class Segment(Stateless):
 def bounded_step(point: Point, lr: float) -> tuple[Tensor, Tensor]:
     """The gradient-descent step -lr g, R x P, and which runs it leaves finite, R and on the CPU.
 
-    A step out of all bounds ends its run: it is zero here, lest it spoil the other runs' solves, and what is
-    read along it is to be left out.
+    A step that is not finite ends its run: it is set to zero here so that it does not spoil the other runs' solves, and
+    anything measured along it must be ignored.
     """
     step_RxP = -lr * point.grads_RxP
     ends = point.problem.at(point.params_RxP + step_RxP)

@@ -14,20 +14,20 @@ class Sharpness:
 
     Metrics: ``sharpness``, and ``sharpness_2`` to ``sharpness_K`` below it; ``sharpness_residual`` and
     ``sharpness_error`` (both relative, the worst of the K, see `EigenResult`); ``sharpness_hvps`` (Hessian-vector
-    products spent on this run, cold checks apart); and at each ``cold_every``-th reading ``sharpness_cold``, the top
-    one by Lanczos from a random vector, beside ``sharpness_warm``. Both are lower bounds, so the larger is the
-    reading. Where the cold one is larger by more than both tolerances, the warm solver has lost the top eigenvector
-    and goes on from the cold one.
+    products spent on this run, without cold checks); and at each ``cold_every``-th reading ``sharpness_cold``, the top
+    one by Lanczos from a random vector, along with ``sharpness_warm``. Both are lower bounds, so the larger is the
+    reading. If the cold one is larger by more than both tolerances, the warm solver has lost the top eigenvector
+    and continues from the cold one.
 
     With ``preconditioned`` the operator is P^(-1/2) H P^(-1/2), which has the eigenvalues of P^(-1) H (Cohen et al.
     2022), and the metrics are named ``preconditioned_sharpness``; there is no reading before the first update.
 
     Args:
-        seeds: one a run; they and the step determine every random vector.
+        seeds: one per run; they and the step determine every random vector.
         every: steps between readings.
         tolerance: estimated relative eigenvalue error at which a solve stops.
         cold_every: readings between cold checks.
-        max_hvps: products at most, a solve; the reading is then marked by a ``sharpness_error`` above the tolerance.
+        max_hvps: at most this many products per solve; such a reading has a ``sharpness_error`` above the tolerance.
         eigenvalues: K.
     """
 
@@ -103,7 +103,7 @@ class Sharpness:
         return {self.name: top, **metrics}
 
     def solve(self, apply: eigensolvers.Apply, eigenvalues: int = 1) -> eigensolvers.EigenResult:
-        """The top of an operator near the last reading's, from its vectors, which stay as they are."""
+        """The top eigenpairs of an operator close to the last reading's, from its vectors, which are not changed."""
         return self._solve(apply, self._warm_RxPxB, self._spectrum_RxB, eigenvalues)
 
     def _solve(
@@ -136,7 +136,7 @@ class Sharpness:
 def top_eigenpairs(
     point: Point, before: tuple[Tensor, Tensor] | None, eigenvalues: int, tolerance: float
 ) -> tuple[eigensolvers.EigenResult, tuple[Tensor, Tensor]]:
-    """The top of a point's Hessian, warm from what the last call returned beside it, else from a random vector."""
+    """The top eigenpairs of a point's Hessian, from the state of the last call or else from a random vector."""
     if before is None:
         generator = torch.Generator().manual_seed(0)
         start_RxP = torch.randn(point.params_RxP.shape, generator=generator, dtype=torch.float64)

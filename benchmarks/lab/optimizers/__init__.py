@@ -1,7 +1,7 @@
 """Optimizers by name, one file each, built from a library's implementation.
 
-A file ends with an `Optimizer` of its own name, ``adam = Optimizer(build, ...)``: everything declared of the entry.
-``package.module:name`` names one from outside, again an `Optimizer` or a bare ``build``.
+A file ends with an `Optimizer` that has the file's name, ``adam = Optimizer(build, ...)`` and declares everything about
+the entry. ``package.module:name`` names one from outside, again an `Optimizer` or a bare ``build``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ Built = list[torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer and what is known of it. Calling it, as in ``adam(lr=0.1)``, gives a copy with these options bound.
+    """An optimizer and what is known about it. Calling it, as in ``adam(lr=0.1)``, gives a copy with these options set.
 
     Attributes:
         factory: ``build(parameters, **options) -> list of torch optimizers``, several where a library's optimizer
@@ -30,10 +30,10 @@ class Optimizer:
             preconditioned Hessian, if it preconditions).
         diagonal: a function from a torch optimizer to the positive diagonal by which it divides its gradient, one
             tensor per parameter, or None before the first step.
-        closures: it evaluates the gradient again within a step.
+        closures: it re-evaluates the gradient within a step.
         schedule_free: its learning rate is not decayed, and ``eval()`` and ``train()`` switch to its average and back.
         block_rates: it has an option ``rates``, one number per tensor, measured where training starts.
-        options: the bound ones, such as ``lr``.
+        options: the options that have been set, such as ``lr``.
     """
 
     factory: Callable[..., Built]
@@ -92,7 +92,7 @@ class Optimizer:
 
 
 def named(name: str, **options) -> Optimizer:
-    """The optimizer with this name, with these options bound.
+    """The optimizer with this name, with these options set.
 
     Raises:
         ValueError: for an unknown name, or an outside one that is not an optimizer.

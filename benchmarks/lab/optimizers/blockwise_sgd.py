@@ -9,10 +9,10 @@ from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 
 
 def build(parameters: Parameters, *, lr: float, momentum: float = 0.0, rates: Sequence[float] = ()) -> Built:
-    """``rates``: by which ``lr`` is multiplied, one a tensor, measured by whoever trains; all 1 if not given.
+    """``rates``: factors by which ``lr`` is multiplied, one per tensor, measured by the caller; all 1 if not given.
 
     Raises:
-        ValueError: if there are not as many as tensors.
+        ValueError: if there are not as many rates as tensors.
     """
     parameters = list(parameters)
     rates = list(rates) or [1.0] * len(parameters)

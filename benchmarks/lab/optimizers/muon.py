@@ -20,7 +20,7 @@ def build(
     newton_schulz_steps: int = 5,
     newton_schulz: Sequence[float] = (3.4445, -4.775, 2.0315),
 ) -> Built:
-    """``lr`` is for the matrices, ``vector_lr`` Adam's; no weight decay, learning rate unscaled ("original").
+    """``lr`` is for the matrices, ``vector_lr`` is Adam's; no weight decay, learning rate unscaled ("original").
 
     ``newton_schulz: [1.875, -1.25, 0.375]`` converges to 1 (Higham 2008, chapter 8); from small singular values it
     takes about 15 steps.

@@ -7,7 +7,7 @@ from benchmarks.theory import stability
 
 
 def build(parameters: Parameters, *, lr: float, beta2: float = 0.99, eps: float = 1e-8, momentum: float = 0.0) -> Built:
-    """``momentum`` is Polyak's, on the preconditioned gradient, not a moving average as Adam's."""
+    """``momentum`` is Polyak's, on the preconditioned gradient, not a moving average as in Adam."""
     return [torch.optim.RMSprop(parameters, lr=lr, alpha=beta2, eps=eps, momentum=momentum)]
 
 

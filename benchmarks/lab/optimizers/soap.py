@@ -8,7 +8,7 @@ from benchmarks.lab.optimizers import Built, Optimizer, Parameters
 def build(
     parameters: Parameters, *, lr: float, beta1: float = 0.95, beta2: float = 0.95, precondition_frequency: int = 10
 ) -> Built:
-    """The first step only sets the preconditioner up: it moves nothing."""
+    """The first step only sets up the preconditioner: it moves nothing."""
     return [
         pytorch_optimizer.SOAP(
             parameters, lr=lr, betas=(beta1, beta2), precondition_frequency=precondition_frequency, weight_decay=0.0

@@ -13,7 +13,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Objective(nn.Module):
-    """A function of a point as a network of which the point is the parameter, and whose output is the value."""
+    """A function of a point, as a network whose parameter is the point and whose output is the value."""
 
     def __init__(self, function: Function, start: Tensor):
         super().__init__()
@@ -25,22 +25,22 @@ class Objective(nn.Module):
 
 
 def objective(function: Function, start: Tensor) -> Problem:
-    """A function as a problem, for points like the start. To make one costs as much as a few steps."""
+    """A function as a problem, for points like the start. Creating one costs as much as a few steps."""
     return Problem(Objective(function, start), start.new_zeros(1, 1), start.new_zeros(1), "objective")
 
 
 def gradient_descent(function: Function, start: Tensor, step: float, steps: int) -> list[float]:
-    """The values of a function along gradient descent: at the start, and after each of so many steps."""
+    """The values of a function along gradient descent: at the start, and after each step."""
     return run(objective(function, start), start, step, [0.0] * steps)
 
 
 def momenta(steps: int) -> list[float]:
-    """Of Nesterov's method on convex functions: i / (i + 3)."""
+    """The momenta of Nesterov's method on convex functions: i / (i + 3)."""
     return [i / (i + 3) for i in range(steps)]
 
 
 def constant_momentum(L: float, mu: float) -> float:
-    """Of Nesterov's method on strongly convex functions: (1 - q) / (1 + q) with q = sqrt(mu / L)."""
+    """The momentum of Nesterov's method on strongly convex functions: (1 - q) / (1 + q) with q = sqrt(mu / L)."""
     q = (mu / L) ** 0.5
     return (1 - q) / (1 + q)
 
@@ -49,9 +49,9 @@ def run(problem: Problem, start: Tensor, step: float, momenta: Sequence[float]) 
     """The values along Nesterov's method, x_{i+1} = y_i - step g(y_i), y_{i+1} = x_{i+1} + m_i (x_{i+1} - x_i): at the
     start and at each x. Momenta that are all zero are gradient descent.
 
-    `torch.optim.SGD` keeps y, not x, and uses one momentum for the buffer and for the look ahead. Where it changes from
-    step to step the buffer is rescaled between steps, so that the library's update is Nesterov's; x_{i+1} is read off
-    before the look ahead.
+    `torch.optim.SGD` stores y, not x, and uses one momentum for both the buffer and the look-ahead. Where it changes
+    from step to step the buffer is rescaled between steps, so that the library's update is Nesterov's; x_{i+1} is read
+    before the look-ahead.
 
     Args:
         problem: an `objective`.

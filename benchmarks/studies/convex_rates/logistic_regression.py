@@ -1,4 +1,4 @@
-"""Logistic regression of two classes of images: the convex problem people know, its constants measured (C1 to C4)."""
+"""Logistic regression on two classes of images: a familiar convex problem, with its constants measured (C1 to C4)."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -16,12 +16,12 @@ from benchmarks.theory import convex_rates, margins
 
 @tidy
 def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
-    """Two classes of images, which a seed draws: ``gradient-descent``, ``nesterov`` and, with a ridge,
+    """Two classes of images, drawn by the seed: ``gradient-descent``, ``nesterov`` and, with a ridge,
     ``strongly-convex`` (Nesterov's with constant momentum) against the bounds with the constants of this ``problem``,
     X being its examples.
 
     Raises:
-        ValueError: for a problem that is separable and has no ridge, or is not what ``separable`` says.
+        ValueError: for a problem that is separable without a ridge, or does not match ``separable``.
 
     Quantities: see the data card.
     """

@@ -1,4 +1,4 @@
-"""PEPit's worst cases beside the formulas, where it is installed (``pip install '.[worst-cases]'``)."""
+"""PEPit's worst cases compared with the formulas, if it is installed (``pip install '.[worst-cases]'``)."""
 
 from importlib.util import find_spec
 

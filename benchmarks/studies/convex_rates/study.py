@@ -33,7 +33,7 @@ class LogisticRegression(Strict):
     @model_validator(mode="after")
     def _bounded(self):
         if self.separable and not self.ridge:
-            raise ValueError("separable data need a ridge: without one logistic loss has no minimizer")
+            raise ValueError("separable data need a ridge: without one the logistic loss has no minimizer")
         if max(self.marks) > self.steps:
             raise ValueError(f"mark {max(self.marks)} lies beyond the {self.steps} steps")
         return self
@@ -41,18 +41,18 @@ class LogisticRegression(Strict):
 
 WORST_CASES = tidy(
     "Worst-case rates of convex optimization",
-    "torch's SGD in float64 on the functions that attain the rates, and on random ones, over the closed forms",
-    "No seeds: the random problems are one fixed set. PEPit's rows need PEPit installed.",
+    "torch's SGD in float64 on the functions that attain the rates, and on random ones, relative to the closed forms",
+    "No seeds: the random problems are one fixed set. The PEPit rows require PEPit.",
     {
-        "ratio": Column("", "$f(x_N) - f^*$ over what the theorem allows", _EXACT),
-        "largest_ratio": Column("", "the largest of these over problems and steps", _EXACT),
+        "ratio": Column("", "$f(x_N) - f^*$ divided by the theorem's bound", _EXACT),
+        "largest_ratio": Column("", "largest ratio over problems and steps", _EXACT),
         "largest_deviation": Column(
             "", r"largest $\lvert \text{ratio} - 1 \rvert$ over steps and step sizes", relative(1e-3, floor=1e-9)
         ),
-        "slope_ratio": Column("", r"slope of $\ln f$ in the steps over its closed form", _EXACT),
-        "looseness": Column("", "that slope over the textbook's", _EXACT),
-        "textbook_ratio": Column("", "largest f over the textbook's bound", _EXACT),
-        "gain": Column("", "gradient descent's worst value over Nesterov's", _EXACT),
+        "slope_ratio": Column("", r"slope of $\ln f$ against the step number, divided by its closed form", _EXACT),
+        "looseness": Column("", "the same slope divided by the textbook's", _EXACT),
+        "textbook_ratio": Column("", "largest f divided by the textbook bound", _EXACT),
+        "gain": Column("", "worst value of gradient descent divided by Nesterov's", _EXACT),
     },
     system="a method, with the number of steps and the step size in units of $1/L$",
 )
@@ -60,16 +60,18 @@ WORST_CASES = tidy(
 LOGISTIC_REGRESSION = tidy(
     "Logistic regression: runs against bounds",
     r"two classes of images in float64, $L$ and $\mu$ by dense eigenvalues, the minimizer by Newton's method",
-    "Bounds are for the worst function with these constants; logistic regression is far from it.",
+    "Bounds are for the worst function with these constants; logistic regression is far from that.",
     {
         "L": Column("loss/parameter^2", r"top eigenvalue of $X^\top X / 4n$, plus the ridge", relative(1e-5)),
-        "mu": Column("loss/parameter^2", "least Hessian eigenvalue at the minimizer", relative(1e-4)),
+        "mu": Column("loss/parameter^2", "smallest Hessian eigenvalue at the minimizer", relative(1e-4)),
         "ridge": Column("loss/parameter^2", r"weight of $\lvert w \rvert^2 / 2$", relative(1e-9)),
         "distance": Column("parameter", "from the start to the minimizer", relative(1e-5)),
-        "gradient": Column("loss/parameter", "its norm at the minimizer: rounding", relative(1e-3, floor=1e-10)),
-        "largest_ratio": Column("", "largest $f(x_n) - f^*$ over the bound, over the steps", _DRAWN),
-        "gap-*": Column("nats", "$f(x_n) - f^*$ after so many steps", _DRAWN),
-        "bound-*": Column("nats", "the method's bound after so many steps", _DRAWN),
+        "gradient": Column(
+            "loss/parameter", "norm of the gradient at the minimizer (rounding error)", relative(1e-3, floor=1e-10)
+        ),
+        "largest_ratio": Column("", "largest ratio over steps of $f(x_n) - f^*$ to the bound", _DRAWN),
+        "gap-*": Column("nats", "$f(x_n) - f^*$ after the number of steps in the name", _DRAWN),
+        "bound-*": Column("nats", "the method's bound after the number of steps in the name", _DRAWN),
     },
     system="a method, or the problem itself",
 )
@@ -77,9 +79,9 @@ LOGISTIC_REGRESSION = tidy(
 FIGURES = (
     Figure(
         "convex_rates",
-        "Left: what the worst functions leave after $N$ steps (symbols) is what the theorems allow (lines); they do "
-        "not cover a step beyond $1/L$. Right: logistic regression on two classes of images, with its measured "
-        "constants, stays far below its bounds (dashed). Means and ranges over seeds.",
+        "Left: on the worst-case functions, the value left after $N$ steps (symbols) attains the theorems' bounds "
+        "(lines), which do not cover steps beyond $1/L$. Right: logistic regression on two classes of images, with its "
+        "measured constants, stays far below its bounds (dashed). Means and ranges over seeds.",
         reads=("convex_rates/worst_cases", "convex_rates/logistic_regression"),
         claims=("C1", "C3", "C4"),
     ),

@@ -1,4 +1,4 @@
-"""Tight rates: gradient descent and Nesterov's method on the functions on which they are at their worst (C1 to C4)."""
+"""Tight rates: gradient descent and Nesterov's method on their worst-case functions (C1 to C4)."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -29,12 +29,12 @@ BEYOND = 1.9
 def run(settings) -> Iterator[Result]:
     """Nothing here has a seed: the random problems are one fixed set.
 
-    ``huber-N-G`` is gradient descent by N steps of G / L on the Huber function that is worst for these, and ``huber``
-    all of those; ``random`` is on random smooth convex problems, ``quadratic`` on one quadratic, with slopes of ln f in
-    n. ``nesterov-N`` is Nesterov's method on the Huber function that is worst for it, ``strongly-convex`` that with
-    constant momentum on random quadratics, the largest over n; ``pepit-...`` is PEPit's worst case.
+    ``huber-N-G`` is gradient descent with N steps of G / L on the Huber function that is worst for these, and ``huber``
+    covers all of them; ``random`` uses random smooth convex problems, ``quadratic`` one quadratic, with slopes of ln f
+    in n. ``nesterov-N`` is Nesterov's method on the Huber function that is worst for it, ``strongly-convex`` the method
+    with constant momentum on random quadratics, the largest over n; ``pepit-...`` is PEPit's worst case.
 
-    Controls: ``...by-hand``, the same without the library (of ``nesterov`` at the largest N); ``beyond-N``, on a
+    Controls: ``...by-hand``, the same without the library (for ``nesterov`` at the largest N); ``beyond-N``, on a
     quadratic with a step of 1.9 / L, where no theorem holds; ``huber-decay``, without strong convexity; ``plain-N`` and
     ``strongly-convex-plain``, gradient descent against the rates of Nesterov's method. Quantities: see the data card.
     """
@@ -65,7 +65,7 @@ def _huber(width: float | Tensor) -> Function:
 
 
 def _worst_value(n: int, step: float) -> float:
-    """f(x_n) - f* of gradient descent on the Huber function that is worst for so many steps."""
+    """f(x_n) - f* of gradient descent on the Huber function that is worst for n steps."""
     return gradient_descent(_huber(convex_rates.huber_width(L, R, step, n)), START, step, n)[-1]
 
 
@@ -114,7 +114,7 @@ def _direction(rng: np.random.Generator, size: int) -> Tensor:
 
 
 def _decay(mu: float) -> Iterator[Result]:
-    """Gradient descent with steps 1/L on the eigenvalues mu and L, of which the first is left after a step."""
+    """Gradient descent with steps 1/L on the eigenvalues mu and L, of which only the first is left after one step."""
     spectrum = torch.tensor([mu, L], dtype=torch.float64)
     start = torch.full((2,), R / 2**0.5, dtype=torch.float64)
     n = np.arange(DECAY_STEPS + 1)

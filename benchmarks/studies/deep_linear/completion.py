@@ -18,7 +18,7 @@ from benchmarks.studies.table import Result, tidy
 @tidy
 def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
     """A matrix M of low rank is completed from some of its entries: by descent on a product of factors, ``depth-1`` to
-    ``depth-3``, and by the least nuclear norm, ``nuclear``.
+    ``depth-3``, and by minimum nuclear norm, ``nuclear``.
 
     ``depth-2/depth-3`` and ``nuclear/depth-2`` compare two of them. Controls: ``depth-1/depth-2``, and ``noise``, depth
     2 over depth 3 on a matrix of full rank. Quantities: see the data card.
@@ -52,7 +52,7 @@ def masked(outputs_NxC: Tensor, targets_Nx2C: Tensor) -> Tensor:
 
 
 def descended(whole: np.ndarray, seen: np.ndarray, depth: int, seed: int, settings) -> np.ndarray:
-    """The product that gradient descent on the observed entries ends at."""
+    """The product at which gradient descent on the observed entries ends."""
     size = len(whole)
     inputs = torch.eye(size, dtype=torch.float64)
     targets = torch.from_numpy(np.concatenate([whole.T, seen.T], axis=1))

@@ -22,9 +22,9 @@ EARLY = 0.9
 
 @tidy
 def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
-    """D9: ``imbalance+1`` and so on, gradient descent from balanced factors of that imbalance beside the Riccati
-    solution, which ``wrong_error`` takes for imbalance 0. The control is ``integrated``, the flow by an integrator that
-    knows nothing of the formula.
+    """D9: ``imbalance+1`` and so on, gradient descent from balanced factors of that imbalance, compared with the
+    Riccati solution; ``wrong_error`` uses the solution for imbalance 0. The control is ``integrated``, the flow by an
+    integrator that does not use the formula.
 
     D8: ``small``, a scalar output learned from small weights on white inputs, and ``coloured``, on inputs whose
     covariance falls as a power law. Controls: ``large``, from large weights; ``several``, four outputs of different

@@ -1,4 +1,4 @@
-"""What the experiments on deep linear networks share: targets, initializations, and training that keeps the path."""
+"""What the experiments on deep linear networks share: targets, initializations, and training that records the path."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ DIVERGENCE = 1e6
 
 @dataclass(frozen=True)
 class Path:
-    """A stack's way.
+    """The path of a stack.
 
     Attributes:
         steps_T: the updates made at each reading.
         maps_RxTxCxD: the outputs' linear part, F' X / N, which for a linear network is its end-to-end matrix.
         losses_RxT: on all data.
         params_RxP: at the end.
-        diverged: the rows that left all bounds.
+        diverged: the rows that diverged.
     """
 
     steps_T: np.ndarray
@@ -107,7 +107,7 @@ def problem(
 
 
 def simulate(problem: Problem, params_RxP: Tensor, optimizer: Optimizer, *, steps: int, every: int = 1) -> Path:
-    """Train a stack and keep its path, read ``every`` so many steps and at the end."""
+    """Train a stack and record its path, with a reading every ``every`` steps and at the end."""
     ((inputs_NxD, _),) = problem.chunks()
     readings, maps, losses = [], [], []
     for step in descend(problem, params_RxP, optimizer, steps=steps, divergence=DIVERGENCE):

@@ -1,7 +1,7 @@
 """Closed forms against gradient descent: sigmoid (D1), half times (D2), growth with depth (D3), escape (D4).
 
-All on one target; a seed draws a random initialization. An aligned one has nothing to draw but the bases between its
-factors, on which nothing depends: its quantities are computations, without a seed.
+All on one target; a seed draws a random initialization. In an aligned one only the bases between its factors are
+random, and nothing depends on them: its quantities are computations, without a seed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ ALIGNED = 0.01
 
 @tidy
 def run(settings, seeds: Sequence[int]) -> Iterator[Result]:
-    """Gradient descent from small weights beside the closed forms.
+    """Gradient descent from small weights compared with the closed forms.
 
     Systems: ``random``, two layers from Gaussian weights, and ``random-large``, the same at their default size.
     Controls: ``aligned``, two layers from an aligned start, and ``one-layer``. ``depth-N`` are aligned networks of N

@@ -90,27 +90,27 @@ class Kernels(Strict):
 
 SOLUTIONS = tidy(
     "Closed forms against gradient descent",
-    "gradient descent in float64 on a whitened target, beside the formulas of benchmarks/theory/deep_linear.py",
-    "Small steps stand for gradient flow. Aligned systems draw nothing and have no seed.",
+    "gradient descent in float64 on a whitened target, compared with the formulas of benchmarks/theory/deep_linear.py",
+    "Small steps approximate gradient flow. Nothing is random in aligned systems, so they have no seed.",
     {
         "sigmoid_error": Column("fraction of s", "largest distance of an amplitude from the sigmoid", SMOOTH),
-        "half_time_ratio": Column("", "median over modes of the half time over its closed form", SMOOTH),
-        "half_time_slope": Column("", r"slope of ln half time on $\ln s$", SMOOTH),
-        "growth_exponent": Column("", "power of the amplitude by which a mode grows", SMOOTH),
+        "half_time_ratio": Column("", "median over modes of the half time divided by its closed form", SMOOTH),
+        "half_time_slope": Column("", r"slope of ln(half time) against $\ln s$", SMOOTH),
+        "growth_exponent": Column("", "power of the amplitude with which a mode grows", SMOOTH),
         "escape_slope": Column(
-            "", "slope of the escape time against the initial scale, in the law's own coordinates", SMOOTH
+            "", "slope of the escape time against the initial scale, in the coordinates of the law", SMOOTH
         ),
     },
     system="a setting of benchmarks/studies/deep_linear/solutions.py",
 )
 
 CONSERVATION = tidy(
-    "What gradient flow conserves, and where it moves",
+    "What gradient flow conserves, and in which subspace it moves",
     "the same systems at two learning rates and a fixed time, and singular values of each layer's change",
-    "A network of one hidden layer for the drift, of three layers for the subspace.",
+    "A network with one hidden layer for the drift, and one with three layers for the subspace.",
     {
         "drift_exponent": Column("", "exponent of the learning rate in the drift of balancedness", SMOOTH),
-        "moved": Column("", "singular values of a layer that have left the bulk by 1e-6 of it", EXACT),
+        "moved": Column("", "singular values of a layer that differ from the bulk by more than 1e-6 of it", EXACT),
     },
     system="a setting of benchmarks/studies/deep_linear/conservation.py",
 )
@@ -120,11 +120,13 @@ WAYPOINTS = tidy(
     "paths of students of a linear teacher (singular values 5, 3, 2, 1) scored by benchmarks/theory/modes.py",
     "A toy: 256 whitened inputs of dimension 10, width 40.",
     {
-        "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", DRAWN),
-        "timing_slope": Column("", r"P2: slope of ln half time on $\ln s$", DRAWN),
+        "waypoint_score": Column(
+            "", "P1: 0 on the straight line, 1 if it passes through every best low-rank approximation", DRAWN
+        ),
+        "timing_slope": Column("", r"P2: slope of ln(half time) against $\ln s$", DRAWN),
         "concurrency": Column("modes", "P3: how many modes move at once", DRAWN),
         "sequentiality": Column("", "P3: 1 where one mode moves at a time, 0 on the straight line", DRAWN),
-        "scale": Column("", "standard deviation of the initial weights over the default", EXACT),
+        "scale": Column("", "standard deviation of the initial weights relative to the default", EXACT),
         "waypoint_gain": Column("", "waypoint score minus that of the system before it", DRAWN),
     },
     system="a setting of benchmarks/studies/deep_linear/waypoints.py",
@@ -132,29 +134,31 @@ WAYPOINTS = tidy(
 
 COMPLETION = tidy(
     "Matrix completion: depth against the nuclear norm",
-    "gradient descent from small weights on the observed entries; the nuclear norm's solution by thresholding",
+    "gradient descent from small weights on the observed entries; the minimum-nuclear-norm solution by thresholding",
     "Synthetic matrices of one size and rank.",
     {
         "error": Column("fraction", r"$\lvert W - M \rvert / \lvert M \rvert$ over all entries", DRAWN),
         "effective_rank": Column("", "exp of the entropy of the singular values' shares", DRAWN),
         # Where optimization has stopped, far below what anything depends on.
         "misfit": Column("fraction", "the same norm on the observed entries", IDENTICAL),
-        "log_error_ratio": Column("nats", "ln of one system's error over another's", DRAWN),
-        "log_rank_ratio": Column("nats", "ln of one system's effective rank over another's", DRAWN),
+        "log_error_ratio": Column("nats", "ln of the ratio of one system's error to another's", DRAWN),
+        "log_rank_ratio": Column("nats", "ln of the ratio of one system's effective rank to another's", DRAWN),
     },
     system="a setting of benchmarks/studies/deep_linear/completion.py",
 )
 
 KERNELS = tidy(
     "Unaligned exact solutions, and silent alignment",
-    "the Riccati solution beside gradient descent, and tangent kernels along it",
+    "the Riccati solution compared with gradient descent, and tangent kernels along the run",
     "Two-layer networks; the scalar output of silent alignment has one mode.",
     {
         "riccati_error": Column("fraction of |T|", "largest distance of the map from the formula", SMOOTH),
         "wrong_error": Column("fraction of |T|", "the same from the formula for another imbalance", SMOOTH),
         "kernel_movement": Column("fraction", r"$\lvert K(\text{end}) - K(0) \rvert / \lvert K(0) \rvert$", SMOOTH),
-        "log_movement_ratio": Column("nats", "ln of the movement without imbalance over this one", SMOOTH),
-        "early_cosine": Column("", "cosine of the kernels at 90 % of the first loss and at the end", DRAWN),
+        "log_movement_ratio": Column(
+            "nats", "ln of the ratio of the kernel movement without imbalance to this one", SMOOTH
+        ),
+        "early_cosine": Column("", "cosine between the kernels at 90 % of the first loss and at the end", DRAWN),
         "kernel_error": Column(
             "fraction", "distance of test outputs from kernel regression with the last kernel", DRAWN
         ),
@@ -168,9 +172,9 @@ FIGURES = (
     Figure(
         "deep_linear",
         "Deep linear networks and their nearest relatives. Smaller weights make the path greedier, whatever the "
-        "activation; gradient descent learns strong modes first, Muon weak ones; depth sets the power by which a mode "
-        "grows and the time it takes to leave the origin; and depth completes a matrix of low rank. Symbols are "
-        "seeds, bars 95 % intervals, lines the closed forms (top left: means).",
+        "activation; gradient descent learns strong modes first, Muon weak ones; depth sets the power with which a "
+        "mode grows and the time it takes to leave the origin; and depth helps to complete a low-rank matrix. Symbols "
+        "are seeds, bars 95 % intervals, lines the closed forms (top left: means).",
         reads=("deep_linear/waypoints", "deep_linear/solutions", "deep_linear/completion"),
         claims=("D6", "D3", "D4", "D7", "D11"),
     ),

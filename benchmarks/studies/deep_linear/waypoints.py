@@ -1,4 +1,4 @@
-"""Greedy low-rank progression and what undoes it: the calibration of the observables (D6), and Muon's order (D11).
+"""Greedy low-rank progression and what destroys it: the calibration of the observables (D6), and Muon's order (D11).
 
 The setting is a linear teacher with singular values 5, 3, 2, 1 on whitened inputs (256 x 10), and a student of width
 40. A seed draws inputs, teacher and initialization.

@@ -1,4 +1,4 @@
-"""Logistic regression on separable data grows without end, towards the widest margin (N8)."""
+"""Logistic regression on separable data grows without bound, towards the maximum-margin direction (N8)."""
 
 from collections.abc import Iterable, Iterator
 
@@ -29,7 +29,7 @@ def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     is over the last decade of ln t before ``far``.
 
     Raises:
-        ValueError: for examples that no plane separates, before any flow.
+        ValueError: for examples that are not linearly separable, before any flow.
 
     Quantities: see the data card.
     """

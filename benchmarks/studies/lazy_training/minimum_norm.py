@@ -37,7 +37,7 @@ def run(settings, seeds: Iterable[int], images: Images) -> Iterator[Result]:
     does not interpolate has no w*, and neither ``error`` nor ``distance_ratio``.
 
     Raises:
-        ValueError: for as many examples as inputs or more: nothing is left to choose.
+        ValueError: for at least as many examples as inputs: there is then no choice of minimizers.
 
     Quantities: see the data card.
     """

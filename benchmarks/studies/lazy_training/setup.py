@@ -1,4 +1,4 @@
-"""What the experiments share: two classes of images, networks with one output and their kernel, steps to look at."""
+"""What the experiments share: two classes of images, networks with one output and their kernel, marks along a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def two_classes(
 
 
 def drawn(images: Images, count: int, pool: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images of two classes that a seed draws, in float64: pixels N x D and signs N.
+    """Images of two classes, drawn by the seed, in float64: pixels N x D and signs N.
 
     Raises:
         ValueError: if there are fewer images than asked for.

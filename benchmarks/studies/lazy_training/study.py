@@ -132,7 +132,7 @@ EXPERIMENTS = (
         "widths",
         LazyWidths,
         "Networks and their linearization, by width",
-        "gradient descent in float32 on two classes of images, beside the exact descent of the network linearized at "
+        "gradient descent in float32 on two classes of images, and exact descent of the network linearized at "
         "its start; tangent kernels by automatic differentiation",
         "One hidden layer, one subset of images, one horizon. Exponents are least-squares slopes over all widths.",
         {
@@ -140,14 +140,14 @@ EXPERIMENTS = (
             "discrepancy": Column(
                 "output", r"largest root mean square of $f_t - f_t^\mathrm{lin}$ over test images", _DRAWN
             ),
-            "relative_error": Column("", r"that over the root mean square of $f_T^\mathrm{lin}$", _DRAWN),
+            "relative_error": Column("", r"discrepancy divided by the root mean square of $f_T^\mathrm{lin}$", _DRAWN),
             "loss_left": _SHARE,
-            "rate_slope": Column("", "measured over predicted rate of a kernel mode, mean over modes", _DRAWN),
-            "rate_r2": Column("", "$R^2$ of the predicted rates as they stand, in logarithms", _DRAWN),
-            "modes": Column("", "how many have a rate", statistical(otherwise=0.1, floor=2.0)),
+            "rate_slope": Column("", "ratio of measured to predicted rate of a kernel mode, mean over modes", _DRAWN),
+            "rate_r2": Column("", "$R^2$ of the logarithms of the predicted rates, without refitting", _DRAWN),
+            "modes": Column("", "number of modes that have a rate", statistical(otherwise=0.1, floor=2.0)),
             "kernel_exponent": Column("", "slope of ln kernel_change on ln width", _DRAWN),
             "discrepancy_exponent": Column("", "slope of ln discrepancy on ln width", _DRAWN),
-            "wide_*": Column("", "that slope, from an eighth of the largest width on", _DRAWN),
+            "wide_*": Column("", "that slope over widths of at least an eighth of the largest", _DRAWN),
             "rate-*": Column("1/step", "measured rate of a mode, by rank", statistical(otherwise=0.1, floor=1e-3)),
             "predicted_rate-*": Column(
                 "1/step", r"$-\ln\lvert 1 - \mathrm{lr}\,\lambda / N \rvert$", statistical(otherwise=0.1, floor=1e-3)
@@ -160,7 +160,7 @@ EXPERIMENTS = (
         "Lazy training by output scale",
         r"gradient descent in float64 on a centred network times $\alpha$, the loss over $\alpha^2$, beside its "
         "linearization",
-        r"One network of one width; $\alpha$, not the width, makes it lazy.",
+        r"One network of one width; it is $\alpha$, not the width, that makes it lazy.",
         {
             "distance-*": Column("parameter", r"largest $\lvert w_t - w_0 \rvert$, by $\alpha$", _SMOOTH),
             "weight_discrepancy-*": Column(
@@ -169,7 +169,7 @@ EXPERIMENTS = (
             "output_discrepancy-*": Column(
                 "output", r"largest root mean square of $\alpha (f_t - f_t^\mathrm{lin})$, by $\alpha$", _SMOOTH
             ),
-            "*_distance": Column("", r"slope of its logarithm on $\ln \alpha$, of lazy or rich scales", _SMOOTH),
+            "*_distance": Column("", r"slope of its logarithm against $\ln \alpha$, over lazy or rich scales", _SMOOTH),
             "*_discrepancy": Column(
                 "", r"the same, or the output's over that of $\alpha (f_T^\mathrm{lin} - f_0)$", _DRAWN
             ),
@@ -182,7 +182,7 @@ EXPERIMENTS = (
         "Critical learning rates",
         "bisection of the learning rate at which the loss of gradient descent first rises, over "
         r"$2 N / \lambda_{\mathrm{max}}(K_0)$",
-        "One horizon: a rise that comes later is not seen.",
+        "One horizon: a later rise is not seen.",
         {
             "threshold_ratio": Column("", r"critical learning rate over $2 N / \lambda_{\mathrm{max}}(K_0)$", _DRAWN),
             "lambda_max": Column("loss/parameter^2", "top eigenvalue of $K_0 / N$", relative(1e-3)),
@@ -200,22 +200,22 @@ EXPERIMENTS = (
                 "", r"$\frac{\langle K, y y^\top \rangle}{\lvert K \rvert\,\lvert y y^\top \rvert}$ at the end", _DRAWN
             ),
             "rise": Column("", "alignment at the end over that at the start", _DRAWN),
-            "centred_rise": Column("", "the same of centred kernels", _DRAWN),
-            "early_log_share": Column("", "share of the kernel's path in the first tenth of log-time", _DRAWN),
-            "early_share": Column("", "share of the kernel's path in the first tenth of the steps", _DRAWN),
+            "centred_rise": Column("", "the same for centred kernels", _DRAWN),
+            "early_log_share": Column("", "fraction of the kernel's path in the first tenth of log-time", _DRAWN),
+            "early_share": Column("", "fraction of the kernel's path in the first tenth of the steps", _DRAWN),
             "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$", _DRAWN),
             "loss_left": _SHARE,
-            "alignment-*": Column("", "alignment after so many steps", _DRAWN),
-            "movement-*": Column("", "share of the kernel's path up to so many steps", _DRAWN),
+            "alignment-*": Column("", "alignment after the number of steps in the name", _DRAWN),
+            "movement-*": Column("", "fraction of the kernel's path up to the number of steps in the name", _DRAWN),
         },
     ),
     _experiment(
         "minimum_norm",
         MinimumNorm,
-        "The minimizer of least norm",
+        "The minimum-norm solution",
         "torch's SGD in float64 on overparametrised least squares; the nearest interpolating parameters of networks by "
         "descent along those that interpolate",
-        "For networks the nearest is a local minimum of the distance, reached from where training ended.",
+        "For networks, the nearest solution is a local minimum of the distance, found from the end of training.",
         {
             "error": Column(
                 "",
@@ -230,10 +230,10 @@ EXPERIMENTS = (
     _experiment(
         "max_margin",
         MaxMargin,
-        "The direction of the widest margin",
+        "The maximum-margin direction",
         "gradient flow of logistic regression in the logarithm of time, by an integrator with error control; the "
         "widest margin by its dual quadratic program",
-        "Gradient flow, at times that no run of gradient descent reaches.",
+        "Gradient flow, at times far beyond any run of gradient descent.",
         {
             "slope_ratio": Column("", r"$d\lvert w \rvert / d \ln t$ times the margin, at the first horizon", _SMOOTH),
             "far_slope_ratio": Column("", "the same at the far one", _SMOOTH),
@@ -254,9 +254,9 @@ EXPERIMENTS = (
 FIGURES = (
     Figure(
         "lazy_training",
-        "Top: the tangent kernel's movement in training, and the largest distance of outputs from those of the "
+        "Top: the tangent kernel's movement in training, and the largest distance of its outputs from those of the "
         "linearized network, fall with the width, and stay with a mean-field readout; dashed: the exponents $-1/2$ "
-        "and $-1$; dotted: 5 %. Bottom left: kernel modes fall at the rate of their eigenvalue (dashed) in a wide "
+        "and $-1$; dotted: 5 %. Bottom left: kernel modes decay at the rate of their eigenvalue (dashed) in a wide "
         "network, faster in a narrow one with a mean-field readout (one seed). Bottom right: a centred network times "
         r"$\alpha$ becomes its own linearization, with the exponents of theory (dashed). Means and ranges over seeds.",
         reads=("lazy_training/widths", "lazy_training/output_scale"),
@@ -264,10 +264,10 @@ FIGURES = (
     ),
     Figure(
         "implicit_bias",
-        "Top: the kernel aligns with the targets in standard training and not in a lazy run; its path by step. "
-        r"Bottom: on separable data the weights of logistic regression grow as $\ln t$ over the widest margin "
-        r"(dashed: slope one), and their direction nears that of the widest margin like $1 / \ln t$ (dashed); under "
-        "squared loss both stop. Means and ranges over seeds.",
+        "Top: the kernel aligns with the targets in standard training but not in a lazy run; right, its path by step. "
+        r"Bottom: on separable data the weights of logistic regression grow as $\ln t$ over the maximum margin "
+        r"(dashed: slope one), and their direction approaches the maximum-margin direction like $1 / \ln t$ (dashed); "
+        "under squared loss both stop. Means and ranges over seeds.",
         reads=("lazy_training/alignment", "lazy_training/max_margin"),
         claims=("N6", "N6-early", "N8"),
     ),

@@ -1,4 +1,4 @@
-"""Networks of growing width beside their linearization: how far the tangent kernel moves, how far outputs stray, and
+"""Networks of growing width and their linearization: how far the tangent kernel moves, how far outputs deviate, and
 how fast each of its eigenvectors is learned (N1, N2, N5)."""
 
 from collections.abc import Iterable, Iterator
@@ -21,8 +21,8 @@ from benchmarks.theory.linearized import Descent
 MARKS = 40
 # A run whose loss is above this fraction of its first has not trained, and its movement says nothing.
 FALLEN = 0.1
-# Modes of at least this residual, in units of the root mean square over modes, have a rate of their own: a smaller one
-# is driven by the others.
+# Modes with at least this residual, in units of the root mean square over modes, have their own rate: a smaller one is
+# driven by the others.
 OWN = 0.1
 # The control's target: well above outputs at initialization, of order one, whose square would blur the exponent.
 TARGET = 10.0

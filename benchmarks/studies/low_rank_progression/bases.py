@@ -1,4 +1,4 @@
-"""Bases beside the inputs themselves, for what linear modes cannot see: tangent kernel's, and products of inputs."""
+"""Bases other than the inputs, for what linear modes cannot see: kernel eigenfunctions and products of inputs."""
 
 from dataclasses import replace
 from functools import partial

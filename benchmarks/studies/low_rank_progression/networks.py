@@ -67,7 +67,7 @@ class Linearized(nn.Module):
 
 
 def scaled(module: nn.Module, factor: float) -> nn.Module:
-    """A copy with every weight and bias, but no parameter of a normalization, times a factor."""
+    """A copy with every weight and bias multiplied by a factor, except parameters of normalizations."""
     copy = deepcopy(module)
     with torch.no_grad():
         for child in copy.modules():
@@ -78,7 +78,7 @@ def scaled(module: nn.Module, factor: float) -> nn.Module:
 
 
 def mup(module: nn.Module, seed: int) -> nn.Module:
-    """A copy with the weights that the maximal update parametrization starts from, at a base width of one: Gaussian,
+    """A copy with the initial weights of the maximal update parametrization, at a base width of one: Gaussian,
     of variance 1 / fan-in, in the last layer 1 / fan-in^2 (Yang and Hu 2021, table 3)."""
     copy, generator = deepcopy(module), torch.Generator().manual_seed(seed)
     layers = [p for p in copy.parameters() if p.ndim >= 2]

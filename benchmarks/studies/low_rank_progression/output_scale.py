@@ -69,8 +69,8 @@ def run(settings, seeds: Sequence[int], images: Images, device: str = "cpu") -> 
 
 
 def largest_lr(problem: Problem, scale: float, steps: int, resolution: float) -> float:
-    """By bisection: the largest learning rate at which gradient descent ends below its first loss and never exceeds ten
-    times it."""
+    """By bisection: the largest learning rate at which gradient descent ends below its first loss and never exceeds it
+    tenfold."""
 
     def stable(lr: float) -> bool:
         path = descend(problem, problem.initial_RxP(), sgd(lr=lr), steps=steps, divergence=DIVERGENCE)

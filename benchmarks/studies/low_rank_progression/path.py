@@ -19,7 +19,7 @@ from benchmarks.theory.modes import CLOCK_END
 # Where weights are kept, in the clock's phi.
 MARKS = (0.1, 0.25, 0.5, 0.75, 0.9)
 EIGEN_TOLERANCE = 1e-2
-# Of a run at most, evenly spaced.
+# At most this many readings per run, evenly spaced.
 READINGS = 2000
 # Times the first loss.
 DIVERGENCE = 1e3
@@ -36,7 +36,7 @@ class Snapshot:
 
 @dataclass
 class Path:
-    """A stack's way.
+    """The path of a stack.
 
     Attributes:
         steps_T: the updates made at each reading.
@@ -44,7 +44,7 @@ class Path:
         losses_RxT: on all data.
         snapshots: for each run, at its start and where phi first passes each of `MARKS`, and `CLOCK_END`.
         sharpness_R: the largest top Hessian eigenvalue among the snapshots.
-        diverged: the rows that left all bounds.
+        diverged: the rows that diverged.
     """
 
     steps_T: np.ndarray
@@ -56,14 +56,14 @@ class Path:
 
 
 def build_problem(module: nn.Module, setting: Setting) -> Problem:
-    """The network's loss on the setting's data, where these are; the network itself stays where it is."""
+    """The network's loss on the setting's data, on their device; the network itself stays where it is."""
     module = deepcopy(module).to(setting.inputs.device)
     return Problem(module, setting.inputs, setting.targets, setting.loss)
 
 
 @dataclass
 class _Readings:
-    """A path as it grows."""
+    """A path under construction."""
 
     setting: Setting
     steps: list[int] = field(default_factory=list)
@@ -110,9 +110,9 @@ def follow(
     batch_size: int | None = None,
     curvature: bool = True,
 ) -> Path:
-    """Train a stack until every run has come to the end of the clock, at most ``steps`` updates.
+    """Train a stack until every run has reached the end of the clock, for at most ``steps`` updates.
 
-    It trains where the setting's tensors are; what comes back is on the CPU.
+    It trains on the device of the setting's tensors; what it returns is on the CPU.
 
     Args:
         curvature: whether to measure the sharpness at the snapshots.

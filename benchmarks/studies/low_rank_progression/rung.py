@@ -21,12 +21,12 @@ from benchmarks.theory import modes as observables
 from benchmarks.theory.modes import CLOCK_END, Modes
 from benchmarks.theory.ranks import stable_rank
 
-# Readings that a curve keeps of a run.
+# The number of readings per run in a curve.
 CURVE_POINTS = 60
 # A pilot's learning rate, as a fraction of what is stable at the start and of what would be at the end of a linear net.
 PILOT_FRACTION = 0.25
 PILOT_SEED = 1000
-# A twin whose own way is nearer to the straight line than this says nothing about a network that follows it.
+# A twin whose own path is closer to the straight line than this says nothing about a network that follows it.
 LEAST_DEPARTURE = 0.05
 
 
@@ -48,7 +48,7 @@ def run(settings, seeds: Sequence[int], images: Images, compute) -> Runs:
             and weights are scored, on the CPU.
 
     Returns:
-        rows, the scores: one a system (net, twin), seed and quantity; curves, one row a system, seed and reading.
+        rows, the scores: one per system (net, twin), seed and quantity; curves, one row per system, seed and reading.
 
     Raises:
         ValueError: for a network without a linear twin, a twin that diverges, too many modes, or labels without
@@ -138,8 +138,8 @@ def top_singular_value(setting: Setting) -> float:
 
 
 def _optimizers(settings, setting: Setting, there: Setting, pairs: list[Pair]) -> tuple[dict, dict]:
-    """The net's and the twin's. Both use the same learning rate; with ``follows_scale`` the twin's is multiplied by
-    the factor of its weights.
+    """The optimizers of network and twin. Both use the same learning rate; with ``follows_scale`` the twin's is
+    multiplied by its weight-scale factor.
 
     Args:
         there: the setting on the device.
@@ -155,7 +155,7 @@ def _optimizers(settings, setting: Setting, there: Setting, pairs: list[Pair]) -
 
 
 def _pilot(settings, setting: Setting, module: nn.Module) -> float:
-    """The largest sharpness along a run of plain gradient descent, started again more slowly while it diverges."""
+    """The largest sharpness along a run of plain gradient descent, restarted with a smaller step while it diverges."""
     problem = build_problem(module, setting)
     at_start, _ = top_eigenpairs(problem.at(problem.initial_RxP(), curvature=True), None, 1, EIGEN_TOLERANCE)
     sharpness = max(float(at_start.eigenvalues_RxK[0, 0]), 2 * top_singular_value(setting))
@@ -169,7 +169,7 @@ def _pilot(settings, setting: Setting, module: nn.Module) -> float:
 
 
 def _scores(setting: Setting, module: nn.Module, path: Path, r: int, optimizer: dict, settings) -> dict[str, float]:
-    """All that is said of one run; what cannot be said is nan."""
+    """All scores of one run; undefined ones are nan."""
     modes, lr = setting.modes, optimizer["lr"]
     if r in path.diverged:
         return {"diverged": 1.0, "learning_rate": lr}

@@ -59,10 +59,10 @@ class Setting:
 
 
 def whiten(matrix_NxD: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centred, on the leading principal components: whitened scores (N x components), standard deviations, axes.
+    """Project on the leading principal components: whitened scores (N x components), standard deviations, axes.
 
     Raises:
-        ValueError: if the data have not so many components.
+        ValueError: if the data have fewer components.
     """
     N = len(matrix_NxD)
     centred = matrix_NxD - matrix_NxD.mean(0)
@@ -105,14 +105,14 @@ def noise_floor(targets_NxC: np.ndarray, features_NxD: np.ndarray) -> float:
 
 
 def modes_above(target_CxD: np.ndarray, floor: float, wanted: int | None, merge: float) -> Modes:
-    """The modes above the noise floor, or the ``wanted`` leading ones of them, merged where they are not apart.
+    """The modes above the noise floor, or the ``wanted`` leading ones of them, merged where they are too close.
 
     Args:
-        merge: u0 / s_1 of the rule that merges, the same for every rung: with a rung's own, the default
+        merge: u0 / s_1 in the merging rule, the same for every rung: with each rung's own value, the default
             initialization would merge them all.
 
     Raises:
-        ValueError: if fewer than two stand above it, or than wanted.
+        ValueError: if fewer than two are above it, or fewer than wanted.
     """
     s = np.linalg.svd(target_CxD, compute_uv=False)
     above = int((s > max(floor, 1e-10 * s[0])).sum())

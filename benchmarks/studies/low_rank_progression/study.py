@@ -125,62 +125,70 @@ class Ladder(Layered):
 _SCORE = statistical(otherwise=0.02, floor=1e-4)
 _MODES = relative(1e-4, floor=1e-8)
 _LIMITS = (
-    "CIFAR-10 subset, whitened or raw; only modes above the floor of permuted labels are scored, up to 95 % of the "
-    "way to the target. docs/architecture.md has the conventions."
+    "CIFAR-10 subset, whitened or raw; only modes above the noise floor of permuted labels are scored, up to 95 % of "
+    "the way to the target. docs/architecture.md has the conventions."
 )
 _SCORES = {
-    "diverged": Column("", "1 if the loss left all bounds, else 0", EXACT),
+    "diverged": Column("", "1 if the run diverged, else 0", EXACT),
     "censored": Column("", "1 if the run ended before 95 % of the way, else 0", EXACT),
     "largest_phi": Column("fraction", "how much of the squared distance to the target was covered", _SCORE),
     "steps": Column("steps", "updates made", IDENTICAL),
-    "learning_rate": Column("parameter^2/loss", "step size; a share of the edge that a pilot run measures", _SCORE),
+    "learning_rate": Column("parameter^2/loss", "step size; a fraction of the edge measured by a pilot run", _SCORE),
     "modes": Column("modes", "how many are scored", EXACT),
     "noise_floor": Column("", "largest singular value of the target under permuted labels", _MODES),
     "init": Column("", "$u_0 / s_1$: end-to-end scale of the initial weights over the strongest mode", _MODES),
     "init_mup": Column("", "the same under the maximal update parametrization", _MODES),
-    "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", _SCORE),
+    "waypoint_score": Column(
+        "", "P1: 0 on the straight line, 1 if it passes through every best low-rank approximation", _SCORE
+    ),
     "predicted_waypoint_score": Column(
-        "", "P1 of the network's own equation from where its modes have aligned", _SCORE
+        "", "P1 predicted by independent mode dynamics, once each mode has aligned", _SCORE
     ),
     "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line", _SCORE),
     "concurrency": Column(
-        "modes", r"$N_{\mathrm{act}}$: how many modes move at once, weighted by the fall of the distance", _SCORE
+        "modes", r"$N_{\mathrm{act}}$: number of modes that move at once, weighted by the decrease in distance", _SCORE
     ),
-    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the straight line", _SCORE),
+    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ for the straight line", _SCORE),
     "shifted_concurrency": Column(
-        "modes", r"$N_{\mathrm{act}}$ where each mode's steps are shifted in time by themselves", _SCORE
+        "modes", r"$N_{\mathrm{act}}$ when each mode's steps are shifted in time independently", _SCORE
     ),
-    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the network's own equation", _SCORE),
-    "timing_slope": Column("", r"P2: slope of ln half time on $\ln s$", _SCORE),
-    "timing_order": Column("", "P2: Kendall's tau between how early and how strong modes are", IDENTICAL),
-    "growth_exponent": Column("", "P4: power of the amplitude by which modes grow, mean", _SCORE),
+    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ predicted by independent mode dynamics", _SCORE),
+    "timing_slope": Column("", r"P2: slope of ln(half time) against $\ln s$", _SCORE),
+    "timing_order": Column(
+        "", "P2: Kendall's tau between how early modes are learned and how strong they are", IDENTICAL
+    ),
+    "growth_exponent": Column("", "P4: power of the amplitude with which modes grow, mean over modes", _SCORE),
     "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line", _SCORE),
-    "time_factor": Column("", "how much longer the network takes than its twin", _SCORE),
-    "time_spread": Column("", "spread of that factor over modes, in ln", _SCORE),
-    "visible_share": Column("fraction", "share of the fall of the loss that the linear modes account for", _SCORE),
-    "loss_fall": Column("fraction", "share of the first loss that is gone at the end of the clock", _SCORE),
-    "departure": Column("", "root mean square distance from the straight line, in shares of $s$", _SCORE),
+    "time_factor": Column("", "time the network takes relative to its twin", _SCORE),
+    "time_spread": Column("", "spread of this factor over modes, in ln", _SCORE),
+    "visible_share": Column("fraction", "fraction of the decrease in loss that the linear modes account for", _SCORE),
+    "loss_fall": Column("fraction", "decrease of the loss by the end of the clock, relative to the first loss", _SCORE),
+    "departure": Column("", "root mean square distance from the straight line, as a fraction of $s$", _SCORE),
     "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2", _SCORE),
     "strength_*": Column("", "$s_k$: singular value of the target's $k$-th mode", _MODES),
-    "share_*": Column("fraction", "its share of the target's squared norm", _MODES),
+    "share_*": Column("fraction", "fraction of the target's squared norm in the $k$-th mode", _MODES),
     "half_time_*": Column("steps", "when the k-th mode is half-way to its strength", _SCORE),
-    "log_time_ratio_31": Column("nats", "ln of the third mode's half time over the first's", _SCORE),
-    "alignment": Column("", "S1: how far neighbouring layers' leading singular spaces coincide", _SCORE),
+    "log_time_ratio_31": Column("nats", "ln of the ratio of the third mode's half time to the first's", _SCORE),
+    "alignment": Column("", "S1: how closely the leading singular spaces of neighbouring layers coincide", _SCORE),
     "alignment_chance": Column("", "S1 of random layers", _SCORE),
     "alignment_over_chance": Column("", "S1 over that of random layers", _SCORE),
     "imbalance_diagonal": Column(
         "fraction", r"S4: drift of the diagonal of $W^\top W - W W^\top$ over the weights' square", _SCORE
     ),
     "imbalance_rest": Column("fraction", "S4: the same off the diagonal", _SCORE),
-    "subspace_energy": Column("fraction", "S5: share of updates within twice as many dimensions as modes", _SCORE),
+    "subspace_energy": Column(
+        "fraction", "S5: fraction of the updates within twice as many dimensions as modes", _SCORE
+    ),
     "subspace_chance": Column("fraction", "S5 of random updates", _SCORE),
-    "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a share of the way", _SCORE),
-    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a share of the way", _SCORE),
+    "update_rank_null_*": Column(
+        "", "stable rank of the update with frozen features, at a fraction of the way", _SCORE
+    ),
+    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a fraction of the way", _SCORE),
     "layer_gap": Column("", r"S6: least $(\sigma_1 / \sigma_2) / l^{1/4}$ over the layers", _SCORE),
-    "kernel_cosine": Column("", "cosine of the tangent kernel early and at the end", _SCORE),
+    "kernel_cosine": Column("", "cosine between the tangent kernel early and at the end", _SCORE),
 }
 _MEAN = {name: Column(_SCORES[name].unit, f"{_SCORES[name].meaning}; mean over seeds", _SCORE) for name in _SCORES}
-# The answer's means have no intervals of their own, but for the scores that it judges.
+# The means in the answer have no intervals, except for the scores that it judges.
 _PLAIN = statistical(otherwise=0.05, floor=1e-4)
 
 
@@ -197,7 +205,7 @@ def _carry_over(of: str) -> dict[str, Column]:
 
 
 _ANSWER = Card(
-    title="Open Question 4.1: networks beside their linear twins",
+    title="Open Question 4.1: networks and their linear twins",
     row="one rung of the ladder",
     keys=("rung",),
     computed="means and 95 % intervals over seeds of low_rank_progression.long; ratios by Fieller 1954",
@@ -210,7 +218,7 @@ _ANSWER = Card(
         "labels": Column("", "linear (the best linear fit of the labels), real, random or planted", EXACT),
         "data": Column("", "examples, components, inputs", EXACT),
         "loss": Column("", "entry of benchmarks/lab/losses.py", EXACT),
-        "batch_size": Column("images", "examples in a step, or all", EXACT),
+        "batch_size": Column("images", "examples per step, or all", EXACT),
         "init": _mean("init"),
         "n": Column("seeds", "runs of the network", EXACT),
         **with_interval("waypoint_score", _MEAN["waypoint_score"]),
@@ -218,7 +226,7 @@ _ANSWER = Card(
         **with_interval("tracking", _MEAN["tracking"]),
         **with_interval("twin_waypoint_score", Column("", "the twin's waypoint score; mean over seeds", _SCORE)),
         **with_interval("twin_sequentiality", Column("", "the twin's sequentiality; mean over seeds", _SCORE)),
-        "verdict": Column("", "greedy, tracks its twin, neither, ...: the rung's word", EXACT),
+        "verdict": Column("", "the rung's verdict: greedy, tracks its twin, neither, ...", EXACT),
         **_carry_over("waypoint_score"),
         **_carry_over("sequentiality"),
         **{name: _mean(name) for name in ("visible_share", "loss_fall", "concurrency", "null_concurrency")},
@@ -228,9 +236,9 @@ _ANSWER = Card(
         "steps": Column("steps", "updates made; mean over seeds", IDENTICAL),
         "modes": Column("modes", "how many are scored", EXACT),
         "censored": Column("seeds", "runs that ended before 95 % of the way", EXACT),
-        "twin_censored": Column("seeds", "the same of the twin", EXACT),
-        "tracking_n": Column("seeds", "runs in which P5 has a meaning", EXACT),
-        "diverged": Column("seeds", "runs that left all bounds", EXACT),
+        "twin_censored": Column("seeds", "the same for the twin", EXACT),
+        "tracking_n": Column("seeds", "runs in which P5 is meaningful", EXACT),
+        "diverged": Column("seeds", "runs that diverged", EXACT),
         "largest_phi": _mean("largest_phi"),
     },
 )
@@ -239,66 +247,66 @@ _LONG = Card(
     row="one rung, system, seed and quantity",
     keys=("rung", "system", "seed", "quantity"),
     computed="by benchmarks/theory/modes.py and the study's rung.py, from the path of the outputs' linear part",
-    limits=_LIMITS + " A quantity that has no meaning for a run has no row.",
+    limits=_LIMITS + " A quantity that is undefined for a run has no row.",
     replicates=("seed",),
     rows="identical",
     columns={
         "rung": Column("", "its name in params.yaml", EXACT),
         "system": Column("", "net, or twin: the deep linear network beside it", EXACT),
-        "seed": Column("", "of the initialization and of whatever is drawn", EXACT),
+        "seed": Column("", "seed of the initialization and of everything else that is random", EXACT),
         "quantity": Column("", "what the value is", EXACT),
         "value": Column("the quantity's", "its value; how it may differ depends on the quantity", _SCORE),
     },
     quantities=_SCORES,
 )
 _OUTPUT_SCALE = tidy(
-    "The largest stable learning rate against an output multiplier",
+    "The largest stable learning rate as a function of an output multiplier",
     "bisection of divergence in the learning rate, to 5 %, for six multipliers at two depths",
     "500 images; the resolution of the bisection bounds the exponents.",
     {
-        "scale": Column("", "what the outputs are divided by", EXACT),
+        "scale": Column("", "divisor of the outputs", EXACT),
         "largest_lr": Column("parameter^2/loss", "largest learning rate that does not diverge", relative(0.1)),
         "lazy_slope": Column("", "exponent of largest_lr in scales below one", statistical(otherwise=0.05, floor=0.05)),
         "rich_slope": Column("", "exponent of largest_lr in scales above one", statistical(otherwise=0.05, floor=0.05)),
     },
-    system="depth, and the scale's place in params.yaml",
+    system="depth, and the index of the scale in params.yaml",
 )
 
 FIGURES = (
     Figure(
         "carry_over_waterfall",
-        "From the textbook's setting to practice, one axis at a time, in the registered order and in its reverse: "
-        "how much a step changes the score depends on the steps before it. Bars are 95 % intervals over five seeds.",
+        "From the textbook setting to practice, one axis at a time, in the registered order and in reverse: how much "
+        "a step changes the score depends on the steps before it. Bars are 95 % intervals over five seeds.",
         reads=("low_rank_progression.long",),
         claims=("Q1", "Q1-real", "Q2", "Q3"),
     ),
     Figure(
         "mode_trajectories",
-        "How far each mode has come as the visible loss falls: network (solid), its linear twin (dashed), the closed "
-        "form of a deep linear network (dotted, left), and the straight line on which all modes move together (grey).",
+        "Progress of each mode as the visible loss falls: network (solid), its linear twin (dashed), the closed form "
+        "of a deep linear network (dotted, left), and the straight line on which all modes move together (grey).",
         reads=("low_rank_progression.long",),
         claims=("Q9", "Q13"),
     ),
     Figure(
         "score_against_init",
-        "The waypoint score against the end-to-end scale of the start, $u_0/s_1$: symbols are seeds, lines means; "
-        "dashed, what the equation of a deep linear network predicts for the same modes, where they start below "
+        "The waypoint score against the end-to-end scale of the initialization, $u_0/s_1$: symbols are seeds, lines "
+        "means; dashed: what the equation of a deep linear network predicts for the same modes, if they start below "
         "their strength. The star is the default recipe.",
         reads=("low_rank_progression.long",),
         claims=("Q2", "Q16"),
     ),
     Figure(
         "effective_rank",
-        "Effective rank over training. Left: of the outputs' linear part, against the straight line from the same "
-        "start; right: stable rank of the weights' updates, against gradients accumulated at frozen features. Means "
-        "and ranges over seeds.",
+        "Effective rank during training. Left: rank of the outputs' linear part, compared with the straight line from "
+        "the same start; right: stable rank of the weight updates, compared with gradients accumulated at frozen "
+        "features. Means and ranges over seeds.",
         reads=("low_rank_progression.long",),
         claims=("Q10",),
     ),
     Figure(
         "carry_over_ladder",
-        "Every rung: the waypoint score of network (filled) and linear twin (open), and how closely it tracks its "
-        "twin; bars are 95 % intervals, dashed the registered bounds.",
+        "Every rung: the waypoint score of the network (filled) and its linear twin (open), and how closely the "
+        "network tracks its twin; bars are 95 % intervals, dashed lines the registered bounds.",
         reads=("open_question_4_1",),
         claims=("Q1", "Q11", "Q14", "Q15"),
     ),

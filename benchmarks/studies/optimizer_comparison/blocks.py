@@ -1,4 +1,4 @@
-"""The Hessian's diagonal blocks, one a parameter tensor, and how unlike their spectra are (Zhang et al. 2024)."""
+"""The Hessian's diagonal blocks, one per parameter tensor, and how much their spectra differ (Zhang et al. 2024)."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -19,7 +19,7 @@ GRID = np.linspace(-DECADES, 1.0, 361)
 
 
 def initial_point(task: Task, examples: int) -> Point:
-    """The loss of a part of the training data where the task's network starts."""
+    """The loss on part of the training data at the task's initialization."""
     return task.part(examples).at(stack_parameters([task.network]), curvature=True)
 
 
@@ -65,6 +65,6 @@ def heterogeneity(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def rates(point: Point, seed: int, *, products: int = 12, most: float = 1e3) -> list[float]:
-    """For each block the largest sharpness of any over its own, at most ``most``."""
+    """For each block, the largest sharpness of any block over its own, at most ``most``."""
     tops = np.array([values.max() for values, _ in spectra(point, seed, products)])
     return [float(min(tops.max() / top, most)) if top > 0 else most for top in tops]

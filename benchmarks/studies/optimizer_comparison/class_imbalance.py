@@ -1,4 +1,4 @@
-"""Softmax regression on one-hot inputs, where every class learns alone (Kunstner et al. 2024): for claim W1."""
+"""Softmax regression on one-hot inputs, where classes learn independently (Kunstner et al. 2024): for claim W1."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,8 +16,8 @@ from benchmarks.theory.exponents import log_slope
 
 @tidy
 def run(settings) -> Iterator[Result]:
-    """Each system of the settings, trained by all examples of classes of frequency 1/k: how the loss of a class follows
-    from its frequency. Nothing is random: no seed.
+    """Each system of the settings, trained on all examples of classes with frequency 1/k: how the loss of a class
+    depends on its frequency. Nothing is random: no seed.
 
     Quantities: see the data card.
     """
@@ -45,7 +45,7 @@ def run(settings) -> Iterator[Result]:
 
 
 def class_losses(frequencies: np.ndarray, optimizer: Optimizer, steps: Sequence[int]) -> list[np.ndarray]:
-    """The loss of each class after so many steps of training on all of them, each weighted by its frequency."""
+    """The loss of each class after ``steps`` steps of training on all of them, each weighted by its frequency."""
     classes = len(frequencies)
     weights = torch.from_numpy(frequencies)
     network = nn.Linear(classes, classes, bias=False, dtype=torch.float64)

@@ -1,9 +1,9 @@
-"""One optimizer on one workload: tuning, then the runs that count, then the same at other learning rates.
+"""One optimizer on one workload: tuning, then the final runs, then the same at other learning rates.
 
-The protocol is the same for every optimizer and is kept here: so many trials from its registered search space
-(scrambled Halton points, the same seed for all), each from the tuning seed and judged by the objective at its last
-step; a diverged trial is a trial spent. Then the best trial's setting runs from seeds that tuning has not seen. Test
-data are seen once, by these runs at their last step.
+The protocol is the same for every optimizer and is defined here: a fixed number of trials from its registered search
+space (scrambled Halton points, the same seed for all), each with the tuning seed and judged by the objective at its
+last step; a diverged trial counts as used. Then the best trial's settings are run with seeds not used in tuning. Test
+data are used only once, at the last step of these runs.
 """
 
 import json
@@ -31,7 +31,7 @@ from benchmarks.theory.ranks import stable_rank
 
 RUN_COLUMNS = ["role", "trial", "factor", "seed", "learning_rate", "options", "steps", "diverged", "objective"]
 CURVE_COLUMNS = ["role", "factor", "seed", "step", "metric", "value"]
-# A run whose loss exceeds its first one so many times counts as diverged.
+# A run whose loss exceeds this multiple of its first loss counts as diverged.
 DIVERGENCE = 10.0
 
 
@@ -43,8 +43,8 @@ def run(settings, images: datasets.Images, compute, tick: Callable[[int, int], N
         tick: called after each run with the number of runs done and of all.
 
     Returns:
-        A row a run (`RUN_COLUMNS`, then what its role measures), long curves, and facts of the whole. Where no trial
-        was finite there are trials alone, and the facts say so.
+        One row per run (`RUN_COLUMNS`, then what its role measures), long curves, and facts about the contest. If no
+        trial was finite there are only trials, and the facts say so.
     """
     protocol, workload = settings.protocol, settings.workload
     factors, seeds = workload.factors, protocol.seeds
@@ -128,7 +128,7 @@ def schedule(step: int, *, steps: int, warmup: int, decay: bool) -> float:
 
 
 def facts_of(settings, task: tasks.Task) -> dict:
-    """What does not depend on a seed: names, memory, and which parameters the library's optimizer leaves to another."""
+    """What does not depend on a seed: names, memory, and parameters that the library's optimizer leaves to another."""
     optimizer = optimizers.named(**settings.optimizer)(**setting(settings.space, [0.5] * len(settings.space)))
     parameters = [nn.Parameter(p.detach().clone()) for p in task.network.parameters()]
     built = optimizer.build(parameters)
@@ -246,7 +246,7 @@ class Attempt:
                     self._curvature(step)
 
     def _note(self, step: Step) -> None:
-        """The objective, and of runs that count the rest."""
+        """The objective, and for final runs the rest."""
         scores = self.task.evaluate(step.params_RxP, self.split)
         self.curve.append((step.number, "objective", scores["loss"]))
         if self.role == "final":
@@ -265,7 +265,7 @@ class Attempt:
                 self.row |= {f"{split}_{name}": of_split[name] for name in ("loss", "accuracy")}
 
     def _update(self, step: Step, weights_1xP: Tensor, grads_1xP: Tensor) -> None:
-        """What the last update was beside the weights and the gradient, and how many directions its matrices have."""
+        """The last update compared with the weights and the gradient, and the stable rank of its matrices."""
         moved_1xP = step.params_RxP - weights_1xP
         if not bool(torch.isfinite(moved_1xP).all()):
             return
@@ -281,7 +281,7 @@ class Attempt:
             self.row |= scores
 
     def _curvature(self, step: Step) -> None:
-        """Sharpness of the loss of a part of the training data, and at half time in units of the optimizer's edge."""
+        """Sharpness of the loss on part of the training data, and halfway through in units of the optimizer's edge."""
         point = self.task.part(self.workload.curvature_examples).at(step.params_RxP, curvature=True)
         preconditioned = self.optimizer.diagonal is not None
 

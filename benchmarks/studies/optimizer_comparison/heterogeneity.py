@@ -1,4 +1,4 @@
-"""How unlike the blocks of each workload's Hessian are at initialization (Zhang et al. 2024): for claim W4."""
+"""How much the blocks of each workload's Hessian differ at initialization (Zhang et al. 2024): for claim W4."""
 
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace

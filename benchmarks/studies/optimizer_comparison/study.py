@@ -82,9 +82,9 @@ class Workload(Strict):
         if self.batch_size and examples and self.batch_size > getattr(self.data, examples):
             raise ValueError(f"batch_size {self.batch_size} exceeds the {getattr(self.data, examples)} examples")
         if self.warmup >= self.steps:
-            raise ValueError(f"a warmup of {self.warmup} leaves nothing of {self.steps} steps")
+            raise ValueError(f"a warmup of {self.warmup} leaves nothing of the {self.steps} steps")
         if 1.0 in self.factors:
-            raise ValueError("factors are of the tuned learning rate, which runs anyway: leave 1 out")
+            raise ValueError("factors multiply the tuned learning rate, which is run anyway: leave out 1")
         return self
 
 
@@ -122,7 +122,7 @@ class TuningProtocol(Strict):
     def _disjoint(self):
         if self.tuning_seed in self.seeds:
             raise ValueError(
-                f"tuning_seed {self.tuning_seed} is among the seeds that count: tuning would have seen them"
+                f"tuning_seed {self.tuning_seed} is among the seeds of the final runs: tuning would have seen it"
             )
         return self
 
@@ -259,10 +259,10 @@ def _summarised() -> dict[str, Column]:
 
 TABLES = {
     "optimizer_comparison": Card(
-        title="Optimizers compared: places, losses and costs",
+        title="Optimizers compared: ranks, losses and costs",
         row="one optimizer on one workload",
         keys=("workload", "optimizer"),
-        computed="tuning, then fresh seeds, as docs/comparing.md has it; means and 95 % t-intervals over seeds",
+        computed="tuning, then fresh seeds, as described in docs/comparing.md; means and 95 % t-intervals over seeds",
         limits=_LIMITS,
         n="n",
         columns={
@@ -271,19 +271,21 @@ TABLES = {
             "implementation": Column("", "the library's class", EXACT),
             "finite_trials": Column("trials", "tuning trials that did not diverge", IDENTICAL),
             "rank_best": Column(
-                "place", "best place it may have: places are shared where paired 95 % intervals contain zero", IDENTICAL
+                "place", "best rank it may have: ranks are shared where paired 95 % intervals contain zero", IDENTICAL
             ),
-            "rank_worst": Column("place", "worst place it may have", IDENTICAL),
+            "rank_worst": Column("place", "worst rank it may have", IDENTICAL),
             "n": Column("seeds", "tuned runs that did not diverge", IDENTICAL),
-            "diverged": Column("seeds", "tuned runs that did", IDENTICAL),
+            "diverged": Column("seeds", "tuned runs that diverged", IDENTICAL),
             "arrived": Column("seeds", "tuned runs that reached the target", IDENTICAL),
-            "learning_rate": Column("the optimizer's own", "largest of the tuned schedule", IDENTICAL),
+            "learning_rate": Column("the optimizer's own", "largest value of the tuned schedule", IDENTICAL),
             "options": Column("", "the other tuned options, as JSON", IDENTICAL),
             "parameters": Column("", "number of trained parameters", EXACT),
-            "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", relative(1e-9)),
-            "scheduled": Column("", "1 if it takes the workload's schedule, else 0", EXACT),
+            "state_per_parameter": Column(
+                "numbers", "size of the optimizer's state per trained parameter", relative(1e-9)
+            ),
+            "scheduled": Column("", "1 if it uses the workload's schedule, else 0", EXACT),
             **_summarised(),
-            "note": Column("", "what to know before taking the row for its optimizer's plain result", IDENTICAL),
+            "note": Column("", "what to know before taking the row at face value", IDENTICAL),
         },
     ),
     "optimizer_comparison.long": Card(
@@ -311,12 +313,12 @@ TABLES = {
         columns={
             "workload": Column("", "its name in params.yaml", EXACT),
             "target": Column("", "target, quarter or fourfold: the learning rate of AdamW that sets it", EXACT),
-            "objective": Column("nats", "objective at which a run has arrived", relative(0.05)),
+            "objective": Column("nats", "objective at which a run has reached the target", relative(0.05)),
         },
     ),
     "optimizer_comparison/flips": Card(
-        title="Changes of place between optimizers",
-        row="one pair of optimizers on one workload whose order surely reverses",
+        title="Changes of order between optimizers",
+        row="one pair of optimizers on one workload whose order significantly reverses",
         keys=("workload", "ahead", "behind"),
         computed="paired 95 % intervals over seeds at each reading and at the end",
         limits="Pairs with a tuned run that diverged are left out. " + _LIMITS,
@@ -330,7 +332,7 @@ TABLES = {
         },
     ),
     "optimizer_comparison/optimizers": Card(
-        title="Whose implementation each optimizer is, and what was tuned",
+        title="The implementation of each optimizer, and what was tuned",
         row="one optimizer",
         keys=("optimizer",),
         computed="from params.yaml and the optimizer's entry",
@@ -342,7 +344,7 @@ TABLES = {
             "source": Column("", "papers", EXACT),
             "meaning": Column("", "what the name means there", EXACT),
             "fixed": Column("", "options that are not tuned", EXACT),
-            "space": Column("", "search space of those that are", EXACT),
+            "space": Column("", "search space of the tuned options", EXACT),
         },
     ),
 }
@@ -350,7 +352,7 @@ TABLES = {
 CLASS_IMBALANCE = tidy(
     "Loss of a class against its frequency",
     "softmax regression on one-hot inputs with class frequencies $1/k$, in float64",
-    "No seeds: nothing is drawn. The limit holds where frequency x time exceeds ten times the number of classes.",
+    "No seeds: nothing is random. The limit holds where frequency x time exceeds ten times the number of classes.",
     {
         "slope": Column("", "slope of ln loss on ln frequency, late", relative(1e-6)),
         "early_slope": Column("", "the same, early", relative(1e-6)),
@@ -365,7 +367,7 @@ CLASS_IMBALANCE = tidy(
 )
 
 HETEROGENEITY = tidy(
-    "How unlike the blocks of each workload's Hessian are",
+    "How much the blocks of each workload's Hessian differ",
     "spectral densities of parameter tensors at initialization by Lanczos, compared by Jensen-Shannon distance",
     "Twelve Lanczos steps per tensor, 256 examples.",
     {
@@ -378,12 +380,12 @@ HETEROGENEITY = tidy(
 )
 
 NORMALISED_QUADRATIC = tidy(
-    "Learning-rate sensitivity with and without normalization, where theory has the answer",
+    "Learning-rate sensitivity with and without normalization, where theory gives the answer",
     "linear regression and its normalised twin over three decades of the learning rate",
     "A control of W7.",
     {
         "sensitivity": Column("loss", "mean excess loss over the learning rates, clipped at the first", relative(1e-3)),
-        "ratio": Column("", "the plain map's over the normalised one's", relative(1e-3)),
+        "ratio": Column("", "sensitivity of the plain map divided by that of the normalised one", relative(1e-3)),
     },
     system="plain or normalised",
 )
@@ -392,15 +394,15 @@ NORMALISED_QUADRATIC = tidy(
 FIGURES = (
     Figure(
         "optimizer_loss",
-        "Each optimizer at its tuned setting, mean and range over seeds not seen in tuning; dashed, the target: 95 % "
-        "of the fall of AdamW. Top: validation loss, cosine decay (not for Schedule-Free); below: training loss in "
-        "full batch at a constant learning rate. An optimizer that diverged in a tuned run is left out there.",
+        "Each optimizer with its tuned settings, mean and range over seeds not used in tuning; dashed: the target, 95 "
+        "% of AdamW's decrease. Top: validation loss with cosine decay (not for Schedule-Free); bottom: full-batch "
+        "training loss at a constant learning rate. Where a tuned run diverged, the optimizer is left out.",
         reads=("optimizer_comparison", "optimizer_comparison/targets"),
         claims=("W5", "W2", "W3"),
     ),
     Figure(
         "optimizer_profile",
-        "Performance profile: the share of runs (workloads and seeds) in which a tuned optimizer arrives at the "
+        "Performance profile: the fraction of runs (workloads and seeds) in which a tuned optimizer reaches the "
         "target within a multiple of the best optimizer's steps. Higher on the left is better; a curve that ends "
         "below 1 did not always reach the target.",
         reads=("optimizer_comparison.long", "optimizer_comparison/targets"),
@@ -408,22 +410,22 @@ FIGURES = (
     ),
     Figure(
         "lr_sensitivity",
-        "Final loss at a learning rate off the tuned one, clipped at the loss before training (dotted): means over "
-        "seeds, bands their range. Right: the transformer without normalization, under four optimizers.",
+        "Final loss at learning rates other than the tuned one, clipped at the loss before training (dotted): means "
+        "over seeds, with their range as bands. Right: the transformer without normalization, with four optimizers.",
         reads=("optimizer_comparison.long",),
         claims=("W7", "W5"),
     ),
     Figure(
         "class_losses",
-        r"Left: on one-hot inputs gradient descent leaves each class a loss of $\frac{c - 1}{c\,\pi t}$, sign descent "
-        "treats all alike. Right: loss of the classes of the imbalanced softmax problem after 100 steps, by how many "
-        "examples they have; whatever is below $10^{-5}$ is drawn there.",
+        r"Left: on one-hot inputs gradient descent leaves each class a loss of $\frac{c - 1}{c\,\pi t}$, while sign "
+        "descent treats all classes alike. Right: loss of the classes of the imbalanced softmax problem after 100 "
+        "steps, by the number of their examples; losses below $10^{-5}$ are drawn at that level.",
         reads=("optimizer_comparison/class_imbalance", "optimizer_comparison"),
         claims=("W1", "W2"),
     ),
     Figure(
         "optimizer_sharpness",
-        "Where tuned optimizers end: sharpness of the training loss on 256 examples; circles are seeds, bars 95 % "
+        "Sharpness where tuned optimizers end, of the training loss on 256 examples; circles are seeds, bars 95 % "
         "intervals.",
         reads=("optimizer_comparison.long",),
         claims=("W5",),

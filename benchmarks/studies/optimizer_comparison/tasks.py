@@ -1,4 +1,4 @@
-"""What is trained: a problem, where it starts, and the data it is judged on."""
+"""What is trained: a problem, its initialization, and the data it is judged on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Task:
         return Minibatches([seed], examples=self.problem.examples, size=size) if size else None
 
     def part(self, examples: int) -> Problem:
-        """The loss of at most so many training examples, at equal distances."""
+        """The loss on at most ``examples`` training examples, evenly spaced."""
         inputs, labels = self.splits["train"]
         count = min(examples, len(inputs))
         rows = torch.arange(count) * len(inputs) // count
@@ -68,7 +68,7 @@ def build(workload, images: datasets.Images, seed: int, compute) -> Task:
         compute: with ``device``, ``dtype`` (by its name) and ``chunk_size``.
 
     Raises:
-        ValueError: for images that are not there, or an architecture that does not fit.
+        ValueError: for missing images, or an architecture that does not fit.
     """
     dtype, device = getattr(torch, compute.dtype), torch.device(compute.device)
     options = {key: value for key, value in workload.data if key != "name"}
@@ -102,7 +102,7 @@ def _images(data: datasets.Images, *, train: int, validation: int, pool: int) ->
 
 
 def _imbalanced(seed: int, *, size: int, balanced: bool) -> tuple:
-    """Inputs that know nothing of their class, and heavy-tailed labels (Kunstner et al. 2024).
+    """Inputs that carry no information about their class, and heavy-tailed labels (Kunstner et al. 2024).
 
     Group g of ``size`` has 2^g classes with 2^(size - g) examples each, so that a class's frequency falls as one over
     its rank; (size + 1) 2^size features, uniform on [0, 1]. ``balanced`` gives each of the same classes as many

@@ -1,4 +1,4 @@
-"""Networks with more parameters than data: what they fit, by which way, where they end, and what that is worth.
+"""Networks with more parameters than data: what they fit, by which path, where they end, and how good that is.
 
-Experiments on linear models stand beside those on networks: there the same statements are theorems.
+Experiments on linear models accompany those on networks: there the same statements are theorems.
 """

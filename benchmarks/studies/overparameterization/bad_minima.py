@@ -1,4 +1,4 @@
-"""One training loss, several test accuracies: minima reached from weights that were trained on random labels (O6: Liu,
+"""Same training loss, different test accuracies: minima reached from weights trained on random labels (O6: Liu,
 Papailiopoulos and Achlioptas 2020, arXiv:1906.02613)."""
 
 from collections.abc import Iterable, Iterator

@@ -82,7 +82,7 @@ def _system(system: str, settings, data: Images, width: int, seed: int) -> tuple
 
 
 def _repeated(base: nn.Sequential, inputs: Tensor, width: int) -> tuple[nn.Module, Tensor]:
-    """A readout and its inputs: half of a network's last features, so often that they are ``width``, in NTK scaling.
+    """A readout and its inputs: half of a network's last features, repeated up to ``width``, in NTK scaling.
 
     The weights are repeated with alternating signs, so that the first output is zero at any width. Then each of n
     weights moves in proportion to n^-1/2 and all together as far at any width, while their norm grows as n^1/2.

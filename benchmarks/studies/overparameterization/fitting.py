@@ -15,12 +15,12 @@ from benchmarks.lab.problem import Problem
 
 @dataclass
 class Fit:
-    """How one run went.
+    """The outcome of one run.
 
     Attributes:
         params_1xP: where it ended.
-        reached: whether it was done before its steps were.
-        steps, losses, accuracies: at the readings, of all the data.
+        reached: whether it was done before its steps ran out.
+        steps, losses, accuracies: at the readings, on all the data.
     """
 
     params_1xP: Tensor
@@ -41,13 +41,13 @@ class Fit:
 def fit(problem: Problem, params_P: Tensor, settings, *, seed: int, done: Callable[[float, float], bool]) -> Fit:
     """Train one run on fresh minibatches until it is done.
 
-    A reading is a forward pass over all the data: at the start, every so many steps and at the end.
+    A reading is a forward pass over all the data: at the start, every ``settings.every`` steps and at the end.
 
     Args:
         problem: its targets are classes.
         settings: ``optimizer``, ``batch_size``, ``steps`` (at most), ``every`` (steps between readings).
         seed: of the minibatches.
-        done: from loss and accuracy of a reading to whether to stop there.
+        done: a function from the loss and accuracy of a reading to whether to stop there.
     """
     run = Fit(params_P[None])
     ((inputs, labels_N),) = problem.chunks()
@@ -86,13 +86,13 @@ def fraction_true(flags: Tensor) -> float:
 
 
 def networks(data: Images, seeds: Sequence[int], name: str | Callable[..., nn.Module], **options) -> list[nn.Module]:
-    """One network a seed from images to their classes, where the images are; see `architectures.build_stack`."""
+    """One network per seed from images to classes, on the images' device; see `architectures.build_stack`."""
     shape, device = tuple(data.train_inputs.shape[1:]), data.train_inputs.device
     return [net.to(device) for net in architectures.build_stack(name, shape, data.classes, seeds, **options)]
 
 
 def two_networks(data: Images, seed: int, **options) -> list[nn.Module]:
-    """Two that differ in their initialization alone."""
+    """Two networks that differ only in their initialization."""
     return networks(data, np.random.SeedSequence(seed).generate_state(2).tolist(), **options)
 
 

@@ -22,8 +22,8 @@ def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> 
     against the Euclidean projection of the start on the solutions. Controls: ``one-step``, on orthonormal inputs, and
     ``minimum-norm``, gradient descent's end against the projection of zero, over the same distance as the others.
 
-    Pairs of runs that differ in their initialization alone: ``network``, trained to a loss of ``target``, whose values
-    are nan where it does not get there. Controls: ``linear``, least squares from two Gaussian starts, and ``ridge``,
+    Pairs of runs that differ only in their initialization: ``network``, trained to a loss of ``target``, whose values
+    are nan if it does not get there. Controls: ``linear``, least squares from two Gaussian starts, and ``ridge``,
     the same with a ridge. A seed draws initializations and minibatches; the images are fixed.
 
     Raises:

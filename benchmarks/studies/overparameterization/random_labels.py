@@ -36,7 +36,7 @@ def run(settings, seeds: Iterable[int], images: Images, device: str = "cpu") -> 
 
     Raises:
         ValueError: if the least-squares model has more images than inputs, or softmax regression fewer than 20 images
-            a component: then neither is the control it is held to be. Nothing has run then.
+            per component: then neither would serve as the control it is meant to be. Nothing has run then.
 
     Quantities: see the data card.
     """

@@ -119,12 +119,14 @@ EXPERIMENTS = (
             "minibatch SGD with momentum until all training images are right; linear models in float64",
             "A tenth of the images of the paper, smaller ones; one learning rate for both kinds of labels.",
             {
-                "train_accuracy": Column("", "share of the training images that are right at the end", _SHARE),
-                "test_accuracy": Column("", "share of the test images whose true label is guessed", _SHARE),
-                "steps-99": Column("steps", "to 99 % training accuracy, straight between readings", _DRAWN),
-                "log_steps_ratio": Column("", "ln of steps-99 over those of the system it is compared with", _DRAWN),
-                "gradient": Column("", "its largest entry at the minimum", relative(1.0, floor=1e-5)),
-                "accuracy-*": Column("", "training accuracy after so many steps", _SHARE),
+                "train_accuracy": Column("", "fraction of training images classified correctly at the end", _SHARE),
+                "test_accuracy": Column("", "fraction of test images classified as their true label", _SHARE),
+                "steps-99": Column("steps", "to 99 % training accuracy, interpolated linearly", _DRAWN),
+                "log_steps_ratio": Column(
+                    "", "ln of the ratio of steps-99 to that of the system compared with", _DRAWN
+                ),
+                "gradient": Column("", "largest entry of the gradient at the minimum", relative(1.0, floor=1e-5)),
+                "accuracy-*": Column("", "training accuracy after the steps in the name", _SHARE),
             },
             system="a model and its labels",
             rows="identical",
@@ -136,7 +138,7 @@ EXPERIMENTS = (
         tidy(
             "Negative curvature and barriers",
             "full-batch gradient descent with momentum in float64; both ends of the spectrum by Lanczos's method",
-            "The most negative eigenvalue is a Ritz value: if anything too near to zero, by about its error.",
+            "The most negative eigenvalue is a Ritz value: if anything, too close to zero, by about its error.",
             {
                 "negativity-*": Column(
                     "",
@@ -144,12 +146,12 @@ EXPERIMENTS = (
                     statistical(otherwise=1e-2, floor=1e-6),
                 ),
                 "error-*": Column("", "estimated error of negativity", relative(1.0, floor=1e-4)),
-                "log_fall": Column("", "ln of negativity at the start over that at the end", _DRAWN),
+                "log_fall": Column("", "ln of the ratio of negativity at the start to the end", _DRAWN),
                 "loss-*": Column("loss", "training loss there", _DRAWN),
                 "step-middle": Column("steps", "to half of the first loss", _DRAWN),
                 "barrier": Column("loss", "largest excess of the chord's loss over the line between its ends", _DRAWN),
                 "log_barrier": Column("", r"$\ln(1 + \text{barrier} / \text{mean loss of the ends})$", _DRAWN),
-                "chord-*": Column("loss", "so many percent along the straight chord between two solutions", _DRAWN),
+                "chord-*": Column("loss", "loss at this percentage along the chord between two solutions", _DRAWN),
             },
             system="an architecture and a loss",
         ),
@@ -162,8 +164,8 @@ EXPERIMENTS = (
             "full-batch gradient descent and exact tangent kernels in float64",
             "The least eigenvalue along the path is that of a handful of readings.",
             {
-                "lambda_min-*": Column("", "least eigenvalue of the tangent kernel after so many steps", _DRAWN),
-                "lambda_max": Column("", "largest one at the start", _DRAWN),
+                "lambda_min-*": Column("", "smallest tangent-kernel eigenvalue after the steps in the name", _DRAWN),
+                "lambda_max": Column("", "largest eigenvalue at the start", _DRAWN),
                 "log_retained": Column("", r"ln of the least $\lambda_{\mathrm{min}}$ over the first", _DRAWN),
                 "log_pl": Column(
                     "",
@@ -188,15 +190,13 @@ EXPERIMENTS = (
         tidy(
             "Where training ends, by where it starts",
             "least squares in float64 from Gaussian weights; pairs of networks that differ in their "
-            "initialization alone",
+            "initialization only",
             "One pair per seed; networks that do not reach the target loss have no value.",
             {
-                "projection_error": Column(
-                    "", "distance of the end from the projection over that of the start", _SMALL
-                ),
+                "projection_error": Column("", "distance from the projection: end relative to start", _SMALL),
                 "residual": Column("", "largest error left on a training output", relative(1.0, floor=1e-5)),
-                "disagreement": Column("", "share of test images of which two runs guess differently", _SHARE),
-                "error": Column("", "share of test images that they get wrong, mean of two", _SHARE),
+                "disagreement": Column("", "fraction of test images that the two runs classify differently", _SHARE),
+                "error": Column("", "fraction of test images they get wrong, mean of the two", _SHARE),
                 "ratio": Column("", "disagreement over error", _SHARE),
                 "train_loss": Column("loss", "the larger of the two at the end", relative(1.0, floor=1e-9)),
             },
@@ -209,7 +209,7 @@ EXPERIMENTS = (
         tidy(
             "Relative distance travelled, by width and layer",
             "full-batch gradient descent with momentum in float32; distances in float64",
-            "At the end of the steps the weights still move: see plateau.",
+            "At the end of the run the weights still move: see plateau.",
             {
                 "distance-*": Column(
                     "", r"$\lvert W_T - W_0 \rvert / \lvert W_0 \rvert$, Frobenius norms, by layer and width", _DRAWN
@@ -227,14 +227,14 @@ EXPERIMENTS = (
         BadMinima,
         tidy(
             "Equal training loss, unequal test accuracy",
-            "SGD without regularisation to one training loss from three starts; linear models in closed form",
+            "SGD without regularisation to the same training loss from three starts; linear models in closed form",
             "1,000 images and small networks, where the paper has convolutional networks and 50,000.",
             {
-                "test_accuracy": Column("", "share of the test images that are right", _SHARE),
+                "test_accuracy": Column("", "fraction of test images classified correctly", _SHARE),
                 "train_loss": Column("loss", "training loss at the end", relative(1.0, floor=1e-9)),
-                "steps": Column("steps", "to that loss on the true labels", _DRAWN),
+                "steps": Column("steps", "steps to that loss on the true labels", _DRAWN),
                 "drop": Column("", "test accuracy from the plain start minus that from this one", _SHARE),
-                "pretraining_accuracy": Column("", "on the labels of the pretraining, at its end", _SHARE),
+                "pretraining_accuracy": Column("", "accuracy on the pretraining labels, at its end", _SHARE),
                 "pretraining_steps": Column("steps", "of the pretraining", _DRAWN),
             },
             system="where training started",
@@ -245,11 +245,11 @@ EXPERIMENTS = (
 FIGURES = (
     Figure(
         "overparameterization",
-        "Top left: a network fits random labels as completely as the true ones, and then guesses test images (circles) "
-        "at chance level; one line per seed. Top right: the loss along the straight chord between two solutions, by "
-        "network and for a linear model. Bottom left: the least eigenvalue of the tangent kernel along training, over "
-        "its first, by width. Bottom right: the relative distance that weights travel, by width and layer, in NTK "
-        "parametrization; lines have the predicted slope. Means and ranges over seeds.",
+        "Top left: a network fits random labels as completely as the true ones, and then classifies test images "
+        "(circles) at chance level; one line per seed. Top right: the loss along the straight chord between two "
+        "solutions, for networks and a linear model. Bottom left: the smallest eigenvalue of the tangent kernel during "
+        "training, relative to its first value, by width. Bottom right: the relative distance that weights travel, by "
+        "width and layer, in NTK parametrization; lines have the predicted slope. Means and ranges over seeds.",
         reads=(
             "overparameterization/random_labels",
             "overparameterization/non_convexity",

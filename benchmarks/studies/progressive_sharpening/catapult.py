@@ -47,7 +47,7 @@ CONVERGED = 1e-3
 
 @dataclass(frozen=True)
 class Runs:
-    """What S seeds did at K learning rates each.
+    """The outcome of S seeds at K learning rates each.
 
     Attributes:
         losses: (steps + 1) x S x K; inf after divergence.
@@ -68,8 +68,8 @@ class Runs:
 
 
 class Network:
-    """An architecture of the library in float64, an initialization a seed, trained by the library's loop and optimizer;
-    all runs in one stack."""
+    """An architecture of the lab in float64, with one initialization per seed, trained by the lab's loop and the
+    library's optimizer; all runs in one stack."""
 
     def __init__(self, build: Callable[..., nn.Module], width: int, seeds: Sequence[int], target: float = 0.0):
         self.width = width
@@ -98,7 +98,7 @@ class Network:
 
 
 class Recursion:
-    """The two-number map that theory has for the linear network, from weights drawn at a large width."""
+    """The theory's map of two numbers for the linear network, from weights drawn at a large width."""
 
     width = RECURSION_WIDTH
 
@@ -150,7 +150,7 @@ def boundaries(system: Network | Recursion, *, steps: int, resolution: float) ->
 
 
 def run(settings, seeds: Sequence[int]) -> pd.DataFrame:
-    """One row a system and seed. After divergence ``rise_at_3`` is inf and ``final_curvature_times_lr_at_3`` nan.
+    """One row per system and seed. After divergence ``rise_at_3`` is inf and ``final_curvature_times_lr_at_3`` nan.
 
     Raises:
         ValueError: if a boundary is not on the ladder.

@@ -216,7 +216,7 @@ FIGURES = (
     Figure(
         "progressive_sharpening",
         r"Gradient descent sharpens the loss until the top Hessian eigenvalue reaches $2/\mathrm{lr}$ (dashed) and "
-        "then holds it there while the loss goes on falling, no longer monotonically.",
+        "then holds it there while the loss keeps falling, no longer monotonically.",
         reads=("progressive_sharpening.long",),
         claims=("E1",),
     ),
@@ -229,70 +229,70 @@ FIGURES = (
     ),
     Figure(
         "edges",
-        r"Every optimizer has a threshold of its own (dashed; dotted: $2/\mathrm{lr}$) for the sharpness that it "
-        r"meets: $2/\mathrm{lr}$ for gradient descent, above or below that with momentum, $38/\mathrm{lr}$ of the "
-        "preconditioned Hessian for Adam, one that moves with the gradient norm for SAM. Lines are means, bands the "
-        "range over seeds.",
+        r"Every optimizer has its own threshold (dashed; dotted: $2/\mathrm{lr}$) for the sharpness relevant to it: "
+        r"$2/\mathrm{lr}$ for gradient descent, above or below that with momentum, $38/\mathrm{lr}$ for Adam's "
+        "preconditioned Hessian, one that moves with the gradient norm for SAM. Lines are means, bands the range over "
+        "seeds.",
         reads=("progressive_sharpening.long",),
         claims=("E3", "E4", "E7", "E8", "E9"),
     ),
     Figure(
         "stability_thresholds",
-        "The curvature at which each library optimizer loses stability on a quadratic, beside the closed form that "
-        "the edge of stability is measured against.",
+        "The curvature at which each library optimizer loses stability on a quadratic, compared with the closed form "
+        "against which the edge of stability is measured.",
         reads=("stability_thresholds", "claims"),
         claims=("C5",),
     ),
     Figure(
         "descent_lemma",
-        r"A step raises the loss exactly where its mean curvature exceeds $2/\mathrm{lr}$, which takes a sharpness "
-        r"above $2/\mathrm{lr}$ along it: never before the edge, nearly every other step at it, and never in linear "
+        r"A step raises the loss exactly where its mean curvature exceeds $2/\mathrm{lr}$, which requires a sharpness "
+        r"above $2/\mathrm{lr}$ along it: never before the edge, at nearly every other step there, never in linear "
         "regression. Circles are seeds, bars 95 % intervals, grey the registered band.",
         reads=("progressive_sharpening.long", "claims"),
         claims=("C6",),
     ),
     Figure(
         "catapult",
-        r"A two-layer linear network loses its monotone descent where $\mathrm{lr}$ times initial curvature is 2 and "
-        r"its convergence at 4; between, it lands where the curvature is below $2/\mathrm{lr}$ (right). A one-layer "
-        "network has no such room, and ReLU no sharp second boundary. Each symbol is a seed.",
+        r"A two-layer linear network stops descending monotonically where $\mathrm{lr}$ times initial curvature is 2 "
+        r"and stops converging at 4; in between, it lands where the curvature is below $2/\mathrm{lr}$ (right). A "
+        "one-layer network has no such interval, and ReLU no sharp second boundary. Each symbol is a seed.",
         reads=("catapult",),
         claims=("E10",),
     ),
     Figure(
         "gradient_flow",
         "Gradient descent follows gradient flow (black, the same for every learning rate) until the flow reaches "
-        r"$2/\mathrm{lr}$ (dots, dotted lines), and leaves it soon after: the sharpness stays, the distance jumps.",
+        r"$2/\mathrm{lr}$ (dots, dotted lines), and leaves it soon after: sharpness levels off, the distance jumps.",
         reads=("progressive_sharpening.long",),
         claims=("E2",),
     ),
     Figure(
         "oscillation_variance",
-        "At the edge the variance of the oscillation along the top eigenvector is the one at which it cancels "
-        "progressive sharpening (orange), and the one that the central flow holds (green). Right: second half of each "
-        "run, circles are seeds, bars 95 % intervals, grey the registered band.",
+        "At the edge, the variance of the oscillation along the top eigenvector is the one that cancels progressive "
+        "sharpening (orange), and the one that the central flow predicts (green). Right: second half of each run, "
+        "circles are seeds, bars 95 % intervals, grey the registered band.",
         reads=("progressive_sharpening.long", "claims"),
         claims=("E5", "E6"),
     ),
     Figure(
         "central_flow",
         r"The central flow holds its sharpness at $2/\mathrm{lr}$, predicts the running mean of the loss, and stays "
-        "beside gradient descent where gradient flow leaves it.",
+        "close to gradient descent where gradient flow departs from it.",
         reads=("progressive_sharpening.long",),
         claims=("E6",),
     ),
     Figure(
         "batch_sharpness",
-        r"How far stochastic gradient descent takes its batch sharpness towards $2/\mathrm{lr}$, and the sharpness of "
-        "the full loss, at three batch sizes. Left: medians of the second half of a run, symbols are seeds, bars 95 "
-        "% intervals, grey the registered band; right: along training, in the colours of the left.",
+        r"How close stochastic gradient descent brings its batch sharpness to $2/\mathrm{lr}$, and the sharpness of "
+        "the full loss, at three batch sizes. Left: medians over the second half of a run, symbols are seeds, bars 95 "
+        "% intervals, grey the registered band; right: during training, in the same colours.",
         reads=("progressive_sharpening.long", "claims"),
         claims=("E8",),
     ),
     Figure(
         "sharpening_modifiers",
-        "How far the sharpness rises above its initial mean where nothing stops it: at two widths, on few and on many "
-        "images, and under cross-entropy, where it falls again once the examples are fitted. Means and ranges over "
+        "How far the sharpness rises above its initial mean if nothing stops it: at two widths, with few and with many "
+        "images, and with cross-entropy, where it falls again once the examples are fitted. Means and ranges over "
         "seeds.",
         reads=("progressive_sharpening.long",),
         claims=("E11",),
@@ -318,7 +318,7 @@ STUDY = Study(
                 row="one optimizer",
                 keys=("optimizer",),
                 computed="the optimizer's own step on a quadratic as a linear map; bisection of its spectral radius",
-                limits="Of a frozen preconditioner and at one learning rate; the closed forms say how it scales.",
+                limits="For a frozen preconditioner and one learning rate; closed forms say how it scales.",
                 columns={
                     "optimizer": Column("", "its name in params.yaml", EXACT),
                     "implementation": Column("", "the library's class", EXACT),
@@ -338,8 +338,8 @@ STUDY = Study(
                 title="The catapult's boundaries",
                 row="one network and seed",
                 keys=("system", "seed"),
-                computed="bisection of the learning rate, in units of one over the initial curvature, by what runs at "
-                "it do",
+                computed="bisection of the learning rate, in units of one over the initial curvature, by the behaviour "
+                "of runs",
                 limits="One training example with target zero. ReLU networks do not converge on an interval of rates: "
                 "their boundary is at the first gap.",
                 replicates=("seed",),

@@ -1,4 +1,4 @@
-"""What gradient flow conserves in a ReLU neuron, and what steps and weight decay make of it (U5)."""
+"""What gradient flow conserves in a ReLU neuron, and how steps and weight decay break it (U5)."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""SGD of a stack of runs, whose norms are watched at every step."""
+"""SGD on a stack of runs whose norms are recorded at every step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ def log10(deviation: float) -> float:
 
 @dataclass(frozen=True)
 class Rule:
-    """Stochastic gradient descent with what can be added to it.
+    """Stochastic gradient descent with its optional extensions.
 
     Attributes:
-        decoupled: (1 - lr decay) w, in place of a gradient g + decay w.
+        decoupled: use (1 - lr decay) w instead of a gradient g + decay w.
         growth: the learning rate is multiplied by it from step to step.
         buffer: momentum's first buffer, in units of the first weights.
         start: the first weights, in units of those given.
@@ -125,5 +125,5 @@ def output_differences(
 
 
 def minibatches(problem: Problem, seeds: Sequence[int], size: int) -> Minibatches | None:
-    """A stream a seed; None where a batch would hold all examples."""
+    """One stream per seed; None if a batch would hold all examples."""
     return Minibatches(seeds, examples=problem.examples, size=size) if size < problem.examples else None

@@ -1,4 +1,4 @@
-"""Where weight decay and gradients balance: angle per step, norm, and the way back there (U4)."""
+"""Where weight decay and gradients balance: angle per step, norm, and the relaxation to equilibrium (U4)."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,13 +22,13 @@ KICK = 2**0.25  # of the weights: |w|^4 doubles
 def run(settings, seeds: Sequence[int], images: Images) -> Iterator[Result]:
     """SGD to equilibrium: means over the second half of the run, of the layer that is furthest from one; the curves are
     of the first layer, with the E|g~|^2 and memory of the second half. Closed forms of angles are by mean cosines. A
-    ``drift`` beyond 0.1 in a normalised network is no equilibrium, and the ratios are missing. ``relaxation`` counts
-    steps in which |w|^4, doubled or halved, comes back by a factor e, for the first system. A seed draws weights and
-    minibatches.
+    ``drift`` beyond 0.1 in a normalised network means no equilibrium, and the ratios are missing. ``relaxation`` is the
+    number of steps in which |w|^4, doubled or halved, relaxes by a factor e, for the first system. A seed draws weights
+    and minibatches.
 
     Systems: those of the settings on a normalised network; the same ones ``toy-...``, where gradients are Gaussian
     noise orthogonal to the weights. Controls: ``bare-...``, the first of them on the network without normalisers, and
-    ``as-coupled``, the toy's decoupled run held against the norm of coupled decay.
+    ``as-coupled``, the toy's decoupled run compared with the norm of coupled decay.
 
     Raises:
         ValueError: if a layer of the network is not scale-invariant: ``eps`` must be zero.
@@ -122,8 +122,8 @@ def _furthest(ratios: np.ndarray) -> float:
 
 
 def _relax(problem: Problem, weights_SxP: Tensor, rule: Rule, batches: Callable[[int], Tensor], settings) -> np.ndarray:
-    """From kicks up and down in turn, each over four time constants: y being the mean of |w|^4 after those up less that
-    after those down, the time constant is the sum of y over its fall. What stays the same cancels."""
+    """Relaxation time of |w|^4: scale the weights up and down alternately, each followed for four time constants; y is
+    the difference of the mean responses; the time constant is sum(y) / (y_0 - y_T). Constant parts cancel."""
     expected = theory.relaxation_steps(rule.lr, rule.decay, rule.momentum, rule.decoupled)
     steps = round(4 * expected)
     following = {KICK: [], 1 / KICK: []}

@@ -1,4 +1,4 @@
-"""What scale-invariance says of gradient and Hessian, and what a normaliser's eps takes from it (U1)."""
+"""What scale-invariance implies for gradient and Hessian, and how a normaliser's eps breaks it (U1)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

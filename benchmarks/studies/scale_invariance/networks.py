@@ -10,7 +10,7 @@ from torch.func import functional_call
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.problem import Problem
 
-FACTOR = 2.7  # no power of two, by which floating point would multiply exactly
+FACTOR = 2.7  # not a power of two, by which floating point would multiply exactly
 
 
 class Normaliser(nn.Module):
@@ -105,15 +105,15 @@ class Direction(nn.Module):
 
 
 def noise(size: int, examples: int) -> Problem:
-    """Gradients that are nothing but Gaussian noise orthogonal to the weights: mean of x'w / |w| over inputs that come
-    with both signs, which is zero wherever w is; one fixed set, of twice so many."""
+    """Gradients that are pure Gaussian noise orthogonal to the weights: the mean of x'w / |w| over inputs that occur
+    with both signs, which is zero for every w; one fixed set, of twice ``examples`` inputs."""
     inputs = torch.from_numpy(np.random.default_rng(0).standard_normal((examples, size)))
     both = torch.cat([inputs, -inputs])
     return Problem(Direction(size), both, torch.zeros(len(both)), "objective")
 
 
 def start(module: nn.Module, seeds: Sequence[int]) -> Tensor:
-    """Gaussian weights of variance 1 / fan-in, a row a seed: S x P."""
+    """Gaussian weights of variance 1 / fan-in, one row per seed: S x P."""
     rows = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
@@ -123,14 +123,14 @@ def start(module: nn.Module, seeds: Sequence[int]) -> Tensor:
 
 
 def gaussian_data(seed: int, examples: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets without meaning: examples x inputs, examples x outputs."""
+    """Random inputs and targets: examples x inputs, examples x outputs."""
     generator = np.random.default_rng([seed, 1])  # not the stream of the weights
     drawn = (generator.standard_normal((examples, size)) for size in (inputs, outputs))
     return tuple(torch.from_numpy(values) for values in drawn)
 
 
 def on_gaussian_data(settings, seed: int) -> tuple[Problem, Problem]:
-    """The same layers with normalisers and without, on inputs and targets without meaning.
+    """The same layers with and without normalisers, on random inputs and targets.
 
     Raises:
         ValueError: if a layer of the normalised network is not scale-invariant: ``eps`` must be zero.
@@ -159,7 +159,7 @@ def on_images(settings, images: Images, *, normalise: bool = True) -> Problem:
 
 @torch.no_grad()
 def require_invariant(module: nn.Module, inputs: Tensor, tolerance: float = 1e-9) -> None:
-    """Raises ValueError, naming the weights, unless each tensor of them may be scaled alone and the outputs stay."""
+    """Raises ValueError, naming the weights, unless each weight tensor can be rescaled without changing the outputs."""
     weights = dict(module.named_parameters())
     before = module(inputs)
     for name, tensor in weights.items():

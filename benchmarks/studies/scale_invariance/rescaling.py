@@ -1,4 +1,4 @@
-"""By which power of a factor the learning rate has to follow a rescaled loss, or rescaled weights (U6)."""
+"""The power of a factor with which the learning rate must follow a rescaled loss, or rescaled weights (U6)."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -29,10 +29,10 @@ TRANSFORMATIONS = ("loss", "parameter", "start")
 
 @tidy
 def run(settings, seeds: Iterable[int]) -> Iterator[Result]:
-    """Runs with a rescaled loss, c L (``loss``), with parameters v, w = c v (``parameter``), and, of a normalised
-    network, from weights c times as large (``start``), beside the first run. The learning rate times c^exponent is the
-    one by which the first step is as long; where the run is then another, the best within a factor e of it. ``error``
-    is over all steps. A seed draws weights and data.
+    """Runs with a rescaled loss, c L (``loss``), with parameters v, w = c v (``parameter``), and, for a normalised
+    network, from weights c times as large (``start``), compared with the first run. The learning rate is multiplied by
+    c^exponent so that the first step has the same length; if the run still differs, the best rate within a factor e of
+    this is used. ``error`` is over all steps. A seed draws weights and data.
 
     Systems, OPTIMIZER-TRANSFORMATION: the optimizers of the settings; ``all-...``, the largest deviation and error over
     them. Controls: ``NAME-decimal``, the optimizers that round to bfloat16, by a factor that is no power of two;

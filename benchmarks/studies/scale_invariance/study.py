@@ -159,7 +159,7 @@ class IntrinsicRate(Strict):
 
 HOMOGENEITY = tidy(
     "Gradients and Hessians of scale-invariant weights",
-    "automatic differentiation in float64, dense Hessians, a normaliser written out",
+    "automatic differentiation in float64, dense Hessians, hand-written normalization",
     "Small networks at their initialization; a fixed readout.",
     {
         "orthogonality": Column(
@@ -184,7 +184,7 @@ HOMOGENEITY = tidy(
 NORM_GROWTH = tidy(
     "Growth of the norm of scale-invariant weights",
     "torch's SGD in float64 with minibatches, norms before and after every step",
-    "No weight decay; Gaussian data without meaning.",
+    "No weight decay; random Gaussian data.",
     {
         "deviation": Column(
             _LOG,
@@ -200,12 +200,12 @@ NORM_GROWTH = tidy(
 EXPONENTIAL_RATE = tidy(
     "Weight decay against an exponential learning rate",
     "torch's SGD in float64 on a normalised network, with weight decay and, in the same stack, with the schedule "
-    "that is to replace it",
+    "that should replace it",
     r"Every trained weight is scale-invariant; one horizon, $\mathrm{lr} \times \mathrm{decay} \times \text{steps}$ "
     "near 1.",
     {
         "difference": Column(_LOG, "largest difference of logits over images and readings", _ROUNDING),
-        "difference-*": Column(_LOG, "that after so many steps", _ROUNDING),
+        "difference-*": Column(_LOG, "the same after the steps in the name", _ROUNDING),
         "exponent": Column("", r"$\mathrm{lr} \times \mathrm{decay} \times \text{steps}$", relative(1e-9)),
     },
     system="a setting of benchmarks/studies/scale_invariance/exponential_rate.py",
@@ -220,7 +220,7 @@ EQUILIBRIUM = tidy(
         "norm_ratio": Column(
             "", r"$\mathbb{E}\lvert w \rvert^4$ over its closed form for gradients without memory", _DRAWN
         ),
-        "memory": Column("", "factor on that closed form for the memory that gradients have", _DRAWN),
+        "memory": Column("", "factor on that closed form due to the gradients' memory", _DRAWN),
         "full_ratio": Column("", r"$\mathbb{E}\lvert w \rvert^4$ over the closed form with that memory", _DRAWN),
         "drift": Column(
             "",
@@ -238,7 +238,7 @@ CONSERVATION = tidy(
     "Conserved quantities of neurons, and how steps break them",
     "gradient descent in float64 on two-layer networks, "
     r"$\lvert w_{\mathrm{in}} \rvert^2 - \lvert w_{\mathrm{out}} \rvert^2$ of every neuron at every step",
-    "No biases, full batch, one horizon. Small steps stand for gradient flow.",
+    "No biases, full batch, one horizon. Small steps approximate gradient flow.",
     {
         "flow": Column(
             _LOG,
@@ -269,9 +269,9 @@ RESCALING = tidy(
     "eps is zero where an optimizer has one. Muon orthogonalizes in bfloat16: its $c$ is a power of two.",
     {
         "exponent": Column("", "measured power of $c$", relative(1e-3, floor=1e-6)),
-        "predicted": Column("", "power of $c$ by units", relative(1e-9)),
+        "predicted": Column("", "power of $c$ predicted from units", relative(1e-9)),
         "deviation": Column("", r"$\lvert \text{measured} - \text{predicted} \rvert$", relative(1e-2, floor=1e-6)),
-        "error": Column(_LOG, "largest distance of the rescaled run from the first, over the first's way", _ROUNDING),
+        "error": Column(_LOG, "largest distance between the runs over the first run's displacement", _ROUNDING),
     },
     system="a setting of benchmarks/studies/scale_invariance/rescaling.py",
 )
@@ -279,7 +279,7 @@ RESCALING = tidy(
 INTRINSIC_RATE = tidy(
     "Final loss by learning rate and weight decay",
     "torch's SGD in float64 with small minibatches, means over readings in the second half of the run",
-    "A few hundred images: test accuracy hardly differs between the settings, and its ratio is noise.",
+    "A few hundred images: test accuracy hardly differs between settings, so its ratio is mostly noise.",
     {
         "loss": Column("nats", "training loss", _DRAWN),
         "accuracy": Column("fraction", "training accuracy", _DRAWN),
@@ -288,7 +288,7 @@ INTRINSIC_RATE = tidy(
         "drift": Column(
             "", "change of the loss between quarters, over its range over products", statistical(5.0, 0.5, 0.1)
         ),
-        "*_ratio": Column("", "range over pairs with one product over range over products", statistical(5.0, 0.5, 0.1)),
+        "*_ratio": Column("", "range at a fixed product over range between products", statistical(5.0, 0.5, 0.1)),
         "difference": Column(_LOG, "largest difference of logits from the run that should be the same", _ROUNDING),
     },
     system="a setting of benchmarks/studies/scale_invariance/intrinsic_rate.py",
@@ -297,19 +297,19 @@ INTRINSIC_RATE = tidy(
 FIGURES = (
     Figure(
         "scale_invariance",
-        "Left and middle: angle per step and fourth power of the norm of scale-invariant weights reach their closed "
-        "forms; dotted, where the norm would be if gradients had no memory. Right: an exponential learning rate "
-        "without weight decay gives the logits of the run with decay (solid; dotted, the registered bound), a "
-        "constant one does not (dashed). Means and ranges over seeds.",
+        "Left and middle: the angle per step and the fourth power of the norm of scale-invariant weights reach their "
+        "closed forms; dotted: the norm if gradients had no memory. Right: an exponential learning rate without weight "
+        "decay gives the same logits as the run with decay (solid; dotted: the registered bound), a constant one does "
+        "not (dashed). Means and ranges over seeds.",
         reads=("scale_invariance/equilibrium", "scale_invariance/exponential_rate"),
         claims=("U4", "U4-memory", "U3"),
     ),
     Figure(
         "intrinsic_learning_rate",
-        "Final loss against the product of learning rate and weight decay: with normalisers the four learning rates "
-        "at one product (drawn side by side) agree, without normalisers they do not. Right: the power of $c$ by "
-        "which the learning rate must be multiplied for the run to stay the same, with a loss $c L$, a parameter $v$ "
-        "with $w = c v$ or a start $c$ times as large. Each symbol is a seed.",
+        "Final loss against the product of learning rate and weight decay: with normalization the four learning rates "
+        "with the same product (drawn side by side) agree, without normalization they do not. Right: the power of $c$ "
+        "by which the learning rate must be multiplied for the run to stay the same, with a loss $c L$, a parameter "
+        "$v$ with $w = c v$, or an initialization $c$ times as large. Each symbol is a seed.",
         reads=("scale_invariance/intrinsic_rate", "scale_invariance/rescaling"),
         claims=("U7", "U7-accuracy", "U6"),
     ),

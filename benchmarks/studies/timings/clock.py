@@ -1,4 +1,4 @@
-"""Seconds of pieces of work, each beside what it is compared with."""
+"""Seconds that pieces of work take, each timed in turn with what it is compared with."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from benchmarks.lab.loop import Step, last
 
 
 def clock() -> float:
-    """Seconds, read once a GPU that is in use has done all that it was asked for."""
+    """Seconds, read after any GPU in use has finished its queued work."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def loop_seconds(steps: Iterator[Step]) -> float:
-    """Of a step of the training loop, from its first step on: an update and the gradient after it."""
+    """Seconds per step of the training loop, from its first step on: an update and the gradient after it."""
     first = next(steps)
     started = clock()
     updates = last(steps).number - first.number
@@ -25,6 +25,6 @@ def loop_seconds(steps: Iterator[Step]) -> float:
 
 
 def medians(works: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Of the seconds that each piece of work returns: all take turns, and the first turn warms up."""
+    """Medians of the seconds that each piece of work returns: they take turns, and the first turn warms up."""
     turns = [{name: work() for name, work in works.items()} for _ in range(repeats + 1)]
     return {name: float(np.median([turn[name] for turn in turns[1:]])) for name in works}

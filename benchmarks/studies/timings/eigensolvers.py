@@ -33,7 +33,7 @@ REFERENCE_ERROR = 1e-3  # of the target
 
 @dataclass(frozen=True)
 class Solver:
-    """One way to the top k eigenvalues.
+    """One method for the top k eigenvalues.
 
     Attributes:
         settings: (label, setting) pairs, cheapest first.
@@ -61,9 +61,9 @@ class Solve:
 
 
 def run(settings, images: datasets.Images, compute) -> pd.DataFrame:
-    """One row a solver, k and start; means of products and medians of seconds over the points, errors the worst.
+    """One row per solver, k and start; means of products and medians of seconds over the points, and the worst error.
 
-    The points are ``settings.refreshes`` readings of a run, after ``settings.warmup`` steps and one reading more, at
+    The points are ``settings.refreshes`` readings of a run, after ``settings.warmup`` steps and one more reading, at
     which warm solvers start. Seconds include making the gradient and its graph, which a training run needs anyway.
     Where no setting meets the target, the row says so and has no seconds, products or points.
 
@@ -80,7 +80,7 @@ def run(settings, images: datasets.Images, compute) -> pd.DataFrame:
     steps = descend(problem, params_RxP, optimizer, steps=readings[-1], divergence=training.divergence)
     points = [step.params_RxP.clone() for step in steps if step.number in readings]
     gradient_s = float(np.median([_timed(lambda: problem.at(points[0]))[0] for _ in range(settings.repeats)]))
-    # The first point is where warm solvers start, so nobody is judged there.
+    # The first point is where warm solvers start, so no solver is judged there.
     references = [[], *reference(problem, training.loss, points[1:], REFERENCE_ERROR * settings.target)]
 
     rows = []
@@ -96,9 +96,9 @@ def run(settings, images: datasets.Images, compute) -> pd.DataFrame:
 def cheapest(solver: Solver, references: list[Sequence[float]], target: float) -> tuple[str, list[Solve]]:
     """The label of the cheapest setting that meets the target at every point but the first, and its solves.
 
-    Settings that miss at the second point are passed over by bisection, for errors fall along the settings; from the
-    first that meets it there, they are tried in turn, each up to its first miss. If all miss: no solves, and a label
-    that says so.
+    Settings that miss the target at the second point are skipped by bisection, because errors decrease along the
+    settings; from the first that meets it there, they are tried in turn, each up to its first miss. If all miss, there
+    are no solves, and the label says so.
     """
     begun: dict[int, Iterator[Solve]] = {}
 

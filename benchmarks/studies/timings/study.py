@@ -1,4 +1,4 @@
-"""What computations cost in seconds. Part of no verdict."""
+"""What computations cost in seconds. Not part of any verdict."""
 
 from typing import Annotated, Any
 
@@ -56,11 +56,11 @@ def timed_optimizers(parameters: Any) -> TimedOptimizers:
     return TimedOptimizers(workloads=workloads, contenders=study.optimizers, repeats=parameters.timings.repeats)
 
 
-_LIMITS = "Seconds of one machine, alone on it; ratios travel better. Part of no verdict, and never compared."
+_LIMITS = "Seconds on one machine, with nothing else running; ratios carry over better. In no verdict, never compared."
 
 TRAINING_STEP = Card(
     title="What the training loop adds to a step",
-    row="one way to make a step",
+    row="one way to take a step",
     keys=("what",),
     computed="median over repeats, in turn",
     limits=_LIMITS,
@@ -68,8 +68,8 @@ TRAINING_STEP = Card(
         "what": Column("", "a bare forward and backward pass, or a step of the training loop", EXACT),
         "threads": Column("", "of torch", EXACT),
         "seconds": Column("s", "per step", SECONDS),
-        "ratio": Column("", "over the bare pass", SECONDS),
-        "repeats": Column("", "timings, of which the median counts", EXACT),
+        "ratio": Column("", "relative to the bare pass", SECONDS),
+        "repeats": Column("", "number of timings; the median is used", EXACT),
     },
 )
 
@@ -82,15 +82,15 @@ EIGENSOLVERS = Card(
     columns={
         "solver": Column("", "this project's or a peer's", EXACT),
         "version": Column("", "of its package", IDENTICAL),
-        "k": Column("eigenvalues", "how many from the top", EXACT),
-        "start": Column("", "warm, from the reading before, or cold, from a random vector", EXACT),
+        "k": Column("eigenvalues", "number of top eigenvalues", EXACT),
+        "start": Column("", "warm, from the previous reading, or cold, from a random vector", EXACT),
         "setting": Column("", "the cheapest that meets the target", SECONDS),
         "products": Column("products", "Hessian-vector products per reading", SECONDS),
         "seconds": Column("s", "per reading", SECONDS),
-        "gradient_times": Column("gradients", "the same over the seconds of a gradient", SECONDS),
+        "gradient_times": Column("gradients", "seconds per reading over seconds per gradient", SECONDS),
         "worst_error": Column("fraction", "largest relative eigenvalue error over the readings", SECONDS),
-        "solves": Column("readings", "how many were timed", EXACT),
-        "times_slower": Column("", "than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
+        "solves": Column("readings", "number of readings timed", EXACT),
+        "times_slower": Column("", "times slower than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
         "threads": Column("", "of torch", EXACT),
     },
 )
@@ -107,8 +107,8 @@ OPTIMIZER_STEPS = Card(
         "threads": Column("", "of torch", EXACT),
         "loop_seconds": Column("s", "per step of the training loop", SECONDS),
         "bare_seconds": Column("s", "batch, forward, backward and the library's step by hand", SECONDS),
-        "overhead": Column("fraction", "the loop's over those by hand, minus 1", SECONDS),
-        "over_sgd": Column("", "the loop's over those with SGD", SECONDS),
+        "overhead": Column("fraction", "loop_seconds over bare_seconds, minus 1", SECONDS),
+        "over_sgd": Column("", "loop_seconds relative to SGD's", SECONDS),
         "repeats": Column("", "timings, of which the median counts", EXACT),
     },
 )
@@ -123,9 +123,9 @@ OPTIMIZER_COSTS = Card(
         "workload": Column("", "its name in params.yaml", EXACT),
         "optimizer": Column("", "its name in params.yaml", EXACT),
         "seconds_per_step": Column("s", "per step of the training loop", SECONDS),
-        "step_over_sgd": Column("", "these over those with SGD", SECONDS),
-        "state_per_parameter": Column("numbers", "what the optimizer keeps, per trained parameter", SECONDS),
-        "steps_to_target": Column("steps", "mean over the seeds that arrived", SECONDS),
+        "step_over_sgd": Column("", "seconds_per_step relative to SGD's", SECONDS),
+        "state_per_parameter": Column("numbers", "optimizer state per trained parameter", SECONDS),
+        "steps_to_target": Column("steps", "mean over the seeds that reached the target", SECONDS),
         "seconds_to_target": Column("s", "steps_to_target times seconds_per_step", SECONDS),
     },
 )
@@ -133,14 +133,14 @@ OPTIMIZER_COSTS = Card(
 FIGURES = (
     Figure(
         "eigensolvers",
-        "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, each "
-        "solver at its cheapest setting that meets the target error at all of them; warm starts from the reading "
-        "before, cold from a random vector.",
+        "Cost of the top eigenvalue, and of the top three, at readings along a run at the edge of stability, for each "
+        "solver at its cheapest setting that meets the target error at all readings; warm solves start from the "
+        "previous reading, cold ones from a random vector.",
         reads=("timings/eigensolvers",),
     ),
     Figure(
         "optimizer_seconds",
-        "The runs of the optimizer comparison against seconds, at what a step of each takes on one thread of this "
+        "The runs of the optimizer comparison against time in seconds, with the step times of one thread of this "
         "machine: matrix optimizers pay for their steps.",
         reads=("timings/optimizer_steps", "optimizer_comparison", "optimizer_comparison/targets"),
         curves="optimizer_comparison",
@@ -153,7 +153,7 @@ STUDY = Study(
     model=Timings,
     reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(
-        # The packages of peers work on the CPU alone.
+        # The packages of peers are used on the CPU only.
         Experiment(
             "training_step",
             None,

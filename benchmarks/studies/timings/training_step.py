@@ -1,4 +1,4 @@
-"""What one step of the training loop costs beside a bare forward and backward pass of the same network."""
+"""What one step of the training loop costs compared with a bare forward and backward pass of the same network."""
 
 from copy import deepcopy
 

@@ -143,7 +143,7 @@ def edges(tables: Tables, curves: pd.DataFrame) -> Figure:
     known = [name for name in (*(name for name, _ in MET.values()), "threshold", "2/lr") if name in handles]
     figure.legend([handles[name] for name in known], known, loc="outside upper center", ncols=len(known))
     figure.supxlabel("steps", fontsize="medium")
-    figure.supylabel("sharpness that the optimizer meets (1 / unit of lr)", fontsize="medium")
+    figure.supylabel("sharpness relevant to the optimizer (1 / unit of lr)", fontsize="medium")
     return figure
 
 
