@@ -41,7 +41,7 @@ def test_words_in_code_that_trains_retrain_nothing(workspace):
 def test_a_card_a_claim_a_caption_a_figure_and_a_new_optimizer_retrain_nothing(workspace):
     study = "benchmarks/studies/progressive_sharpening"
     workspace.edit(f"{study}/study.py", "Stability thresholds", "Thresholds of stability")
-    workspace.edit(f"{study}/claims.yaml", "title: Sharpness settles at 2/lr", "title: Sharpness settles")
+    workspace.edit(f"{study}/claims.yaml", "title: Gradient flow predicts", "title: The flow predicts")
     workspace.edit("benchmarks/studies/scale_invariance/study.py", "Final loss against", "The final loss against")
     workspace.edit("benchmarks/studies/scale_invariance/section.yaml", "A learning rate has", "Any learning rate has")
     workspace.edit(f"{study}/figures/levels.py", "gradient descent steps", "steps of gradient descent")
