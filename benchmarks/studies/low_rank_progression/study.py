@@ -128,56 +128,54 @@ _LIMITS = (
     "CIFAR-10 subset, whitened or raw; only modes above the floor of permuted labels are scored, up to 95 % of the "
     "way to the target. docs/architecture.md has the conventions."
 )
-_SCORES = {
+_SCORES = {  # how they agree, unless they say it: _SCORE
     "diverged": Column("", "1 if the loss left all bounds, else 0", EXACT),
     "censored": Column("", "1 if the run ended before 95 % of the way, else 0", EXACT),
-    "largest_phi": Column("fraction", "how much of the squared distance to the target was covered", _SCORE),
+    "largest_phi": Column("fraction", "how much of the squared distance to the target was covered"),
     "steps": Column("steps", "updates made", IDENTICAL),
-    "learning_rate": Column("parameter^2/loss", "step size; a share of the edge that a pilot run measures", _SCORE),
+    "learning_rate": Column("parameter^2/loss", "step size; a share of the edge that a pilot run measures"),
     "modes": Column("modes", "how many are scored", EXACT),
     "noise_floor": Column("", "largest singular value of the target under permuted labels", _MODES),
     "init": Column("", "$u_0 / s_1$: end-to-end scale of the initial weights over the strongest mode", _MODES),
     "init_mup": Column("", "the same under the maximal update parametrization", _MODES),
-    "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation", _SCORE),
-    "predicted_waypoint_score": Column(
-        "", "P1 of the network's own equation from where its modes have aligned", _SCORE
-    ),
-    "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line", _SCORE),
+    "waypoint_score": Column("", "P1: 0 on the straight line, 1 through every best low-rank approximation"),
+    "predicted_waypoint_score": Column("", "P1 of the network's own equation from where its modes have aligned"),
+    "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line"),
     "concurrency": Column(
-        "modes", r"$N_{\mathrm{act}}$: how many modes move at once, weighted by the fall of the distance", _SCORE
+        "modes", r"$N_{\mathrm{act}}$: how many modes move at once, weighted by the fall of the distance"
     ),
-    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the straight line", _SCORE),
+    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the straight line"),
     "shifted_concurrency": Column(
-        "modes", r"$N_{\mathrm{act}}$ where each mode's steps are shifted in time by themselves", _SCORE
+        "modes", r"$N_{\mathrm{act}}$ where each mode's steps are shifted in time by themselves"
     ),
-    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the network's own equation", _SCORE),
-    "timing_slope": Column("", r"P2: slope of ln half time on $\ln s$", _SCORE),
+    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ of the network's own equation"),
+    "timing_slope": Column("", r"P2: slope of ln half time on $\ln s$"),
     "timing_order": Column("", "P2: Kendall's tau between how early and how strong modes are", IDENTICAL),
-    "growth_exponent": Column("", "P4: power of the amplitude by which modes grow, mean", _SCORE),
-    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line", _SCORE),
-    "time_factor": Column("", "how much longer the network takes than its twin", _SCORE),
-    "time_spread": Column("", "spread of that factor over modes, in ln", _SCORE),
-    "visible_share": Column("fraction", "share of the fall of the loss that the linear modes account for", _SCORE),
-    "loss_fall": Column("fraction", "share of the first loss that is gone at the end of the clock", _SCORE),
-    "departure": Column("", "root mean square distance from the straight line, in shares of $s$", _SCORE),
-    "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2", _SCORE),
+    "growth_exponent": Column("", "P4: power of the amplitude by which modes grow, mean"),
+    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line"),
+    "time_factor": Column("", "how much longer the network takes than its twin"),
+    "time_spread": Column("", "spread of that factor over modes, in ln"),
+    "visible_share": Column("fraction", "share of the fall of the loss that the linear modes account for"),
+    "loss_fall": Column("fraction", "share of the first loss that is gone at the end of the clock"),
+    "departure": Column("", "root mean square distance from the straight line, in shares of $s$"),
+    "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2"),
     "strength_*": Column("", "$s_k$: singular value of the target's $k$-th mode", _MODES),
     "share_*": Column("fraction", "its share of the target's squared norm", _MODES),
-    "half_time_*": Column("steps", "when the k-th mode is half-way to its strength", _SCORE),
-    "log_time_ratio_31": Column("nats", "ln of the third mode's half time over the first's", _SCORE),
-    "alignment": Column("", "S1: how far neighbouring layers' leading singular spaces coincide", _SCORE),
-    "alignment_chance": Column("", "S1 of random layers", _SCORE),
-    "alignment_over_chance": Column("", "S1 over that of random layers", _SCORE),
+    "half_time_*": Column("steps", "when the k-th mode is half-way to its strength"),
+    "log_time_ratio_31": Column("nats", "ln of the third mode's half time over the first's"),
+    "alignment": Column("", "S1: how far neighbouring layers' leading singular spaces coincide"),
+    "alignment_chance": Column("", "S1 of random layers"),
+    "alignment_over_chance": Column("", "S1 over that of random layers"),
     "imbalance_diagonal": Column(
-        "fraction", r"S4: drift of the diagonal of $W^\top W - W W^\top$ over the weights' square", _SCORE
+        "fraction", r"S4: drift of the diagonal of $W^\top W - W W^\top$ over the weights' square"
     ),
-    "imbalance_rest": Column("fraction", "S4: the same off the diagonal", _SCORE),
-    "subspace_energy": Column("fraction", "S5: share of updates within twice as many dimensions as modes", _SCORE),
-    "subspace_chance": Column("fraction", "S5 of random updates", _SCORE),
-    "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a share of the way", _SCORE),
-    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a share of the way", _SCORE),
-    "layer_gap": Column("", r"S6: least $(\sigma_1 / \sigma_2) / l^{1/4}$ over the layers", _SCORE),
-    "kernel_cosine": Column("", "cosine of the tangent kernel early and at the end", _SCORE),
+    "imbalance_rest": Column("fraction", "S4: the same off the diagonal"),
+    "subspace_energy": Column("fraction", "S5: share of updates within twice as many dimensions as modes"),
+    "subspace_chance": Column("fraction", "S5 of random updates"),
+    "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a share of the way"),
+    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a share of the way"),
+    "layer_gap": Column("", r"S6: least $(\sigma_1 / \sigma_2) / l^{1/4}$ over the layers"),
+    "kernel_cosine": Column("", "cosine of the tangent kernel early and at the end"),
 }
 _MEAN = {name: Column(_SCORES[name].unit, f"{_SCORES[name].meaning}; mean over seeds", _SCORE) for name in _SCORES}
 # The answer's means have no intervals of their own, but for the scores that it judges.
@@ -204,21 +202,21 @@ _ANSWER = Card(
     limits=_LIMITS,
     n="n",
     columns={
-        "rung": Column("", "its name in params.yaml", EXACT),
-        "architecture": Column("", "entry of benchmarks/lab/architectures and its options", EXACT),
-        "optimizer": Column("", "entry of benchmarks/lab/optimizers and its options", EXACT),
-        "labels": Column("", "linear (the best linear fit of the labels), real, random or planted", EXACT),
-        "data": Column("", "examples, components, inputs", EXACT),
-        "loss": Column("", "entry of benchmarks/lab/losses.py", EXACT),
-        "batch_size": Column("images", "examples in a step, or all", EXACT),
+        "rung": Column("", "its name in params.yaml"),
+        "architecture": Column("", "entry of benchmarks/lab/architectures and its options"),
+        "optimizer": Column("", "entry of benchmarks/lab/optimizers and its options"),
+        "labels": Column("", "linear (the best linear fit of the labels), real, random or planted"),
+        "data": Column("", "examples, components, inputs"),
+        "loss": Column("", "entry of benchmarks/lab/losses.py"),
+        "batch_size": Column("images", "examples in a step, or all"),
         "init": _mean("init"),
-        "n": Column("seeds", "runs of the network", EXACT),
+        "n": Column("seeds", "runs of the network"),
         **with_interval("waypoint_score", _MEAN["waypoint_score"]),
         **with_interval("sequentiality", _MEAN["sequentiality"]),
         **with_interval("tracking", _MEAN["tracking"]),
         **with_interval("twin_waypoint_score", Column("", "the twin's waypoint score; mean over seeds", _SCORE)),
         **with_interval("twin_sequentiality", Column("", "the twin's sequentiality; mean over seeds", _SCORE)),
-        "verdict": Column("", "greedy, tracks its twin, neither, ...: the rung's word", EXACT),
+        "verdict": Column("", "greedy, tracks its twin, neither, ...: the rung's word"),
         **_carry_over("waypoint_score"),
         **_carry_over("sequentiality"),
         **{name: _mean(name) for name in ("visible_share", "loss_fall", "concurrency", "null_concurrency")},
@@ -226,11 +224,11 @@ _ANSWER = Card(
         **{f"twin_{name}": _mean(name, True) for name in ("timing_slope", "growth_exponent", "departure")},
         **{name: _mean(name) for name in ("time_factor", "time_spread", "edge_share", "learning_rate")},
         "steps": Column("steps", "updates made; mean over seeds", IDENTICAL),
-        "modes": Column("modes", "how many are scored", EXACT),
-        "censored": Column("seeds", "runs that ended before 95 % of the way", EXACT),
-        "twin_censored": Column("seeds", "the same of the twin", EXACT),
-        "tracking_n": Column("seeds", "runs in which P5 has a meaning", EXACT),
-        "diverged": Column("seeds", "runs that left all bounds", EXACT),
+        "modes": Column("modes", "how many are scored"),
+        "censored": Column("seeds", "runs that ended before 95 % of the way"),
+        "twin_censored": Column("seeds", "the same of the twin"),
+        "tracking_n": Column("seeds", "runs in which P5 has a meaning"),
+        "diverged": Column("seeds", "runs that left all bounds"),
         "largest_phi": _mean("largest_phi"),
     },
 )
@@ -247,9 +245,10 @@ _LONG = Card(
         "system": Column("", "net, or twin: the deep linear network beside it", EXACT),
         "seed": Column("", "of the initialization and of whatever is drawn", EXACT),
         "quantity": Column("", "what the value is", EXACT),
-        "value": Column("the quantity's", "its value; how it may differ depends on the quantity", _SCORE),
+        "value": Column("the quantity's", "its value; how it may differ depends on the quantity"),
     },
     quantities=_SCORES,
+    agreement=_SCORE,
 )
 _OUTPUT_SCALE = tidy(
     "The largest stable learning rate against an output multiplier",
@@ -258,10 +257,11 @@ _OUTPUT_SCALE = tidy(
     {
         "scale": Column("", "what the outputs are divided by", EXACT),
         "largest_lr": Column("parameter^2/loss", "largest learning rate that does not diverge", relative(0.1)),
-        "lazy_slope": Column("", "exponent of largest_lr in scales below one", statistical(otherwise=0.05, floor=0.05)),
-        "rich_slope": Column("", "exponent of largest_lr in scales above one", statistical(otherwise=0.05, floor=0.05)),
+        "lazy_slope": Column("", "exponent of largest_lr in scales below one"),
+        "rich_slope": Column("", "exponent of largest_lr in scales above one"),
     },
     system="depth, and the scale's place in params.yaml",
+    agreement=statistical(otherwise=0.05, floor=0.05),
 )
 
 FIGURES = (

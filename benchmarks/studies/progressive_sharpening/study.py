@@ -320,9 +320,9 @@ STUDY = Study(
                 computed="the optimizer's own step on a quadratic as a linear map; bisection of its spectral radius",
                 limits="Of a frozen preconditioner and at one learning rate; the closed forms say how it scales.",
                 columns={
-                    "optimizer": Column("", "its name in params.yaml", EXACT),
-                    "implementation": Column("", "the library's class", EXACT),
-                    "learning_rate": Column("parameter^2/loss", "step size", EXACT),
+                    "optimizer": Column("", "its name in params.yaml"),
+                    "implementation": Column("", "the library's class"),
+                    "learning_rate": Column("parameter^2/loss", "step size"),
                     "stability_threshold": Column("loss/parameter^2", "largest stable curvature", relative(1e-9)),
                     "threshold_times_learning_rate": Column(
                         "", "their product, 2 for gradient descent", relative(1e-9)
@@ -344,9 +344,9 @@ STUDY = Study(
                 "their boundary is at the first gap.",
                 replicates=("seed",),
                 columns={
-                    "system": Column("", "linear or relu network, or the recursion of a quadratic", EXACT),
-                    "seed": Column("", "of the initialization", EXACT),
-                    "width": Column("units", "hidden units", EXACT),
+                    "system": Column("", "linear or relu network, or the recursion of a quadratic"),
+                    "seed": Column("", "of the initialization"),
+                    "width": Column("units", "hidden units"),
                     "initial_curvature": Column(
                         "loss/parameter^2", "tangent kernel at initialization, $q$", relative(1e-5)
                     ),
@@ -383,11 +383,11 @@ STUDY = Study(
             by="metric",
             holds=("mean", "sd", *_CELL_INTERVAL),
             columns={
-                "study": Column("", "the study", EXACT),
-                "configuration": Column("", "its name in params.yaml", EXACT),
-                "learning_rate": Column("parameter^2/loss", "step size of the optimizer", EXACT),
-                "metric": Column("", "a column of progressive_sharpening.long", EXACT),
-                "unit": Column("", "the metric's", EXACT),
+                "study": Column("", "the study"),
+                "configuration": Column("", "its name in params.yaml"),
+                "learning_rate": Column("parameter^2/loss", "step size of the optimizer"),
+                "metric": Column("", "a column of progressive_sharpening.long"),
+                "unit": Column("", "the metric's"),
                 "n": Column("seeds", "how many have a value", IDENTICAL),
                 "mean": Column("the metric's", "mean over seeds", _CELL, _CELL_INTERVAL),
                 "sd": Column("the metric's", "sample standard deviation over seeds", _CELL, _CELL_INTERVAL),
