@@ -9,6 +9,7 @@ from benchmarks.evidence import verdict_card
 from benchmarks.evidence.card import EXACT, Card, Column
 from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Family, Study
+from benchmarks.studies.schema import repetitions
 
 FOLDER = Path(__file__).parent
 
@@ -93,8 +94,7 @@ def _require(study: Study, folder: str) -> None:
     where = f"benchmarks/studies/{folder}/study.py"
     if study.name != folder:
         raise DeclarationError(f"{where}: the study is named {study.name!r}: name it as its folder, {folder!r}")
-    names = [one.name for one in (*study.experiments, *study.families)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repetitions(one.name for one in (*study.experiments, *study.families)):
         raise DeclarationError(f"{where}: two experiments are named {twice[0]!r}: rename one of them")
     modules = [one.module if isinstance(one, Family) else one.name for one in (*study.experiments, *study.families)]
     for module in modules:

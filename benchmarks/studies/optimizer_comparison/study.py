@@ -30,6 +30,7 @@ from benchmarks.studies.schema import (
     Optimizer,
     Positive,
     Strict,
+    repetitions,
 )
 
 # What is tuned, by option: an interval of the option, or of one minus it.
@@ -203,7 +204,7 @@ class Comparison(Layered):
     def _named(self):
         for name in (self.target.optimizer, *self.pair):
             entries.require(name, list(self.optimizers), "optimizer")
-        if twice := sorted(self.workloads.keys() & self.extras.keys()):
+        if twice := repetitions([*self.workloads, *self.extras]):
             raise ValueError(f"{twice[0]!r} is both among workloads and extras")
         return self
 
