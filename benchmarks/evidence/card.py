@@ -1,7 +1,7 @@
 """What a data card says, and the kinds of agreement that a column may require of a rebuild."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -61,12 +61,13 @@ class Column:
 
     Attributes:
         unit: "" for a pure number or a word.
+        agreement: None for that of its card.
         interval: the columns that hold its 95 % interval.
     """
 
     unit: str
     meaning: str
-    agreement: Agreement
+    agreement: Agreement | None = None
     interval: tuple[str, str] | None = None
 
 
@@ -86,6 +87,7 @@ class Card:
         n: the column with the number of seeds behind a row's intervals.
         rows: ``exact`` if every machine has the same rows, ``identical`` if only the same machine has.
         schema: raised when a column is removed, renamed, or changes its meaning.
+        agreement: of the columns and quantities that name none.
     """
 
     title: str
@@ -101,8 +103,13 @@ class Card:
     n: str | None = None
     rows: Literal["exact", "identical"] = "exact"
     schema: int = 1
+    agreement: InitVar[Agreement] = EXACT
 
-    def __post_init__(self):
+    def __post_init__(self, agreement: Agreement):
+        for name in ("columns", "quantities"):
+            given = getattr(self, name)
+            filled = {key: one if one.agreement else replace(one, agreement=agreement) for key, one in given.items()}
+            object.__setattr__(self, name, filled)
         known = set(self.columns)
         named = {*self.keys, *self.replicates, *filter(None, [self.n])}
         named |= {end for column in self.columns.values() for end in column.interval or ()}
@@ -167,11 +174,12 @@ SMOOTH = relative(1e-4, floor=1e-7)
 DRAWN = statistical(otherwise=1e-3, floor=1e-6)
 
 
-def tidy(title: str, computed: str, limits: str, quantities: Mapping[str, Column], system: str, **options) -> Card:
+def tidy(title: str, computed: str, limits: str, quantities: Mapping[str, Column], system: str = "", **options) -> Card:
     """A card of a table with the columns system, seed, quantity, value.
 
     Args:
-        system: what a system is.
+        system: what a system is; if not given, a setting in the experiment's module.
+        options: of the card; its ``agreement`` is of the quantities that name none.
     """
     return Card(
         title=title,

@@ -5,7 +5,7 @@ it draws curves. The study's ``study.py`` declares it. What is absent or diverge
 figure is a sentence that says so. Colours are seaborn's colour-blind palette; equal data give SVGs of equal bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -32,6 +32,7 @@ sns.set_theme(
         "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans", "sans-serif"],
         "axes.spines.right": False,
         "axes.spines.top": False,
+        "figure.constrained_layout.use": True,
         "figure.dpi": 100,
         "legend.frameon": False,
     },
@@ -47,16 +48,31 @@ FAMILIES = {"linear": (PALETTE[0], "o", "linear"), "tanh": (PALETTE[1], "s", "ta
 
 def empty(sentence: str) -> Figure:
     """A figure that is one sentence, for when there is nothing to draw."""
-    figure, axes = plt.subplots(figsize=(6.4, 0.8))
+    figure, axes = plt.subplots(figsize=(6.4, 0.8), layout="none")
     axes.set_axis_off()
     axes.text(0.5, 0.5, sentence, ha="center", va="center", color=INK)
     return figure
 
 
-def draw_curve(axes: Axes, curve: pd.DataFrame, *, color, x: float = 1.0, y: float = 1.0, lw: float = 1.2, **line):
-    """Mean and range over seeds, steps and values multiplied by ``x`` and ``y``."""
+def draw_curve(axes: Axes, curve: pd.DataFrame, *, color, x=1.0, y=1.0, lw=1.2, alpha=0.25, **line) -> None:
+    """Mean and range over seeds, the range as opaque as ``alpha``, steps and values multiplied by ``x`` and ``y``."""
     axes.plot(x * curve["step"], y * curve["mean"], color=color, lw=lw, **line)
-    axes.fill_between(x * curve["step"], y * curve["low"], y * curve["high"], color=color, alpha=0.25, lw=0)
+    axes.fill_between(x * curve["step"], y * curve["low"], y * curve["high"], color=color, alpha=alpha, lw=0)
+
+
+def by_number(table: pd.DataFrame, column: str, name: str, **fixed: str) -> pd.DataFrame:
+    """From a tidy table the rows whose ``column`` is ``name-NUMBER``, and whose other columns are as ``fixed``: one row
+    per seed, one column per number, ascending."""
+    mine = table[table[column].str.startswith(f"{name}-")]
+    for other, value in fixed.items():
+        mine = mine[mine[other] == value]
+    numbers = pd.to_numeric(mine[column].str.removeprefix(f"{name}-"), errors="coerce")
+    return mine.assign(number=numbers).dropna(subset="number").pivot(index="seed", columns="number", values="value")
+
+
+def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
+    """The curve of one row per seed, one column per step."""
+    return pd.DataFrame({"step": values.columns, "mean": values.mean(), "low": values.min(), "high": values.max()})
 
 
 def crossing(curve: pd.DataFrame, level: float) -> float | None:
@@ -69,17 +85,14 @@ def crossing(curve: pd.DataFrame, level: float) -> float | None:
     return float(np.interp(level, values[i : i + 2], steps[i : i + 2]))
 
 
-def beside(axes: Axes, text: str, height: float, color) -> None:
+def remark(axes: Axes, text: str, at: tuple, shift: tuple[float, float], **style) -> None:
+    """A text at a place of the axes, moved by so many points."""
+    axes.annotate(text, at, shift, textcoords="offset points", **{"color": INK, **style})
+
+
+def beside(axes: Axes, text: str, height: float, **style) -> None:
     """A remark right of the axes, at a height of their data."""
-    axes.annotate(
-        text,
-        (1.0, height),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        color=color,
-    )
+    remark(axes, text, (1, height), **{"shift": (4, 0), "va": "center", "xycoords": ("axes fraction", "data"), **style})
 
 
 def intervals(axes: Axes, rows: Sequence[tuple[str, np.ndarray, object]]) -> None:
@@ -93,10 +106,15 @@ def intervals(axes: Axes, rows: Sequence[tuple[str, np.ndarray, object]]) -> Non
     axes.set_ylim(0.6 - len(rows), 0.6)
 
 
-def band(tables: Tables, check: str) -> tuple[float, float] | None:
-    """The registered band of a check; None if there is no such check."""
-    rows = tables["claims"][tables["claims"]["check"] == check]
-    return None if rows.empty else (float(rows["band_low"].iloc[0]), float(rows["band_high"].iloc[0]))
+def shade_band(span: Callable, tables: Tables, check: str, within: tuple = (-np.inf, np.inf), label: str = "") -> None:
+    """The registered band of a check in grey, by an axes' ``axvspan`` or ``axhspan``; nothing without such a check.
+
+    Args:
+        within: where it is cut off.
+        label: may name its ends, ``{low:g}`` and ``{high:g}``.
+    """
+    for low, high in tables["claims"].query("check == @check")[["band_low", "band_high"]].to_numpy(float):
+        span(*np.clip([low, high], *within), color="0.9", lw=0, label=label.format(low=low, high=high))
 
 
 def plain_ticks(axis: Axis, ticks: Sequence[float] | None = None) -> None:

@@ -1,13 +1,15 @@
 """Every study, by the folders that have a ``study.py``, in the order of the chapter."""
 
 import functools
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from benchmarks.evidence import verdict_card
-from benchmarks.evidence.card import Card
+from benchmarks.evidence.card import EXACT, Card, Column
 from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Family, Study
+from benchmarks.studies.schema import repetitions
 
 FOLDER = Path(__file__).parent
 
@@ -53,12 +55,21 @@ def cards() -> dict[str, Card]:
     """
     by_table: dict[str, Card] = {"claims": verdict_card.CARD}
     for name, study in studies().items():
-        own = [(table_of(name, experiment), experiment.card) for experiment in study.experiments]
+        own = [(table_of(name, experiment), _card(name, experiment)) for experiment in study.experiments]
         for table, card in [*study.tables.items(), *own]:
             if table in by_table:
                 raise DeclarationError(f"benchmarks/studies/{name}/study.py: there is another table {table!r}: rename")
             by_table[table] = card
     return by_table
+
+
+def _card(study: str, experiment: Experiment) -> Card:
+    """An experiment's card, with the module in which its systems are set, if it does not say what they are."""
+    card = experiment.card
+    if "system" not in card.columns or card.columns["system"].meaning:
+        return card
+    system = Column("", f"a setting of benchmarks/studies/{study}/{experiment.name}.py", EXACT)
+    return replace(card, columns={**card.columns, "system": system})
 
 
 def claims() -> list[Path]:
@@ -83,8 +94,7 @@ def _require(study: Study, folder: str) -> None:
     where = f"benchmarks/studies/{folder}/study.py"
     if study.name != folder:
         raise DeclarationError(f"{where}: the study is named {study.name!r}: name it as its folder, {folder!r}")
-    names = [one.name for one in (*study.experiments, *study.families)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repetitions(one.name for one in (*study.experiments, *study.families)):
         raise DeclarationError(f"{where}: two experiments are named {twice[0]!r}: rename one of them")
     modules = [one.module if isinstance(one, Family) else one.name for one in (*study.experiments, *study.families)]
     for module in modules:

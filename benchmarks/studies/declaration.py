@@ -6,7 +6,7 @@ and what its claims need. No module that trains may import a ``study.py``, or a 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 from pydantic import BaseModel
@@ -27,7 +27,7 @@ class Experiment:
         settings: the model of its part of params.yaml, ``<study>.<name>``; None if it has none.
         card: the data card of its table.
         table: the table's name; ``<study>/<name>`` if not given.
-        resolve: a function from all parameters to the settings of ``run``, an instance of ``resolved``; for an
+        resolve: a function from all parameters to the settings of ``run``, whose model is its annotation; for an
             experiment that needs more than its own part of params.yaml.
         alone: it measures seconds, so nothing else may run at the same time.
         device: where it runs, whatever ``compute.device`` says.
@@ -38,14 +38,13 @@ class Experiment:
     card: Card
     table: str | None = None
     resolve: Callable[[Any], BaseModel] | None = None
-    resolved: type[BaseModel] | None = None
     alone: bool = False
     device: str | None = None
 
     @property
     def given(self) -> type[BaseModel]:
         """The model of what ``run`` is given as settings."""
-        return self.resolved or self.settings
+        return get_type_hints(self.resolve)["return"] if self.resolve else self.settings
 
 
 @dataclass(frozen=True)

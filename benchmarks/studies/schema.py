@@ -5,7 +5,8 @@ Free of torch, so that params.yaml is checked in a fraction of a second.
 
 import functools
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -114,6 +115,11 @@ def resolve(defaults: dict, overrides: dict) -> dict:
     return resolved
 
 
+def repetitions(items: Iterable) -> list:
+    """What comes more than once, in order."""
+    return sorted(item for item, count in Counter(items).items() if count > 1)
+
+
 def named_entries(settings: object) -> Iterator[str]:
     """The lab's entries that settings name, at any depth: dotted modules, or ``package.module:name`` from outside."""
     if isinstance(settings, Spec):
@@ -122,11 +128,8 @@ def named_entries(settings: object) -> Iterator[str]:
         for _, value in settings:
             yield from named_entries(value)
         yield from getattr(settings, "entries", ())
-    elif isinstance(settings, dict):
-        for value in settings.values():
-            yield from named_entries(value)
-    elif isinstance(settings, list):
-        for value in settings:
+    elif isinstance(settings, dict | list):
+        for value in settings.values() if isinstance(settings, dict) else settings:
             yield from named_entries(value)
 
 

@@ -15,7 +15,7 @@ from benchmarks.evidence import chapter, drawing, judge, mathematics, register, 
 from benchmarks.evidence.runs import COLUMNS, METRICS
 from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
 from benchmarks.studies import catalog
-from benchmarks.studies.progressive_sharpening.figures import flows, levels
+from benchmarks.studies.progressive_sharpening import figures as sharpening
 from pipelines import parameters
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ def test_without_a_catapult_its_figure_is_a_sentence(tmp_path):
 @pytest.mark.parametrize("profile", ["reference", "quick"])
 def test_the_edge_of_sam_is_drawn_for_the_radius_that_was_trained(monkeypatch, profile):
     monkeypatch.chdir(ROOT)
-    (panel,) = [edge for edge in levels.EDGES if edge.radius is not None]
+    (panel,) = [edge for edge in sharpening.EDGES if edge.radius is not None]
     raw = parameters.read("params.yaml") if profile == "reference" else parameters.profile(profile)
     study = parameters.checked(raw, profile).progressive_sharpening
     layers = {name: layer for layer in study.layers for name in getattr(study, layer)}
@@ -176,7 +176,7 @@ def test_the_edge_of_sam_is_drawn_for_the_radius_that_was_trained(monkeypatch, p
 
 
 def test_every_configuration_that_a_figure_names_is_trained():
-    named = {name for edge in levels.EDGES for name in edge.configurations} | {*flows.SMALL, *levels.MAIN}
+    named = {name for edge in sharpening.EDGES for name in edge.configurations} | {*sharpening.SMALL, *sharpening.MAIN}
     assert named <= set(CONFIGURATIONS)
 
 

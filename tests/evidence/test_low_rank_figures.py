@@ -20,6 +20,7 @@ RUNGS = list(dict.fromkeys([*CORNERS, *SWEPT, "practice-muon"]))
 DRAWN = (low_rank.TEXTBOOK, "small-gd-relu-real", low_rank.DEFAULT)
 NAMES = [name for name, study in STUDY_OF.items() if study == "low_rank_progression"]
 STRENGTHS = np.array([1.0, 0.6, 0.3])
+SHARES = STRENGTHS**2 / np.square(STRENGTHS).sum()
 
 
 def init_of(rung):
@@ -36,6 +37,7 @@ def scores():
         quantities = {"waypoint_score": score, "sequentiality": score, "tracking": 0.9, "init": init, "init_mup": 0.3}
         quantities |= {"diverged": 0, "censored": 0, "predicted_waypoint_score": score}
         quantities |= {f"strength_{k}": strength for k, strength in enumerate(STRENGTHS, start=1)}
+        quantities |= {f"share_{k}": share for k, share in enumerate(SHARES, start=1)}
         for mark in low_rank.MARKS:
             quantities |= {f"update_rank_{mark}%": 1 + mark / 50, f"update_rank_null_{mark}%": 3}
         for seed in SEEDS:
@@ -61,9 +63,8 @@ def curves():
     parts = []
     times = np.linspace(0, 40, 60)
     grown = followed(2, times, 1e-6 * STRENGTHS, STRENGTHS) / STRENGTHS
-    shares = STRENGTHS**2 / np.square(STRENGTHS).sum()
     part = pd.DataFrame({"step": times, "time": times, "loss": 1.0, "null_rank": 2.5, "rank": 1 + grown.sum(1) / 2})
-    part["phi"] = (shares * (1 - np.square(1 - grown))).sum(1)
+    part["phi"] = (SHARES * (1 - np.square(1 - grown))).sum(1)
     for k, share in enumerate(grown.T, start=1):
         part[f"amplitude_{k}"] = share
     for rung in DRAWN:
@@ -154,17 +155,10 @@ def test_without_strengths_or_init_there_is_no_closed_form(draw):
         assert not lines_of(figure.axes[0], style=":") and "closed form" not in text and "linear twin" in text
 
 
-def test_the_shares_of_the_modes_are_given_or_found_in_the_readings():
-    expected = STRENGTHS**2 / np.square(STRENGTHS).sum()
-    assert low_rank._shares(curves(), len(STRENGTHS)) == pytest.approx(expected, abs=1e-6)
-    assert not low_rank._shares(curves(), len(STRENGTHS) + 1), "a mode without readings"
-    phi, grown = low_rank._closed_form(scores(), curves(), low_rank.TEXTBOOK)
-    assert np.interp(0.5, grown[:, 1], phi) == pytest.approx(expected[0] + 0.75 * expected[1], abs=0.01)
-    shares = [(low_rank.TEXTBOOK, "net", 1, f"share_{k}", value) for k, value in ((1, 0.5), (2, 0.4), (3, 0.1))]
-    given = pd.concat([scores(), pd.DataFrame(shares, columns=scores().columns)])
-    phi, grown = low_rank._closed_form(given, curves(), low_rank.TEXTBOOK)
+def test_progress_counts_the_shares_of_the_modes():
+    phi, grown = low_rank._closed_form(scores(), low_rank.TEXTBOOK)
     # The first mode is all learned and the second half: its share, and three quarters of the second's.
-    assert np.interp(0.5, grown[:, 1], phi) == pytest.approx(0.8, abs=0.01)
+    assert np.interp(0.5, grown[:, 1], phi) == pytest.approx(SHARES[0] + 0.75 * SHARES[1], abs=0.01)
 
 
 def test_a_run_that_diverged_is_not_drawn(draw):

@@ -42,8 +42,8 @@ def refused(space, *command):
         ),
         (
             "study.py",
-            '    system="a setting of benchmarks/studies/scale_invariance/norm_growth.py",',
-            '    system="a setting", n="seeds",',
+            '    "No weight decay; Gaussian data without meaning.",\n    {',
+            '    "No weight decay; Gaussian data without meaning.",\n    n="seeds", quantities={',
             f"{STUDY}/study.py: the card 'Growth of the norm of scale-invariant weights' names the column 'seeds'",
         ),
         (

@@ -12,26 +12,22 @@ from benchmarks.evidence.drawing import (
     MARKER,
     PALETTE,
     Tables,
-    empty,
     intervals,
     plain_ticks,
     quantity_of,
+    remark,
 )
 from benchmarks.theory import deep_linear as theory
 
 
 def deep_linear(tables: Tables) -> Figure:
     """Waypoint score against the scale of the weights; order of the modes; growth and escape with depth; completion."""
-    waypoints, solutions, completion = (
-        tables.get(f"deep_linear/{name}") for name in ("waypoints", "solutions", "completion")
-    )
-    if waypoints is None or solutions is None or completion is None:
-        return empty("No run of claims D1 to D11.")
-    figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.0), layout="constrained")
+    waypoints = tables["deep_linear/waypoints"]
+    figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.0))
     _greed(axes[0, 0], waypoints)
     _order(axes[0, 1], waypoints)
-    _depth(axes[1, 0], solutions)
-    _completion(axes[1, 1], completion)
+    _depth(axes[1, 0], tables["deep_linear/solutions"])
+    _completion(axes[1, 1], tables["deep_linear/completion"])
     return figure
 
 
@@ -69,9 +65,7 @@ def _order(axes: Axes, table: pd.DataFrame) -> None:
     axes.axvline(0, color=INK, lw=0.8)
     axes.axvline(theory.muon_exponent(2), color=INK, ls="--", lw=1)
     intervals(axes, rows)
-    axes.annotate(
-        "s$^{1/2}$", (theory.muon_exponent(2), 0.6), xytext=(3, -3), textcoords="offset points", va="top", color=INK
-    )
+    remark(axes, "s$^{1/2}$", (theory.muon_exponent(2), 0.6), (3, -3), va="top")
     axes.set(xlabel="slope of ln(half time)\non ln(strength), depth 2", xlim=(-1.1, 1.1))
 
 
@@ -89,8 +83,8 @@ def _depth(axes: Axes, table: pd.DataFrame) -> None:
         for depth, powers in found.items():
             axes.plot(np.full(len(powers), depth), powers, marker, mec=color, **MARKER)
         axes.plot([], [], marker, mec=color, label=label, **MARKER)
-    axes.annotate("2 − 2/L", (3.1, theory.growth_exponent(3.1)), xytext=(0, -12), textcoords="offset points", color=INK)
-    axes.annotate("1 − 2/L", (3.1, 1 - 2 / 3.1), xytext=(0, -14), textcoords="offset points", color=INK)
+    remark(axes, "2 − 2/L", (3.1, theory.growth_exponent(3.1)), (0, -12))
+    remark(axes, "1 − 2/L", (3.1, 1 - 2 / 3.1), (0, -14))
     axes.set(xlabel="depth L", ylabel="power p", xticks=depths, ylim=(-0.15, 2.3))
     axes.legend(loc="upper left", fontsize="small")
 

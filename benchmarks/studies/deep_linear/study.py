@@ -93,15 +93,13 @@ SOLUTIONS = tidy(
     "gradient descent in float64 on a whitened target, compared with the formulas of benchmarks/theory/deep_linear.py",
     "Small steps approximate gradient flow. Nothing is random in aligned systems, so they have no seed.",
     {
-        "sigmoid_error": Column("fraction of s", "largest distance of an amplitude from the sigmoid", SMOOTH),
-        "half_time_ratio": Column("", "median over modes of the half time divided by its closed form", SMOOTH),
-        "half_time_slope": Column("", r"slope of ln(half time) against $\ln s$", SMOOTH),
-        "growth_exponent": Column("", "power of the amplitude with which a mode grows", SMOOTH),
-        "escape_slope": Column(
-            "", "slope of the escape time against the initial scale, in the coordinates of the law", SMOOTH
-        ),
+        "sigmoid_error": Column("fraction of s", "largest distance of an amplitude from the sigmoid"),
+        "half_time_ratio": Column("", "median over modes of the half time divided by its closed form"),
+        "half_time_slope": Column("", r"slope of ln(half time) against $\ln s$"),
+        "growth_exponent": Column("", "power of the amplitude with which a mode grows"),
+        "escape_slope": Column("", "slope of the escape time against the initial scale, in the coordinates of the law"),
     },
-    system="a setting of benchmarks/studies/deep_linear/solutions.py",
+    agreement=SMOOTH,
 )
 
 CONSERVATION = tidy(
@@ -112,7 +110,6 @@ CONSERVATION = tidy(
         "drift_exponent": Column("", "exponent of the learning rate in the drift of balancedness", SMOOTH),
         "moved": Column("", "singular values of a layer that differ from the bulk by more than 1e-6 of it", EXACT),
     },
-    system="a setting of benchmarks/studies/deep_linear/conservation.py",
 )
 
 WAYPOINTS = tidy(
@@ -121,15 +118,15 @@ WAYPOINTS = tidy(
     "A toy: 256 whitened inputs of dimension 10, width 40.",
     {
         "waypoint_score": Column(
-            "", "P1: 0 on the straight line, 1 if it passes through every best low-rank approximation", DRAWN
+            "", "P1: 0 on the straight line, 1 if it passes through every best low-rank approximation"
         ),
-        "timing_slope": Column("", r"P2: slope of ln(half time) against $\ln s$", DRAWN),
-        "concurrency": Column("modes", "P3: how many modes move at once", DRAWN),
-        "sequentiality": Column("", "P3: 1 where one mode moves at a time, 0 on the straight line", DRAWN),
+        "timing_slope": Column("", r"P2: slope of ln(half time) against $\ln s$"),
+        "concurrency": Column("modes", "P3: how many modes move at once"),
+        "sequentiality": Column("", "P3: 1 where one mode moves at a time, 0 on the straight line"),
         "scale": Column("", "standard deviation of the initial weights relative to the default", EXACT),
-        "waypoint_gain": Column("", "waypoint score minus that of the system before it", DRAWN),
+        "waypoint_gain": Column("", "waypoint score minus that of the system before it"),
     },
-    system="a setting of benchmarks/studies/deep_linear/waypoints.py",
+    agreement=DRAWN,
 )
 
 COMPLETION = tidy(
@@ -137,14 +134,14 @@ COMPLETION = tidy(
     "gradient descent from small weights on the observed entries; the minimum-nuclear-norm solution by thresholding",
     "Synthetic matrices of one size and rank.",
     {
-        "error": Column("fraction", r"$\lvert W - M \rvert / \lvert M \rvert$ over all entries", DRAWN),
-        "effective_rank": Column("", "exp of the entropy of the singular values' shares", DRAWN),
+        "error": Column("fraction", r"$\lvert W - M \rvert / \lvert M \rvert$ over all entries"),
+        "effective_rank": Column("", "exp of the entropy of the singular values' shares"),
         # Where optimization has stopped, far below what anything depends on.
         "misfit": Column("fraction", "the same norm on the observed entries", IDENTICAL),
-        "log_error_ratio": Column("nats", "ln of the ratio of one system's error to another's", DRAWN),
-        "log_rank_ratio": Column("nats", "ln of the ratio of one system's effective rank to another's", DRAWN),
+        "log_error_ratio": Column("nats", "ln of the ratio of one system's error to another's"),
+        "log_rank_ratio": Column("nats", "ln of the ratio of one system's effective rank to another's"),
     },
-    system="a setting of benchmarks/studies/deep_linear/completion.py",
+    agreement=DRAWN,
 )
 
 KERNELS = tidy(
@@ -152,12 +149,10 @@ KERNELS = tidy(
     "the Riccati solution compared with gradient descent, and tangent kernels along the run",
     "Two-layer networks; the scalar output of silent alignment has one mode.",
     {
-        "riccati_error": Column("fraction of |T|", "largest distance of the map from the formula", SMOOTH),
-        "wrong_error": Column("fraction of |T|", "the same from the formula for another imbalance", SMOOTH),
-        "kernel_movement": Column("fraction", r"$\lvert K(\text{end}) - K(0) \rvert / \lvert K(0) \rvert$", SMOOTH),
-        "log_movement_ratio": Column(
-            "nats", "ln of the ratio of the kernel movement without imbalance to this one", SMOOTH
-        ),
+        "riccati_error": Column("fraction of |T|", "largest distance of the map from the formula"),
+        "wrong_error": Column("fraction of |T|", "the same from the formula for another imbalance"),
+        "kernel_movement": Column("fraction", r"$\lvert K(\text{end}) - K(0) \rvert / \lvert K(0) \rvert$"),
+        "log_movement_ratio": Column("nats", "ln of the ratio of the kernel movement without imbalance to this one"),
         "early_cosine": Column("", "cosine between the kernels at 90 % of the first loss and at the end", DRAWN),
         "kernel_error": Column(
             "fraction", "distance of test outputs from kernel regression with the last kernel", DRAWN
@@ -165,7 +160,7 @@ KERNELS = tidy(
         # Of a converged run: rounding squared.
         "loss_left": Column("fraction", "last over first loss", IDENTICAL),
     },
-    system="a setting of benchmarks/studies/deep_linear/kernels.py",
+    agreement=SMOOTH,
 )
 
 FIGURES = (

@@ -1,17 +1,13 @@
 """Lazy training by width, kernel mode and output scale (N1 to N3, N5); implicit bias: alignment, margin (N6, N8)."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty
+from benchmarks.evidence.drawing import INK, PALETTE, Tables, by_number, draw_curve, over_seeds, remark
 
-WIDTHS, SCALES = "lazy_training/widths", "lazy_training/output_scale"
-ALIGNMENT, MARGIN = "lazy_training/alignment", "lazy_training/max_margin"
 NETWORKS = {
     "tanh": ("tanh", PALETTE[0], "o"),
     "relu": ("ReLU", PALETTE[1], "s"),
@@ -32,76 +28,61 @@ DATA = {
 
 def lazy_training(tables: Tables) -> Figure:
     """Kernel change and linearization error by width, rates of kernel modes, and the three laws of output scale."""
-    widths, scales = tables.get(WIDTHS), tables.get(SCALES)
-    if widths is None or scales is None:
-        return empty("No run of claims N1 to N3 and N5.")
-    figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.8), layout="constrained")
+    widths = tables["lazy_training/widths"]
+    figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.8))
     _by_width(axes[0, 0], widths, "kernel_change", "|K_T − K₀| / |K₀|", "kernel movement")
     _by_width(axes[0, 1], widths, "relative_error", "sup |f − fˡⁱⁿ| / |fˡⁱⁿ|, test images", "linearization error")
     axes[0, 1].axhline(0.05, color=INK, lw=0.8, ls=":")
     axes[0, 0].legend(loc="lower left")
     _rates(axes[1, 0], widths)
-    _by_scale(axes[1, 1], scales)
+    _by_scale(axes[1, 1], tables["lazy_training/output_scale"])
     return figure
 
 
 def implicit_bias(tables: Tables) -> Figure:
     """The kernel's alignment with the targets and its path in time; growth and direction of separable regression."""
-    alignment, margin = tables.get(ALIGNMENT), tables.get(MARGIN)
-    if alignment is None or margin is None:
-        return empty("No run of claims N6 and N8.")
-    figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.4), layout="constrained")
+    alignment, margin = tables["lazy_training/alignment"], tables["lazy_training/max_margin"]
+    figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.4))
     for panel, quantity in zip(axes[0], ("alignment", "movement")):
-        for system, (label, color, marker) in RUNS.items():
-            _curve(
-                panel, _at(alignment, system, quantity), color=color, label=label, marker=marker, where=lambda x: x > 0
-            )
+        for system, look in RUNS.items():
+            _curve(panel, _along(alignment, system, quantity).query("step > 0"), *look)
         panel.set(xscale="log", xlabel="step")
     axes[0, 0].set(ylabel="kernel–target alignment", title="alignment", ylim=(0, None))
     axes[0, 0].legend(loc="upper left")
     axes[0, 1].set(ylabel="share of the kernel's path", title="when the kernel moves")
-    steps = _at(alignment, "standard", "movement")["at"]
-    if len(steps):
-        last = steps.max()
+    last = _along(alignment, "standard", "movement")["step"].max()
+    if last > 0:
         for step, text, height, va in (
             (last**0.1, "10 % of\nlog-time", 1.0, "top"),
             (0.1 * last, "10 % of\nsteps", 0.0, "bottom"),
         ):
             axes[0, 1].axvline(step, color=INK, lw=0.8, ls=":")
-            axes[0, 1].annotate(
-                text, (step, height), (3, 0), textcoords="offset points", va=va, color=INK, fontsize="small"
-            )
-    for system, (label, color, marker) in DATA.items():
-        _curve(
-            axes[1, 0], _at(margin, system, "norm"), color=color, label=label, marker=marker, where=lambda x: x <= 60
-        )
-        _curve(axes[1, 1], _at(margin, system, "error"), color=color, label=label, marker=marker)
+            remark(axes[0, 1], text, (step, height), (3, 0), va=va, fontsize="small")
+    for system, look in DATA.items():
+        _curve(axes[1, 0], _along(margin, system, "norm").query("step <= 60"), *look)
+        _curve(axes[1, 1], _along(margin, system, "error"), *look)
     axes[1, 0].axline((0, 0), slope=1, color=INK, lw=1, ls="--", zorder=0)
     axes[1, 0].set(xlabel="ln t", ylabel="margin · |w|", title="growth", ylim=(0, None))
     axes[1, 0].legend(loc="upper left")
     axes[1, 1].set(xscale="log", yscale="log", xlabel="ln t", ylabel="|w/|w| − w*|", title="direction")
-    errors = _at(margin, "images", "error").groupby("at")["value"].mean()
-    if len(errors):
-        _power(axes[1, 1], errors.index.to_numpy(float), float(errors.iloc[-1]), -1.0)
+    _power(axes[1, 1], _along(margin, "images", "error"), -1.0)
     return figure
 
 
 def _by_width(axes: Axes, table: pd.DataFrame, quantity: str, label: str, title: str) -> None:
-    rows = table[table["quantity"] == quantity]
     ends = []
-    for system, (name, color, marker) in NETWORKS.items():
-        mine = rows[rows["system"].str.fullmatch(rf"{system}-\d+")]
-        mine = mine.assign(at=mine["system"].str.rsplit("-", n=1).str[-1].astype(int))
-        _curve(axes, mine, color=color, label=name, marker=marker)
-        if system != "mean-field" and len(mine):
-            ends.append(mine.groupby("at")["value"].mean())
+    for system, look in NETWORKS.items():
+        curve = over_seeds(by_number(table, "system", system, quantity=quantity))
+        _curve(axes, curve, *look)
+        if system != "mean-field" and len(curve):
+            ends.append(curve[-4:])
     axes.set(xscale="log", yscale="log", xlabel="width", ylabel=label, title=title)
     axes.set_xscale("log", base=2)
     if ends:  # both exponents from one point below the curves
-        widths = ends[0].index.to_numpy(float)[-4:]
-        start = 0.6 * min(float(curve.iloc[-len(widths)]) for curve in ends)
+        widths = ends[0]["step"].to_numpy()
+        start = 0.6 * min(curve["mean"].iloc[0] for curve in ends)
         for power in (-1.0, -0.5):
-            _power(axes, widths, start * (widths[-1] / widths[0]) ** power, power)
+            _power(axes, pd.DataFrame({"step": widths, "mean": start * (widths[-1] / widths[0]) ** power}), power)
 
 
 def _rates(axes: Axes, table: pd.DataFrame) -> None:
@@ -131,44 +112,28 @@ def _rates(axes: Axes, table: pd.DataFrame) -> None:
 
 def _by_scale(axes: Axes, table: pd.DataFrame) -> None:
     for quantity, (label, color, marker, power) in DISTANCES.items():
-        mine = _at(table, "tanh", quantity)
-        _curve(axes, mine, color=color, label=label, marker=marker)
-        means = mine.groupby("at")["value"].mean()
-        if len(means):
-            _power(axes, means.index.to_numpy(float), float(means.iloc[-1]), power)
+        curve = _along(table, "tanh", quantity)
+        _curve(axes, curve, label, color, marker)
+        _power(axes, curve, power)
     axes.set(yscale="log", xlabel="output scale α", ylabel="largest over the run", title="output scale")
     axes.set_xscale("log", base=2)
     axes.legend(loc="lower left")
 
 
-def _at(table: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
-    """Rows of the quantities that are called by a name, a hyphen and a number, which becomes a column ``at``."""
-    mine = table[(table["system"] == system) & table["quantity"].str.startswith(f"{quantity}-")]
-    return mine.assign(at=mine["quantity"].str.removeprefix(f"{quantity}-").astype(float))
+def _along(table: pd.DataFrame, system: str, quantity: str) -> pd.DataFrame:
+    return over_seeds(by_number(table, "quantity", quantity, system=system))
 
 
-def _curve(
-    axes: Axes,
-    rows: pd.DataFrame,
-    *,
-    color,
-    label: str,
-    marker: str,
-    where: Callable[[pd.Series], pd.Series] | None = None,
-) -> None:
-    """Mean and range over seeds of a column ``value`` by a column ``at``."""
-    if where is not None:
-        rows = rows[where(rows["at"])]
-    if rows.empty:
+def _curve(axes: Axes, curve: pd.DataFrame, label: str, color, marker: str) -> None:
+    if len(curve):
+        draw_curve(axes, curve, color=color, alpha=0.2, lw=1, label=label, marker=marker, ms=3.5, mfc="white")
+
+
+def _power(axes: Axes, curve: pd.DataFrame, power: float) -> None:
+    """A dashed power law up to a curve's last point, with its exponent there."""
+    if curve.empty:
         return
-    grouped = rows.groupby("at")["value"]
-    mean = grouped.mean()
-    axes.plot(mean.index, mean, color=color, label=label, marker=marker, ms=3.5, mfc="white", lw=1)
-    axes.fill_between(mean.index, grouped.min(), grouped.max(), color=color, alpha=0.2, lw=0)
-
-
-def _power(axes: Axes, x: np.ndarray, end: float, power: float) -> None:
-    """A dashed power law up to a last point, with its exponent there."""
+    x, end = curve["step"].to_numpy(), curve["mean"].iloc[-1]
     axes.plot(x, end * (x / x[-1]) ** power, color=INK, lw=0.8, ls="--", zorder=0)
-    text = f"{power:g}".replace("-", "−")
-    axes.annotate(text, (x[-1], end), (5, 0), textcoords="offset points", va="center", color=INK, annotation_clip=False)
+    beyond = f"{power:g}".replace("-", "−")
+    remark(axes, beyond, (x[-1], end), (5, 0), va="center", annotation_clip=False)

@@ -1,6 +1,5 @@
 """Lazy training: networks beside their linearization, how far the tangent kernel moves, which minimizer is found."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -119,136 +118,117 @@ _DRAWN = statistical(otherwise=2e-2, floor=1e-5)
 _ROUNDING = relative(1.0, floor=1e-9)
 _SHARE = Column("", "the last loss over the first", statistical(otherwise=2e-2, floor=1e-12))
 
+WIDTHS = tidy(
+    "Networks and their linearization, by width",
+    "gradient descent in float32 on two classes of images, and exact descent of the network linearized at "
+    "its start; tangent kernels by automatic differentiation",
+    "One hidden layer, one subset of images, one horizon. Exponents are least-squares slopes over all widths.",
+    {
+        "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$, Frobenius norms"),
+        "discrepancy": Column("output", r"largest root mean square of $f_t - f_t^\mathrm{lin}$ over test images"),
+        "relative_error": Column("", r"discrepancy divided by the root mean square of $f_T^\mathrm{lin}$"),
+        "loss_left": _SHARE,
+        "rate_slope": Column("", "ratio of measured to predicted rate of a kernel mode, mean over modes"),
+        "rate_r2": Column("", "$R^2$ of the logarithms of the predicted rates, without refitting"),
+        "modes": Column("", "number of modes that have a rate", statistical(otherwise=0.1, floor=2.0)),
+        "kernel_exponent": Column("", "slope of ln kernel_change on ln width"),
+        "discrepancy_exponent": Column("", "slope of ln discrepancy on ln width"),
+        "wide_*": Column("", "that slope over widths of at least an eighth of the largest"),
+        "rate-*": Column("1/step", "measured rate of a mode, by rank", statistical(otherwise=0.1, floor=1e-3)),
+        "predicted_rate-*": Column(
+            "1/step", r"$-\ln\lvert 1 - \mathrm{lr}\,\lambda / N \rvert$", statistical(otherwise=0.1, floor=1e-3)
+        ),
+    },
+    agreement=_DRAWN,
+)
 
-def _experiment(
-    name: str, settings: type[Strict], title: str, computed: str, limits: str, quantities: Mapping[str, Column]
-) -> Experiment:
-    system = f"a setting of benchmarks/studies/lazy_training/{name}.py"
-    return Experiment(name, settings, tidy(title, computed, limits, quantities, system))
+OUTPUT_SCALE = tidy(
+    "Lazy training by output scale",
+    r"gradient descent in float64 on a centred network times $\alpha$, the loss over $\alpha^2$, beside its "
+    "linearization",
+    r"One network of one width; it is $\alpha$, not the width, that makes it lazy.",
+    {
+        "distance-*": Column("parameter", r"largest $\lvert w_t - w_0 \rvert$, by $\alpha$"),
+        "weight_discrepancy-*": Column("parameter", r"largest $\lvert w_t - w_t^\mathrm{lin} \rvert$, by $\alpha$"),
+        "output_discrepancy-*": Column(
+            "output", r"largest root mean square of $\alpha (f_t - f_t^\mathrm{lin})$, by $\alpha$"
+        ),
+        "*_distance": Column("", r"slope of its logarithm against $\ln \alpha$, over lazy or rich scales"),
+        "*_discrepancy": Column(
+            "", r"the same, or the output's over that of $\alpha (f_T^\mathrm{lin} - f_0)$", _DRAWN
+        ),
+        "loss_left": _SHARE,
+    },
+    agreement=_SMOOTH,
+)
 
+CRITICAL_RATE = tidy(
+    "Critical learning rates",
+    "bisection of the learning rate at which the loss of gradient descent first rises, over "
+    r"$2 N / \lambda_{\mathrm{max}}(K_0)$",
+    "One horizon: a later rise is not seen.",
+    {
+        "threshold_ratio": Column("", r"critical learning rate over $2 N / \lambda_{\mathrm{max}}(K_0)$", _DRAWN),
+        "lambda_max": Column("loss/parameter^2", "top eigenvalue of $K_0 / N$", relative(1e-3)),
+    },
+)
 
-EXPERIMENTS = (
-    _experiment(
-        "widths",
-        LazyWidths,
-        "Networks and their linearization, by width",
-        "gradient descent in float32 on two classes of images, and exact descent of the network linearized at "
-        "its start; tangent kernels by automatic differentiation",
-        "One hidden layer, one subset of images, one horizon. Exponents are least-squares slopes over all widths.",
-        {
-            "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$, Frobenius norms", _DRAWN),
-            "discrepancy": Column(
-                "output", r"largest root mean square of $f_t - f_t^\mathrm{lin}$ over test images", _DRAWN
-            ),
-            "relative_error": Column("", r"discrepancy divided by the root mean square of $f_T^\mathrm{lin}$", _DRAWN),
-            "loss_left": _SHARE,
-            "rate_slope": Column("", "ratio of measured to predicted rate of a kernel mode, mean over modes", _DRAWN),
-            "rate_r2": Column("", "$R^2$ of the logarithms of the predicted rates, without refitting", _DRAWN),
-            "modes": Column("", "number of modes that have a rate", statistical(otherwise=0.1, floor=2.0)),
-            "kernel_exponent": Column("", "slope of ln kernel_change on ln width", _DRAWN),
-            "discrepancy_exponent": Column("", "slope of ln discrepancy on ln width", _DRAWN),
-            "wide_*": Column("", "that slope over widths of at least an eighth of the largest", _DRAWN),
-            "rate-*": Column("1/step", "measured rate of a mode, by rank", statistical(otherwise=0.1, floor=1e-3)),
-            "predicted_rate-*": Column(
-                "1/step", r"$-\ln\lvert 1 - \mathrm{lr}\,\lambda / N \rvert$", statistical(otherwise=0.1, floor=1e-3)
-            ),
-        },
-    ),
-    _experiment(
-        "output_scale",
-        LazyOutputScale,
-        "Lazy training by output scale",
-        r"gradient descent in float64 on a centred network times $\alpha$, the loss over $\alpha^2$, beside its "
-        "linearization",
-        r"One network of one width; it is $\alpha$, not the width, that makes it lazy.",
-        {
-            "distance-*": Column("parameter", r"largest $\lvert w_t - w_0 \rvert$, by $\alpha$", _SMOOTH),
-            "weight_discrepancy-*": Column(
-                "parameter", r"largest $\lvert w_t - w_t^\mathrm{lin} \rvert$, by $\alpha$", _SMOOTH
-            ),
-            "output_discrepancy-*": Column(
-                "output", r"largest root mean square of $\alpha (f_t - f_t^\mathrm{lin})$, by $\alpha$", _SMOOTH
-            ),
-            "*_distance": Column("", r"slope of its logarithm against $\ln \alpha$, over lazy or rich scales", _SMOOTH),
-            "*_discrepancy": Column(
-                "", r"the same, or the output's over that of $\alpha (f_T^\mathrm{lin} - f_0)$", _DRAWN
-            ),
-            "loss_left": _SHARE,
-        },
-    ),
-    _experiment(
-        "critical_rate",
-        CriticalRate,
-        "Critical learning rates",
-        "bisection of the learning rate at which the loss of gradient descent first rises, over "
-        r"$2 N / \lambda_{\mathrm{max}}(K_0)$",
-        "One horizon: a later rise is not seen.",
-        {
-            "threshold_ratio": Column("", r"critical learning rate over $2 N / \lambda_{\mathrm{max}}(K_0)$", _DRAWN),
-            "lambda_max": Column("loss/parameter^2", "top eigenvalue of $K_0 / N$", relative(1e-3)),
-        },
-    ),
-    _experiment(
-        "alignment",
-        KernelAlignment,
-        "Kernel-target alignment",
-        "gradient descent on two classes of images, the tangent kernel at marks even in log-time; centred and scaled "
-        "for the lazy run; linear networks on orthogonal examples as controls",
-        "Shares of log-time depend on its unit, here a step, and on the horizon.",
-        {
-            "alignment": Column(
-                "", r"$\frac{\langle K, y y^\top \rangle}{\lvert K \rvert\,\lvert y y^\top \rvert}$ at the end", _DRAWN
-            ),
-            "rise": Column("", "alignment at the end over that at the start", _DRAWN),
-            "centred_rise": Column("", "the same for centred kernels", _DRAWN),
-            "early_log_share": Column("", "fraction of the kernel's path in the first tenth of log-time", _DRAWN),
-            "early_share": Column("", "fraction of the kernel's path in the first tenth of the steps", _DRAWN),
-            "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$", _DRAWN),
-            "loss_left": _SHARE,
-            "alignment-*": Column("", "alignment after the number of steps in the name", _DRAWN),
-            "movement-*": Column("", "fraction of the kernel's path up to the number of steps in the name", _DRAWN),
-        },
-    ),
-    _experiment(
-        "minimum_norm",
-        MinimumNorm,
-        "The minimum-norm solution",
-        "torch's SGD in float64 on overparametrised least squares; the nearest interpolating parameters of networks by "
-        "descent along those that interpolate",
-        "For networks, the nearest solution is a local minimum of the distance, found from the end of training.",
-        {
-            "error": Column(
-                "",
-                r"$\lvert w - w^* \rvert / \lvert w^* - w_0 \rvert$, or "
-                r"$\lvert w - X^+ y \rvert / \lvert X^+ y \rvert$",
-                relative(1e-3, floor=1e-10),
-            ),
-            "distance_ratio": Column("", r"$\lvert w - w_0 \rvert / \lvert w^* - w_0 \rvert$", _SMOOTH),
-            "loss_left": Column("", "the last loss over the first: rounding", _ROUNDING),
-        },
-    ),
-    _experiment(
-        "max_margin",
-        MaxMargin,
-        "The maximum-margin direction",
-        "gradient flow of logistic regression in the logarithm of time, by an integrator with error control; the "
-        "widest margin by its dual quadratic program",
-        "Gradient flow, at times far beyond any run of gradient descent.",
-        {
-            "slope_ratio": Column("", r"$d\lvert w \rvert / d \ln t$ times the margin, at the first horizon", _SMOOTH),
-            "far_slope_ratio": Column("", "the same at the far one", _SMOOTH),
-            "direction_exponent": Column(
-                "", r"slope of $\ln\lvert w / \lvert w \rvert - w^* \rvert$ on $\ln \ln t$, over a decade", _DRAWN
-            ),
-            "direction_error": Column("", r"$\lvert w / \lvert w \rvert - w^* \rvert$ at the first horizon", _SMOOTH),
-            "far_direction_error": Column("", "the same at the far one", relative(2e-2, floor=1e-7)),
-            "margin": Column("input", "the widest", relative(1e-4)),
-            "norm-*": Column("", r"$\lvert w \rvert$ times the margin, at this $\ln t$", _SMOOTH),
-            "error-*": Column(
-                "", r"$\lvert w / \lvert w \rvert - w^* \rvert$ at this $\ln t$", relative(2e-2, floor=1e-7)
-            ),
-        },
-    ),
+ALIGNMENT = tidy(
+    "Kernel-target alignment",
+    "gradient descent on two classes of images, the tangent kernel at marks even in log-time; centred and scaled "
+    "for the lazy run; linear networks on orthogonal examples as controls",
+    "Shares of log-time depend on its unit, here a step, and on the horizon.",
+    {
+        "alignment": Column(
+            "", r"$\frac{\langle K, y y^\top \rangle}{\lvert K \rvert\,\lvert y y^\top \rvert}$ at the end"
+        ),
+        "rise": Column("", "alignment at the end over that at the start"),
+        "centred_rise": Column("", "the same for centred kernels"),
+        "early_log_share": Column("", "fraction of the kernel's path in the first tenth of log-time"),
+        "early_share": Column("", "fraction of the kernel's path in the first tenth of the steps"),
+        "kernel_change": Column("", r"$\lvert K_T - K_0 \rvert / \lvert K_0 \rvert$"),
+        "loss_left": _SHARE,
+        "alignment-*": Column("", "alignment after the number of steps in the name"),
+        "movement-*": Column("", "fraction of the kernel's path up to the number of steps in the name"),
+    },
+    agreement=_DRAWN,
+)
+
+MINIMUM_NORM = tidy(
+    "The minimum-norm solution",
+    "torch's SGD in float64 on overparametrised least squares; the nearest interpolating parameters of networks by "
+    "descent along those that interpolate",
+    "For networks, the nearest solution is a local minimum of the distance, found from the end of training.",
+    {
+        "error": Column(
+            "",
+            r"$\lvert w - w^* \rvert / \lvert w^* - w_0 \rvert$, or "
+            r"$\lvert w - X^+ y \rvert / \lvert X^+ y \rvert$",
+            relative(1e-3, floor=1e-10),
+        ),
+        "distance_ratio": Column("", r"$\lvert w - w_0 \rvert / \lvert w^* - w_0 \rvert$", _SMOOTH),
+        "loss_left": Column("", "the last loss over the first: rounding", _ROUNDING),
+    },
+)
+
+MAX_MARGIN = tidy(
+    "The maximum-margin direction",
+    "gradient flow of logistic regression in the logarithm of time, by an integrator with error control; the "
+    "widest margin by its dual quadratic program",
+    "Gradient flow, at times far beyond any run of gradient descent.",
+    {
+        "slope_ratio": Column("", r"$d\lvert w \rvert / d \ln t$ times the margin, at the first horizon"),
+        "far_slope_ratio": Column("", "the same at the far one"),
+        "direction_exponent": Column(
+            "", r"slope of $\ln\lvert w / \lvert w \rvert - w^* \rvert$ on $\ln \ln t$, over a decade", _DRAWN
+        ),
+        "direction_error": Column("", r"$\lvert w / \lvert w \rvert - w^* \rvert$ at the first horizon"),
+        "far_direction_error": Column("", "the same at the far one", relative(2e-2, floor=1e-7)),
+        "margin": Column("input", "the widest", relative(1e-4)),
+        "norm-*": Column("", r"$\lvert w \rvert$ times the margin, at this $\ln t$"),
+        "error-*": Column("", r"$\lvert w / \lvert w \rvert - w^* \rvert$ at this $\ln t$", relative(2e-2, floor=1e-7)),
+    },
+    agreement=_SMOOTH,
 )
 
 FIGURES = (
@@ -273,4 +253,16 @@ FIGURES = (
     ),
 )
 
-STUDY = Study("lazy_training", place=3, experiments=EXPERIMENTS, figures=FIGURES)
+STUDY = Study(
+    "lazy_training",
+    place=3,
+    experiments=(
+        Experiment("widths", LazyWidths, WIDTHS),
+        Experiment("output_scale", LazyOutputScale, OUTPUT_SCALE),
+        Experiment("critical_rate", CriticalRate, CRITICAL_RATE),
+        Experiment("alignment", KernelAlignment, ALIGNMENT),
+        Experiment("minimum_norm", MinimumNorm, MINIMUM_NORM),
+        Experiment("max_margin", MaxMargin, MAX_MARGIN),
+    ),
+    figures=FIGURES,
+)

@@ -8,17 +8,16 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.optimize import nnls
 
 from benchmarks.evidence import carry_over
-from benchmarks.evidence.drawing import FAMILIES, INK, MARKER, PALETTE, Tables, empty
+from benchmarks.evidence.drawing import FAMILIES, INK, MARKER, PALETTE, Tables, beside, empty, remark
 from benchmarks.evidence.statistics import t_interval
 from benchmarks.theory import deep_linear
 from benchmarks.theory.modes import CLOCK_END
 
 TEXTBOOK, DEFAULT = carry_over.RECIPES.values()
 PHI = np.linspace(0.005, CLOCK_END, 190)
-REMARK = {"textcoords": "offset points", "color": INK, "size": 7.5}
+FROM_LEFT = {"xycoords": ("axes fraction", "data"), "va": "top"}
 OVER_SEEDS = "mean and 95 % interval over seeds"
 CLOCK_LABEL = "progress φ"
 NET = {"ls": "-", "lw": 1.4}
@@ -33,7 +32,7 @@ def carry_over_waterfall(tables: Tables) -> Figure:
     corners = set(carry_over.CORNERS.values())
     if not corners & set(scores["rung"]):
         return empty("No rung of the factorial of Open Question 4.1.")
-    figure, grid = plt.subplots(1, 2, figsize=(7.2, 3.9), sharey=True, layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(7.2, 3.9), sharey=True)
     scores = scores[scores["rung"].isin(corners)]
     orders = ((carry_over.ORDER, PALETTE[0], "o", -0.05), (carry_over.ORDER[::-1], PALETTE[1], "s", 0.05))
     for axes, (quantity, label) in zip(
@@ -49,13 +48,7 @@ def carry_over_waterfall(tables: Tables) -> Figure:
         axes.set(xlim=(-0.4, 4.5), ylabel=label)
         axes.tick_params(axis="x", length=2)
     grid[1].tick_params(labelleft=True)
-    grid[0].annotate(
-        "greedy above",
-        (4.5, carry_over.GREEDY),
-        xytext=(0, 2),
-        ha="right",
-        **REMARK,
-    )
+    remark(grid[0], "greedy above", (4.5, carry_over.GREEDY), (0, 2), ha="right", size=7.5)
     handles = [
         Line2D([], [], color=color, marker=marker, mfc="white", ms=4.5, label=label)
         for (_, color, marker, _), label in zip(orders, ("ReLU first, Adam last", "the reverse, Adam first"))
@@ -92,12 +85,12 @@ def _costs(axes: Axes, steps: pd.DataFrame, color, row: int) -> None:
             continue
         cost = f"{change:+.2f}".replace("-", "−") if np.isfinite(change) else "not run"
         cost = "0.00" if cost in ("+0.00", "−0.00") else cost
-        axes.annotate(
+        remark(
+            axes,
             "+ " + CHANGES[axis].replace(" ", "\n") + f"\n{cost}",
             (place, 0),
+            (0, -6 - 32 * row),
             xycoords=("data", "axes fraction"),
-            xytext=(0, -6 - 32 * row),
-            textcoords="offset points",
             ha="center",
             va="top",
             fontsize=7,
@@ -122,14 +115,13 @@ def mode_trajectories(tables: Tables, curves: pd.DataFrame) -> Figure:
         figsize=(2.4 * len(there) + (0 if len(there) > 1 else 1.2), 3.2),
         sharey=True,
         squeeze=False,
-        layout="constrained",
     )
     handles = {}
     for axes, (rung, title) in zip(grid.flat, there.items()):
         for end in (0, 1):
             axes.axhline(end, color="0.85", lw=0.8, zorder=0)
         axes.plot(PHI, 1 - np.sqrt(1 - PHI), **LINE)
-        closed = _closed_form(_long(tables), curves, rung) if rung == TEXTBOOK else None
+        closed = _closed_form(_long(tables), rung) if rung == TEXTBOOK else None
         for k in range(1, SHOWN_MODES + 1):
             color = MODE_COLORS[k - 1]
             for system, style in (("net", NET), ("twin", TWIN)):
@@ -154,7 +146,7 @@ SHOWN_MODES = 4
 MODE_COLORS = (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4])
 
 
-def _closed_form(scores: pd.DataFrame, curves: pd.DataFrame, rung: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _closed_form(scores: pd.DataFrame, rung: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Progress and u_k / s_k of a deep linear network of depth 2 whose modes all start at the rung's u0.
 
     du/dt = 2 u (s - u). Progress is the sum of share_k (1 - (1 - u_k / s_k)^2), share_k being the mode's of |T|^2. None
@@ -165,33 +157,13 @@ def _closed_form(scores: pd.DataFrame, curves: pd.DataFrame, rung: str) -> tuple
     init = carry_over.by_seed(mine, "net", "init").mean()
     if not len(s_K) or not np.isfinite(init):
         return None
-    shares = _numbered(mine, "share") or _shares(curves[curves["rung"] == rung], len(s_K))
-    shares_K = np.array(shares)
-    if len(shares_K) != len(s_K):
-        return None
+    shares_K = np.array(_numbered(mine, "share"))
     u0 = init * s_K.max()
     times = np.linspace(0, np.log(1e3 * s_K.min() / u0) / (2 * s_K.min()), 4000)[:, None]
     u_TxK = deep_linear.sigmoid(times, s_K, u0)
     phi = (shares_K * (1 - np.square(1 - u_TxK / s_K))).sum(1)
     kept = phi <= CLOCK_END
     return phi[kept], (u_TxK / s_K)[kept]
-
-
-def _shares(curves: pd.DataFrame, count: int) -> list[float]:
-    """The modes' shares of |T|^2 from the readings of progress and amplitudes, which they tie together; none if they
-    cannot be had.
-
-    Strengths alone do not give them: merged modes count more than once, and what is below the noise counts too.
-    """
-    columns = [f"amplitude_{k}" for k in range(1, count + 1)]
-    if not set(columns) <= set(curves):
-        return []
-    # The twin's readings determine them better: its modes pass one after another.
-    system = "twin" if (curves["system"] == "twin").any() else "net"
-    readings = curves.loc[curves["system"] == system, ["phi", *columns]].dropna()
-    if len(readings) < count:
-        return []
-    return list(nnls(1 - np.square(1 - readings[columns].to_numpy(float)), readings["phi"].to_numpy(float))[0])
 
 
 def _numbered(scores: pd.DataFrame, name: str) -> list[float]:
@@ -207,7 +179,7 @@ def score_against_init(tables: Tables) -> Figure:
     scores = _long(tables)
     if not {rung for rungs in carry_over.SWEEPS.values() for rung in rungs} & set(scores["rung"]):
         return empty("No rung of the sweeps over initialization of Open Question 4.1.")
-    figure, axes = plt.subplots(figsize=(5.4, 3.9), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.4, 3.9))
     axes.axhline(carry_over.GREEDY, color=INK, ls="--", lw=0.8)
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xscale("log")
@@ -232,15 +204,8 @@ def score_against_init(tables: Tables) -> Figure:
     if predicted:
         axes.plot(*zip(*predicted), color="black", ls=(0, (4, 2)), lw=1, label="deep linear, closed form")
     _default_recipe(axes, scores)
-    axes.annotate(
-        "half score",
-        (0, carry_over.GREEDY),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, -2),
-        va="top",
-        **REMARK,
-    )
-    axes.annotate("straight line", (0, 0), xycoords=("axes fraction", "data"), xytext=(3, -2), va="top", **REMARK)
+    remark(axes, "half score", (0, carry_over.GREEDY), (3, -2), size=7.5, **FROM_LEFT)
+    remark(axes, "straight line", (0, 0), (3, -2), size=7.5, **FROM_LEFT)
     axes.set(xlabel="scale of the initial map, u$_0$ / s$_1$", ylabel="waypoint score")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.26))
     axes.set_xlim(right=50)
@@ -255,29 +220,13 @@ def _default_recipe(axes: Axes, scores: pd.DataFrame) -> None:
         if interval:
             axes.plot([init.mean()] * 2, [interval.low, interval.high], color=PALETTE[3], lw=1.5)
         axes.plot(init.mean(), score.mean(), "*", ms=11, color=PALETTE[3], mec="white", mew=0.6, zorder=4)
-        axes.annotate(
-            "default recipe\n(ReLU, Adam,\nreal labels)",
-            (init.mean(), score.mean()),
-            xytext=(8, 12),
-            textcoords="offset points",
-            color=PALETTE[3],
-            size=8,
-            va="bottom",
-        )
+        said, at = "default recipe\n(ReLU, Adam,\nreal labels)", (init.mean(), score.mean())
+        remark(axes, said, at, (8, 12), color=PALETTE[3], size=8, va="bottom")
     mup = _net(scores, DEFAULT, "init_mup")
     if len(mup):
         axes.axvline(mup.mean(), color=PALETTE[4], ls="-.", lw=1)
-        axes.annotate(
-            "µP",
-            (mup.mean(), 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3, 0),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            color=PALETTE[4],
-            size=8,
-        )
+        style = {"ha": "right", "va": "top", "color": PALETTE[4], "size": 8}
+        remark(axes, "µP", (mup.mean(), 1), (-3, 0), xycoords=("data", "axes fraction"), **style)
 
 
 def effective_rank(tables: Tables, curves: pd.DataFrame) -> Figure:
@@ -288,7 +237,7 @@ def effective_rank(tables: Tables, curves: pd.DataFrame) -> Figure:
     updates = {rung: _update_ranks(scores, rung) for rung in recipes}
     if not with_curves and not any(len(found) for found in updates.values()):
         return empty("No recipe of Open Question 4.1.")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.8))
     for rung in with_curves:
         _, color, _ = recipes[rung]
         for system, style in (("net", NET), ("twin", TWIN)):
@@ -297,7 +246,7 @@ def effective_rank(tables: Tables, curves: pd.DataFrame) -> Figure:
         if _band(left, runs, "null_rank", LINE["color"], {"lw": LINE["lw"]}):
             start = _along(runs, "null_rank")[:, 0].mean()
             name = f"straight line,\n{recipes[rung][0]}" if rung == TEXTBOOK else f"straight line, {recipes[rung][0]}"
-            left.annotate(name, (0.02, start), xytext=(0, 8 if rung == DEFAULT else 3), **REMARK)
+            remark(left, name, (0.02, start), (0, 8 if rung == DEFAULT else 3), size=7.5)
     for rung, (_, color, marker) in recipes.items():
         for aside, null in ((-0.7, False), (0.7, True)):
             found = updates[rung]
@@ -347,9 +296,7 @@ def carry_over_ladder(tables: Tables) -> Figure:
             headings.append((y, title))
             heights |= {index: y - place for place, index in enumerate(members, start=1)}
             y -= len(members) + 1.4
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7.2, 1.1 + 0.117 * -y), sharey=True, width_ratios=(3, 2), layout="constrained"
-    )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 1.1 + 0.117 * -y), sharey=True, width_ratios=(3, 2))
     for axes, bound in ((left, carry_over.GREEDY), (right, carry_over.TRACKS)):
         axes.axvline(0, color="0.8", lw=0.8, zorder=0)
         axes.axvline(1, color="0.8", lw=0.8, zorder=0)
@@ -361,17 +308,8 @@ def carry_over_ladder(tables: Tables) -> Figure:
         _dot(left, row, "twin_waypoint_score", height - 0.16, "0.45", filled=False)
         _dot(left, row, "waypoint_score", height + 0.16, color, filled=True)
         _dot(right, row, "tracking", height, color, filled=True)
-        right.annotate(
-            row["verdict"],
-            (1, height),
-            xycoords=("axes fraction", "data"),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL_TYPE,
-            color=color,
-            annotation_clip=False,
-        )
+        style = {"fontsize": SMALL_TYPE, "color": color, "annotation_clip": False}
+        beside(right, row["verdict"], height, shift=(8, 0), **style)
     _names(left, [(heights[index], rung) for index, rung in table["rung"].items()], headings)
     for axes in (left, right):
         axes.set(xlim=SHOWN, xticks=(-0.5, 0, 0.5, 1), ylim=(y + 0.9, 0.8))

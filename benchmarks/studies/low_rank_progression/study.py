@@ -128,64 +128,58 @@ _LIMITS = (
     "CIFAR-10 subset, whitened or raw; only modes above the noise floor of permuted labels are scored, up to 95 % of "
     "the way to the target. docs/architecture.md has the conventions."
 )
-_SCORES = {
+_SCORES = {  # how they agree, unless they say it: _SCORE
     "diverged": Column("", "1 if the run diverged, else 0", EXACT),
     "censored": Column("", "1 if the run ended before 95 % of the way, else 0", EXACT),
-    "largest_phi": Column("fraction", "how much of the squared distance to the target was covered", _SCORE),
+    "largest_phi": Column("fraction", "how much of the squared distance to the target was covered"),
     "steps": Column("steps", "updates made", IDENTICAL),
-    "learning_rate": Column("parameter^2/loss", "step size; a fraction of the edge measured by a pilot run", _SCORE),
+    "learning_rate": Column("parameter^2/loss", "step size; a fraction of the edge measured by a pilot run"),
     "modes": Column("modes", "how many are scored", EXACT),
     "noise_floor": Column("", "largest singular value of the target under permuted labels", _MODES),
     "init": Column("", "$u_0 / s_1$: end-to-end scale of the initial weights over the strongest mode", _MODES),
     "init_mup": Column("", "the same under the maximal update parametrization", _MODES),
     "waypoint_score": Column(
-        "", "P1: 0 on the straight line, 1 if it passes through every best low-rank approximation", _SCORE
+        "", "P1: 0 on the straight line, 1 if it passes through every best low-rank approximation"
     ),
-    "predicted_waypoint_score": Column(
-        "", "P1 predicted by independent mode dynamics, once each mode has aligned", _SCORE
-    ),
-    "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line", _SCORE),
+    "predicted_waypoint_score": Column("", "P1 predicted by independent mode dynamics, once each mode has aligned"),
+    "sequentiality": Column("", "SEQ: 1 where one mode moves at a time, 0 on the straight line"),
     "concurrency": Column(
-        "modes", r"$N_{\mathrm{act}}$: number of modes that move at once, weighted by the decrease in distance", _SCORE
+        "modes", r"$N_{\mathrm{act}}$: number of modes that move at once, weighted by the decrease in distance"
     ),
-    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ for the straight line", _SCORE),
+    "null_concurrency": Column("modes", r"$N_{\mathrm{act}}$ for the straight line"),
     "shifted_concurrency": Column(
-        "modes", r"$N_{\mathrm{act}}$ when each mode's steps are shifted in time independently", _SCORE
+        "modes", r"$N_{\mathrm{act}}$ when each mode's steps are shifted in time independently"
     ),
-    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ predicted by independent mode dynamics", _SCORE),
-    "timing_slope": Column("", r"P2: slope of ln(half time) against $\ln s$", _SCORE),
+    "predicted_concurrency": Column("modes", r"$N_{\mathrm{act}}$ predicted by independent mode dynamics"),
+    "timing_slope": Column("", r"P2: slope of ln(half time) against $\ln s$"),
     "timing_order": Column(
         "", "P2: Kendall's tau between how early modes are learned and how strong they are", IDENTICAL
     ),
-    "growth_exponent": Column("", "P4: power of the amplitude with which modes grow, mean over modes", _SCORE),
-    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line", _SCORE),
-    "time_factor": Column("", "time the network takes relative to its twin", _SCORE),
-    "time_spread": Column("", "spread of this factor over modes, in ln", _SCORE),
-    "visible_share": Column("fraction", "fraction of the decrease in loss that the linear modes account for", _SCORE),
-    "loss_fall": Column("fraction", "decrease of the loss by the end of the clock, relative to the first loss", _SCORE),
-    "departure": Column("", "root mean square distance from the straight line, as a fraction of $s$", _SCORE),
-    "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2", _SCORE),
+    "growth_exponent": Column("", "P4: power of the amplitude with which modes grow, mean over modes"),
+    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line"),
+    "time_factor": Column("", "time the network takes relative to its twin"),
+    "time_spread": Column("", "spread of this factor over modes, in ln"),
+    "visible_share": Column("fraction", "fraction of the decrease in loss that the linear modes account for"),
+    "loss_fall": Column("fraction", "decrease of the loss by the end of the clock, relative to the first loss"),
+    "departure": Column("", "root mean square distance from the straight line, as a fraction of $s$"),
+    "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2"),
     "strength_*": Column("", "$s_k$: singular value of the target's $k$-th mode", _MODES),
     "share_*": Column("fraction", "fraction of the target's squared norm in the $k$-th mode", _MODES),
-    "half_time_*": Column("steps", "when the k-th mode is half-way to its strength", _SCORE),
-    "log_time_ratio_31": Column("nats", "ln of the ratio of the third mode's half time to the first's", _SCORE),
-    "alignment": Column("", "S1: how closely the leading singular spaces of neighbouring layers coincide", _SCORE),
-    "alignment_chance": Column("", "S1 of random layers", _SCORE),
-    "alignment_over_chance": Column("", "S1 over that of random layers", _SCORE),
+    "half_time_*": Column("steps", "when the k-th mode is half-way to its strength"),
+    "log_time_ratio_31": Column("nats", "ln of the ratio of the third mode's half time to the first's"),
+    "alignment": Column("", "S1: how closely the leading singular spaces of neighbouring layers coincide"),
+    "alignment_chance": Column("", "S1 of random layers"),
+    "alignment_over_chance": Column("", "S1 over that of random layers"),
     "imbalance_diagonal": Column(
-        "fraction", r"S4: drift of the diagonal of $W^\top W - W W^\top$ over the weights' square", _SCORE
+        "fraction", r"S4: drift of the diagonal of $W^\top W - W W^\top$ over the weights' square"
     ),
-    "imbalance_rest": Column("fraction", "S4: the same off the diagonal", _SCORE),
-    "subspace_energy": Column(
-        "fraction", "S5: fraction of the updates within twice as many dimensions as modes", _SCORE
-    ),
-    "subspace_chance": Column("fraction", "S5 of random updates", _SCORE),
-    "update_rank_null_*": Column(
-        "", "stable rank of the update with frozen features, at a fraction of the way", _SCORE
-    ),
-    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a fraction of the way", _SCORE),
-    "layer_gap": Column("", r"S6: least $(\sigma_1 / \sigma_2) / l^{1/4}$ over the layers", _SCORE),
-    "kernel_cosine": Column("", "cosine between the tangent kernel early and at the end", _SCORE),
+    "imbalance_rest": Column("fraction", "S4: the same off the diagonal"),
+    "subspace_energy": Column("fraction", "S5: fraction of the updates within twice as many dimensions as modes"),
+    "subspace_chance": Column("fraction", "S5 of random updates"),
+    "update_rank_null_*": Column("", "stable rank of the update with frozen features, at a fraction of the way"),
+    "update_rank_*": Column("", "S2: mean stable rank of the layers' updates, at a fraction of the way"),
+    "layer_gap": Column("", r"S6: least $(\sigma_1 / \sigma_2) / l^{1/4}$ over the layers"),
+    "kernel_cosine": Column("", "cosine between the tangent kernel early and at the end"),
 }
 _MEAN = {name: Column(_SCORES[name].unit, f"{_SCORES[name].meaning}; mean over seeds", _SCORE) for name in _SCORES}
 # The means in the answer have no intervals, except for the scores that it judges.
@@ -212,21 +206,21 @@ _ANSWER = Card(
     limits=_LIMITS,
     n="n",
     columns={
-        "rung": Column("", "its name in params.yaml", EXACT),
-        "architecture": Column("", "entry of benchmarks/lab/architectures and its options", EXACT),
-        "optimizer": Column("", "entry of benchmarks/lab/optimizers and its options", EXACT),
-        "labels": Column("", "linear (the best linear fit of the labels), real, random or planted", EXACT),
-        "data": Column("", "examples, components, inputs", EXACT),
-        "loss": Column("", "entry of benchmarks/lab/losses.py", EXACT),
-        "batch_size": Column("images", "examples per step, or all", EXACT),
+        "rung": Column("", "its name in params.yaml"),
+        "architecture": Column("", "entry of benchmarks/lab/architectures and its options"),
+        "optimizer": Column("", "entry of benchmarks/lab/optimizers and its options"),
+        "labels": Column("", "linear (the best linear fit of the labels), real, random or planted"),
+        "data": Column("", "examples, components, inputs"),
+        "loss": Column("", "entry of benchmarks/lab/losses.py"),
+        "batch_size": Column("images", "examples per step, or all"),
         "init": _mean("init"),
-        "n": Column("seeds", "runs of the network", EXACT),
+        "n": Column("seeds", "runs of the network"),
         **with_interval("waypoint_score", _MEAN["waypoint_score"]),
         **with_interval("sequentiality", _MEAN["sequentiality"]),
         **with_interval("tracking", _MEAN["tracking"]),
         **with_interval("twin_waypoint_score", Column("", "the twin's waypoint score; mean over seeds", _SCORE)),
         **with_interval("twin_sequentiality", Column("", "the twin's sequentiality; mean over seeds", _SCORE)),
-        "verdict": Column("", "the rung's verdict: greedy, tracks its twin, neither, ...", EXACT),
+        "verdict": Column("", "the rung's verdict: greedy, tracks its twin, neither, ..."),
         **_carry_over("waypoint_score"),
         **_carry_over("sequentiality"),
         **{name: _mean(name) for name in ("visible_share", "loss_fall", "concurrency", "null_concurrency")},
@@ -234,11 +228,11 @@ _ANSWER = Card(
         **{f"twin_{name}": _mean(name, True) for name in ("timing_slope", "growth_exponent", "departure")},
         **{name: _mean(name) for name in ("time_factor", "time_spread", "edge_share", "learning_rate")},
         "steps": Column("steps", "updates made; mean over seeds", IDENTICAL),
-        "modes": Column("modes", "how many are scored", EXACT),
-        "censored": Column("seeds", "runs that ended before 95 % of the way", EXACT),
-        "twin_censored": Column("seeds", "the same for the twin", EXACT),
-        "tracking_n": Column("seeds", "runs in which P5 is meaningful", EXACT),
-        "diverged": Column("seeds", "runs that diverged", EXACT),
+        "modes": Column("modes", "how many are scored"),
+        "censored": Column("seeds", "runs that ended before 95 % of the way"),
+        "twin_censored": Column("seeds", "the same for the twin"),
+        "tracking_n": Column("seeds", "runs in which P5 is meaningful"),
+        "diverged": Column("seeds", "runs that diverged"),
         "largest_phi": _mean("largest_phi"),
     },
 )
@@ -255,9 +249,10 @@ _LONG = Card(
         "system": Column("", "net, or twin: the deep linear network beside it", EXACT),
         "seed": Column("", "seed of the initialization and of everything else that is random", EXACT),
         "quantity": Column("", "what the value is", EXACT),
-        "value": Column("the quantity's", "its value; how it may differ depends on the quantity", _SCORE),
+        "value": Column("the quantity's", "its value; how it may differ depends on the quantity"),
     },
     quantities=_SCORES,
+    agreement=_SCORE,
 )
 _OUTPUT_SCALE = tidy(
     "The largest stable learning rate as a function of an output multiplier",
@@ -266,10 +261,11 @@ _OUTPUT_SCALE = tidy(
     {
         "scale": Column("", "divisor of the outputs", EXACT),
         "largest_lr": Column("parameter^2/loss", "largest learning rate that does not diverge", relative(0.1)),
-        "lazy_slope": Column("", "exponent of largest_lr in scales below one", statistical(otherwise=0.05, floor=0.05)),
-        "rich_slope": Column("", "exponent of largest_lr in scales above one", statistical(otherwise=0.05, floor=0.05)),
+        "lazy_slope": Column("", "exponent of largest_lr in scales below one"),
+        "rich_slope": Column("", "exponent of largest_lr in scales above one"),
     },
     system="depth, and the index of the scale in params.yaml",
+    agreement=statistical(otherwise=0.05, floor=0.05),
 )
 
 FIGURES = (

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.evidence import comparison
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks
+from benchmarks.evidence.drawing import INK, PALETTE, Tables, draw_curve, empty, plain_ticks
 from benchmarks.evidence.statistics import t_interval
 
 # The optimizers that readers know, one colour each; the others are drawn in grey.
@@ -57,26 +57,19 @@ def losses(tables: Tables, curves: pd.DataFrame, seconds: pd.Series | None) -> F
         return empty(NONE)
     columns = min(3, len(workloads))
     rows = -(-len(workloads) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(2.5 * columns + 0.6, 2.6 * rows + 0.9), layout="constrained", squeeze=False
-    )
+    figure, grid = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.6, 2.6 * rows + 0.9), squeeze=False)
     goals = _goals(tables)
     for axes, workload in zip(grid.flat, workloads):
         of = mine[mine["workload"] == workload]
         low, high = np.inf, -np.inf
         for optimizer in _grey_first(of["optimizer"].unique()):
             curve = of[of["optimizer"] == optimizer].sort_values("step")
-            label, colour = _look(optimizer)
             per_step = 1.0
             if seconds is not None:
                 if (workload, optimizer) not in seconds.index:
                     continue
                 per_step = seconds[workload, optimizer]
-            x = per_step * curve["step"]
-            shown = label is not None
-            axes.plot(x, curve["mean"], color=colour, lw=1.4 if shown else 0.8, zorder=3 if shown else 1, label=label)
-            if shown:
-                axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=0.2, lw=0, zorder=2)
+            _line(axes, curve, *_look(optimizer), x=per_step, zorder=3 if optimizer in SHOWN else 1)
             low, high = min(low, curve["mean"].min()), max(high, curve["mean"].iloc[0])
         if workload in goals.index:
             axes.axhline(goals[workload], color=INK, lw=0.8, ls="--")
@@ -104,7 +97,7 @@ def optimizer_profile(tables: Tables) -> Figure:
     if long.empty or not contested:
         return empty(NONE)
     ratios = comparison.profile(long[long["workload"].isin(contested)])
-    figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 3.4))
     # Shares are of all runs: an optimizer without a run on a workload did not arrive there.
     instances = len(ratios[["workload", "seed"]].drop_duplicates())
     finite = ratios.loc[np.isfinite(ratios["ratio"]), "ratio"]
@@ -133,31 +126,17 @@ def lr_sensitivity(tables: Tables) -> Figure:
     workloads = [name for name in (*TITLES, "transformer-plain") if name in set(with_factors)]
     if not workloads:
         return empty(NONE)
-    figure, grid = plt.subplots(
-        1, len(workloads), figsize=(2.3 * len(workloads) + 0.8, 3.4), layout="constrained", squeeze=False
-    )
+    figure, grid = plt.subplots(1, len(workloads), figsize=(2.3 * len(workloads) + 0.8, 3.4), squeeze=False)
     for axes, workload in zip(grid.flat, workloads):
         of = swept[swept["workload"] == workload]
         first = of["first_objective"].mean()
         for optimizer in _grey_first(of["optimizer"].unique()):
-            label, colour = _look(optimizer)
             dashed = optimizer == "adam" and workload == "transformer-plain"
-            if dashed:
-                label, colour = "Adam", PALETTE[2]
+            look = ("Adam", PALETTE[2]) if dashed else _look(optimizer)
             mine = of[of["optimizer"] == optimizer]
             clipped = np.minimum(mine["objective"].fillna(np.inf), first)
-            means = clipped.groupby(mine["factor"]).agg(["mean", "min", "max"])
-            axes.plot(
-                means.index,
-                means["mean"],
-                "o--" if dashed else "o-",
-                ms=2.5,
-                color=colour,
-                lw=1.4 if label else 0.8,
-                label=label,
-            )
-            if label:
-                axes.fill_between(means.index, means["min"], means["max"], color=colour, alpha=0.2, lw=0)
+            curve = clipped.groupby(mine["factor"]).agg(mean="mean", low="min", high="max")
+            _line(axes, curve.rename_axis("step").reset_index(), *look, marker="o", ms=2.5, ls="--" if dashed else "-")
         axes.axhline(first, color=INK, lw=0.8, ls=":")
         axes.set_title(TITLES.get(workload, "without normalization"), loc="left")
         axes.set(xscale="log", xlabel="lr over the tuned one")
@@ -178,9 +157,7 @@ def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
     groups = curves[(curves["role"] == "final") & (curves["workload"] == "imbalanced")]
     groups = comparison.finished(groups, _summary(tables))
     groups = groups[groups["metric"].str.startswith("group_loss_")]
-    figure, axes = plt.subplots(
-        1, 2 if len(groups) else 1, figsize=(7.2 if len(groups) else 4, 3.4), layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(1, 2 if len(groups) else 1, figsize=(7.2 if len(groups) else 4, 3.4), squeeze=False)
     left = axes[0, 0]
     for system, label, colour, marker in (
         ("gradient-descent", "gradient descent", PALETTE[0], "o"),
@@ -202,16 +179,13 @@ def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
     if len(groups):
         right = axes[0, 1]
         for optimizer in _grey_first(groups["optimizer"].unique()):
-            label, colour = _look(optimizer)
             mine = groups[groups["optimizer"] == optimizer]
             last = mine[mine["step"] == mine["step"].max()].copy()
             last["group"] = last["metric"].str.rpartition("_")[2].astype(int)
             last = last.sort_values("group")
             counts = 2.0 ** (last["group"].max() + 1 - last["group"])
-            mean, low, high = (last[name].clip(lower=LEAST) for name in ("mean", "low", "high"))
-            right.plot(counts, mean, "o-", ms=3, color=colour, lw=1.4 if label else 0.8, label=label)
-            if label:
-                right.fill_between(counts, low, high, color=colour, alpha=0.2, lw=0)
+            curve = last[["mean", "low", "high"]].clip(lower=LEAST).assign(step=counts)
+            _line(right, curve, *_look(optimizer), marker="o", ms=3)
         right.set(xscale="log", yscale="log", xlabel="examples of the class", ylabel="loss of these classes (nats)")
         right.set_ylim(bottom=LEAST)
         plain_ticks(right.xaxis, sorted(set(counts)))
@@ -230,7 +204,7 @@ def optimizer_sharpness(tables: Tables) -> Figure:
     names = list(dict.fromkeys(runs.loc[runs["workload"].isin(workloads), "optimizer"]))
     figure, grid = plt.subplots(
         1, len(workloads), figsize=(2.1 * len(workloads) + 1.6, 0.24 * len(names) + 1.1), sharey=True,
-        layout="constrained", squeeze=False,
+        squeeze=False,
     )  # fmt: skip
     for axes, workload in zip(grid.flat, workloads):
         for y, name in enumerate(reversed(names)):
@@ -251,6 +225,14 @@ def optimizer_sharpness(tables: Tables) -> Figure:
 
 def _look(optimizer: str) -> tuple[str | None, object]:
     return SHOWN.get(optimizer, (None, OTHERS))
+
+
+def _line(axes: Axes, curve: pd.DataFrame, label: str | None, colour, x: float = 1.0, **line) -> None:
+    """A mean, with its range over seeds if the optimizer has a colour of its own."""
+    if label:
+        draw_curve(axes, curve, color=colour, x=x, lw=1.4, alpha=0.2, label=label, **line)
+    else:
+        axes.plot(x * curve["step"], curve["mean"], color=colour, lw=0.8, **line)
 
 
 def _grey_first(optimizers) -> list[str]:

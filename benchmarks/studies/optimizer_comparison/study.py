@@ -2,6 +2,7 @@
 mechanisms that are said to explain it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -29,6 +30,7 @@ from benchmarks.studies.schema import (
     Optimizer,
     Positive,
     Strict,
+    repetitions,
 )
 
 # What is tuned, by option: an interval of the option, or of one minus it.
@@ -202,7 +204,7 @@ class Comparison(Layered):
     def _named(self):
         for name in (self.target.optimizer, *self.pair):
             entries.require(name, list(self.optimizers), "optimizer")
-        if twice := sorted(self.workloads.keys() & self.extras.keys()):
+        if twice := repetitions([*self.workloads, *self.extras]):
             raise ValueError(f"{twice[0]!r} is both among workloads and extras")
         return self
 
@@ -244,16 +246,22 @@ _LIMITS = (
     "Small networks, a few hundred steps, twenty tuning trials. On another machine another trial may narrowly win the "
     "tuning, and then the whole contest differs."
 )
-_RUN = statistical()
-_SETTINGS = ("workload", "optimizer", "role", "trial", "factor", "seed", "options", "steps", "diverged")
-_NATS = comparison.COLUMNS
+_RUNS = from_dictionary(
+    comparison.COLUMNS,
+    statistical(),
+    **dict.fromkeys(("workload", "optimizer", "role", "trial", "factor", "seed", "options", "diverged"), EXACT),
+    steps=IDENTICAL,
+    learning_rate=relative(1e-9),
+    first_objective=relative(1e-4),
+)
+CONTEST_KEYS = {name: _RUNS[name] for name in ("workload", "optimizer")}
 
 
 def _summarised() -> dict[str, Column]:
     columns: dict[str, Column] = {}
     for name in comparison.SUMMARISED:
-        unit, meaning = _NATS[name]
-        columns |= with_interval(name, Column(unit, f"{meaning}; mean over the tuned runs that did not diverge", _RUN))
+        meaning = f"{_RUNS[name].meaning}; mean over the tuned runs that did not diverge"
+        columns |= with_interval(name, replace(_RUNS[name], meaning=meaning))
     return columns
 
 
@@ -261,14 +269,13 @@ TABLES = {
     "optimizer_comparison": Card(
         title="Optimizers compared: ranks, losses and costs",
         row="one optimizer on one workload",
-        keys=("workload", "optimizer"),
+        keys=tuple(CONTEST_KEYS),
         computed="tuning, then fresh seeds, as described in docs/comparing.md; means and 95 % t-intervals over seeds",
         limits=_LIMITS,
         n="n",
         columns={
-            "workload": Column("", "its name in params.yaml", EXACT),
-            "optimizer": Column("", "its name in params.yaml", EXACT),
-            "implementation": Column("", "the library's class", EXACT),
+            **CONTEST_KEYS,
+            "implementation": Column("", "the library's class"),
             "finite_trials": Column("trials", "tuning trials that did not diverge", IDENTICAL),
             "rank_best": Column(
                 "place", "best rank it may have: ranks are shared where paired 95 % intervals contain zero", IDENTICAL
@@ -279,11 +286,11 @@ TABLES = {
             "arrived": Column("seeds", "tuned runs that reached the target", IDENTICAL),
             "learning_rate": Column("the optimizer's own", "largest value of the tuned schedule", IDENTICAL),
             "options": Column("", "the other tuned options, as JSON", IDENTICAL),
-            "parameters": Column("", "number of trained parameters", EXACT),
+            "parameters": Column("", "number of trained parameters"),
             "state_per_parameter": Column(
                 "numbers", "size of the optimizer's state per trained parameter", relative(1e-9)
             ),
-            "scheduled": Column("", "1 if it uses the workload's schedule, else 0", EXACT),
+            "scheduled": Column("", "1 if it uses the workload's schedule, else 0"),
             **_summarised(),
             "note": Column("", "what to know before taking the row at face value", IDENTICAL),
         },
@@ -295,14 +302,7 @@ TABLES = {
         computed="a contest's runs, measured against their workload's targets by benchmarks/evidence/comparison.py",
         limits=_LIMITS,
         replicates=("seed",),
-        columns=from_dictionary(
-            comparison.COLUMNS,
-            _RUN,
-            **dict.fromkeys((*_SETTINGS[:-2], "diverged"), EXACT),
-            steps=IDENTICAL,
-            learning_rate=relative(1e-9),
-            first_objective=relative(1e-4),
-        ),
+        columns=_RUNS,
     ),
     "optimizer_comparison/targets": Card(
         title="Targets of the optimizer comparison",
@@ -311,8 +311,8 @@ TABLES = {
         computed="95 % of the way that AdamW's mean objective goes, at its tuned rate, a quarter and four times it",
         limits=_LIMITS,
         columns={
-            "workload": Column("", "its name in params.yaml", EXACT),
-            "target": Column("", "target, quarter or fourfold: the learning rate of AdamW that sets it", EXACT),
+            "workload": CONTEST_KEYS["workload"],
+            "target": Column("", "target, quarter or fourfold: the learning rate of AdamW that sets it"),
             "objective": Column("nats", "objective at which a run has reached the target", relative(0.05)),
         },
     ),
@@ -324,9 +324,9 @@ TABLES = {
         limits="Pairs with a tuned run that diverged are left out. " + _LIMITS,
         rows="identical",
         columns={
-            "workload": Column("", "its name in params.yaml", EXACT),
-            "ahead": Column("", "the optimizer that is ahead at the end", EXACT),
-            "behind": Column("", "the one that was ahead before", EXACT),
+            "workload": CONTEST_KEYS["workload"],
+            "ahead": Column("", "the optimizer that is ahead at the end"),
+            "behind": Column("", "the one that was ahead before"),
             "step": Column("steps", "last reading at which the order was the reverse", IDENTICAL),
             "share": Column("fraction", "that step over all steps", IDENTICAL),
         },
@@ -338,13 +338,13 @@ TABLES = {
         computed="from params.yaml and the optimizer's entry",
         limits="The meaning is that of this version of the library.",
         columns={
-            "optimizer": Column("", "its name in params.yaml", EXACT),
-            "implementation": Column("", "the library's class", EXACT),
+            "optimizer": CONTEST_KEYS["optimizer"],
+            "implementation": Column("", "the library's class"),
             "package": Column("", "the library and its version", IDENTICAL),
-            "source": Column("", "papers", EXACT),
-            "meaning": Column("", "what the name means there", EXACT),
-            "fixed": Column("", "options that are not tuned", EXACT),
-            "space": Column("", "search space of the tuned options", EXACT),
+            "source": Column("", "papers"),
+            "meaning": Column("", "what the name means there"),
+            "fixed": Column("", "options that are not tuned"),
+            "space": Column("", "search space of the tuned options"),
         },
     ),
 }
@@ -354,16 +354,17 @@ CLASS_IMBALANCE = tidy(
     "softmax regression on one-hot inputs with class frequencies $1/k$, in float64",
     "No seeds: nothing is random. The limit holds where frequency x time exceeds ten times the number of classes.",
     {
-        "slope": Column("", "slope of ln loss on ln frequency, late", relative(1e-6)),
-        "early_slope": Column("", "the same, early", relative(1e-6)),
-        "spread": Column("", "largest over smallest loss of a class", relative(1e-6)),
-        "limit_low": Column("", "smallest loss x frequency x time", relative(1e-6)),
-        "limit_high": Column("", "largest loss x frequency x time", relative(1e-6)),
+        "slope": Column("", "slope of ln loss on ln frequency, late"),
+        "early_slope": Column("", "the same, early"),
+        "spread": Column("", "largest over smallest loss of a class"),
+        "limit_low": Column("", "smallest loss x frequency x time"),
+        "limit_high": Column("", "largest loss x frequency x time"),
         "regime": Column("", "smallest frequency x time over the number of classes", relative(1e-9)),
         "frequency_*": Column("fraction", "of a class", relative(1e-9)),
-        "loss_*": Column("nats", "of that class, late", relative(1e-6)),
+        "loss_*": Column("nats", "of that class, late"),
     },
     system="gradient or sign descent",
+    agreement=relative(1e-6),
 )
 
 HETEROGENEITY = tidy(
@@ -384,10 +385,11 @@ NORMALISED_QUADRATIC = tidy(
     "linear regression and its normalised twin over three decades of the learning rate",
     "A control of W7.",
     {
-        "sensitivity": Column("loss", "mean excess loss over the learning rates, clipped at the first", relative(1e-3)),
-        "ratio": Column("", "sensitivity of the plain map divided by that of the normalised one", relative(1e-3)),
+        "sensitivity": Column("loss", "mean excess loss over the learning rates, clipped at the first"),
+        "ratio": Column("", "sensitivity of the plain map divided by that of the normalised one"),
     },
     system="plain or normalised",
+    agreement=relative(1e-3),
 )
 
 
@@ -443,13 +445,7 @@ STUDY = Study(
     ),
     experiments=(
         Experiment("class_imbalance", ClassImbalance, CLASS_IMBALANCE),
-        Experiment(
-            "heterogeneity",
-            Heterogeneity,
-            HETEROGENEITY,
-            resolve=measured_heterogeneity,
-            resolved=MeasuredHeterogeneity,
-        ),
+        Experiment("heterogeneity", Heterogeneity, HETEROGENEITY, resolve=measured_heterogeneity),
         Experiment("normalised_quadratic", NormalisedQuadratic, NORMALISED_QUADRATIC),
     ),
     tables=TABLES,

@@ -6,7 +6,17 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks
+from benchmarks.evidence.drawing import (
+    INK,
+    PALETTE,
+    Tables,
+    by_number,
+    draw_curve,
+    empty,
+    over_seeds,
+    plain_ticks,
+    quantity_of,
+)
 
 EXPERIMENTS = ("random_labels", "non_convexity", "polyak_lojasiewicz", "distance")
 MARKER = {"ms": 4, "mfc": "white", "ls": "none"}
@@ -17,25 +27,10 @@ def overparameterization(tables: Tables) -> Figure:
     found = [tables.get(f"overparameterization/{name}") for name in EXPERIMENTS]
     if any(table is None or table.empty for table in found):
         return empty("No run of claims O1 to O6.")
-    figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.0), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.0))
     for place, draw, table in zip(axes.flat, (_labels, _chord, _constant, _distance), found):
         draw(place, table)
     return figure
-
-
-def _series(table: pd.DataFrame, system: str, prefix: str) -> pd.DataFrame:
-    """A quantity of one system that is named prefix, number: one row per seed, one column per number, ascending."""
-    mine = table[(table["system"] == system) & table["quantity"].str.fullmatch(f"{prefix}-[0-9]+")]
-    numbers = mine["quantity"].str.extract(r"-([0-9]+)$", expand=False).astype(int)
-    return mine.assign(number=numbers).pivot(index="seed", columns="number", values="value").sort_index(axis=1)
-
-
-def _band(axes: Axes, series: pd.DataFrame, color, label: str | None = None, **line) -> None:
-    """Mean and range over seeds."""
-    if series.empty:
-        return
-    axes.plot(series.columns, series.mean(), color=color, label=label, **{"lw": 1.2, **line})
-    axes.fill_between(series.columns, series.min(), series.max(), color=color, alpha=0.2, lw=0)
 
 
 def _labels(axes: Axes, table: pd.DataFrame) -> None:
@@ -44,11 +39,11 @@ def _labels(axes: Axes, table: pd.DataFrame) -> None:
         ("true-labels", PALETTE[0], "true labels"),
         ("random-labels", PALETTE[1], "random labels"),
     ):
-        series = _series(table, system, "accuracy")
+        series = by_number(table, "quantity", "accuracy", system=system)
         for _, row in series.iterrows():
             row = row.dropna()
             axes.plot(row.index, row, color=color, lw=0.8)
-        tested = table[(table["system"] == system) & (table["quantity"] == "test_accuracy")]["value"]
+        tested = quantity_of(table, system, "test_accuracy")
         ends = [row.dropna().index[-1] for _, row in series.iterrows()]
         if len(ends) == len(tested):
             axes.plot(ends, tested, "o", mec=color, **MARKER)
@@ -68,8 +63,8 @@ def _chord(axes: Axes, table: pd.DataFrame) -> None:
         ("tanh-cross-entropy", PALETTE[1], "network, cross-entropy"),
         ("linear-cross-entropy", PALETTE[2], "linear, cross-entropy"),
     ):
-        series = _series(table, system, "chord")
-        _band(axes, series.set_axis(series.columns / 100, axis=1), color, label)
+        curve = over_seeds(by_number(table, "quantity", "chord", system=system))
+        draw_curve(axes, curve, x=0.01, color=color, alpha=0.2, label=label)
     axes.set_yscale("log")
     axes.set(xlabel="place on the chord between two solutions", ylabel="training loss (its own unit)", xlim=(0, 1))
     axes.legend(loc="lower center", fontsize="small")
@@ -78,8 +73,9 @@ def _chord(axes: Axes, table: pd.DataFrame) -> None:
 def _constant(axes: Axes, table: pd.DataFrame) -> None:
     widths = sorted(int(name.removeprefix("width-")) for name in table["system"].unique() if name.startswith("width-"))
     for color, width in zip(PALETTE, widths):
-        series = _series(table, f"width-{width}", "lambda_min")
-        _band(axes, series.div(series[0], axis=0), color, f"width {width:,}", marker="o", ms=3)
+        series = by_number(table, "quantity", "lambda_min", system=f"width-{width}")
+        curve = over_seeds(series.div(series[0], axis=0))
+        draw_curve(axes, curve, color=color, alpha=0.2, label=f"width {width:,}", marker="o", ms=3)
     axes.axhline(0.5, color=INK, ls="--", lw=1)
     axes.text(0, 0.5, " half of the first", color=INK, fontsize="small", va="bottom", ha="left")
     axes.set_xscale("symlog", linthresh=10)
@@ -100,7 +96,7 @@ def _distance(axes: Axes, table: pd.DataFrame) -> None:
         ("input", 0.5, PALETTE[0], "o"),
         ("hidden", 1.0, PALETTE[1], "s"),
     ):
-        series = _series(table, "ntk", f"distance-{layer}")
+        series = by_number(table, "quantity", f"distance-{layer}", system="ntk")
         if series.empty:
             continue
         widths = series.columns.to_numpy(float)
@@ -110,7 +106,7 @@ def _distance(axes: Axes, table: pd.DataFrame) -> None:
         axes.plot(widths, middle * widths**-power, color=color, lw=1)
         axes.plot([], [], marker, mec=color, label=f"{layer}, line ∝ n$^{{-{power:g}}}$", **MARKER)
     axes.set(xscale="log", yscale="log", xlabel="width n", ylabel="distance travelled |ΔW| / |W$_0$|")
-    widths = sorted(_series(table, "ntk", "distance-hidden").columns)
+    widths = list(by_number(table, "quantity", "distance-hidden", system="ntk"))
     if widths:
         plain_ticks(axes.xaxis, widths)
     axes.legend(loc="lower left", fontsize="small")

@@ -9,6 +9,12 @@ from benchmarks.studies.declaration import Experiment, Figure, Study
 from benchmarks.studies.schema import Activation, Architecture, Count, MiB, Name, Optimizer, Positive, Strict, Widths
 
 
+class OnImages(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+
+
 class RandomLabels(Strict):
     seeds: Count
     images: Count
@@ -36,20 +42,14 @@ class HessianSystem(Strict):
     steps: Count
 
 
-class NonConvexity(Strict):
-    seeds: Count
-    images: Count
-    pool: Count
+class NonConvexity(OnImages):
     max_products: Annotated[int, Field(ge=2)]  # of a solve
     # With up to so many parameters the Hessian is formed and all its eigenvalues are found.
     dense: Annotated[int, Field(ge=0)]
     systems: Annotated[dict[Name, HessianSystem], Field(min_length=1)]
 
 
-class PolyakLojasiewicz(Strict):
-    seeds: Count
-    images: Count
-    pool: Count
+class PolyakLojasiewicz(OnImages):
     activation: Activation
     widths: Widths
     lr: Annotated[float, Field(gt=0, lt=1)]  # in units of n / lambda_max(K_0)
@@ -73,10 +73,7 @@ class Initialization(Strict):
     every: Count  # steps between readings
 
 
-class Distance(Strict):
-    seeds: Count
-    images: Count
-    pool: Count
+class Distance(OnImages):
     optimizer: Optimizer  # of the NTK parametrization
     steps: Annotated[int, Field(ge=2)]
     widths: Annotated[list[Count], Field(min_length=2)]
@@ -89,10 +86,7 @@ class Pretraining(Strict):
     steps: Count  # at most
 
 
-class BadMinima(Strict):
-    seeds: Count
-    images: Count
-    pool: Count
+class BadMinima(OnImages):
     architecture: Architecture
     optimizer: Optimizer
     batch_size: Count
@@ -110,136 +104,112 @@ _SMALL = relative(1e-2, floor=1e-9)
 _DRAWN = statistical(otherwise=1e-2, floor=1e-9)
 _SHARE = statistical(otherwise=1e-2, floor=5e-3)
 
-EXPERIMENTS = (
-    Experiment(
-        "random_labels",
-        RandomLabels,
-        tidy(
-            "Random labels against true ones",
-            "minibatch SGD with momentum until all training images are right; linear models in float64",
-            "A tenth of the images of the paper, smaller ones; one learning rate for both kinds of labels.",
-            {
-                "train_accuracy": Column("", "fraction of training images classified correctly at the end", _SHARE),
-                "test_accuracy": Column("", "fraction of test images classified as their true label", _SHARE),
-                "steps-99": Column("steps", "to 99 % training accuracy, interpolated linearly", _DRAWN),
-                "log_steps_ratio": Column(
-                    "", "ln of the ratio of steps-99 to that of the system compared with", _DRAWN
-                ),
-                "gradient": Column("", "largest entry of the gradient at the minimum", relative(1.0, floor=1e-5)),
-                "accuracy-*": Column("", "training accuracy after the steps in the name", _SHARE),
-            },
-            system="a model and its labels",
-            rows="identical",
+RANDOM_LABELS = tidy(
+    "Random labels against true ones",
+    "minibatch SGD with momentum until all training images are right; linear models in float64",
+    "A tenth of the images of the paper, smaller ones; one learning rate for both kinds of labels.",
+    {
+        "train_accuracy": Column("", "fraction of training images classified correctly at the end"),
+        "test_accuracy": Column("", "fraction of test images classified as their true label"),
+        "steps-99": Column("steps", "to 99 % training accuracy, interpolated linearly", _DRAWN),
+        "log_steps_ratio": Column("", "ln of the ratio of steps-99 to that of the system compared with", _DRAWN),
+        "gradient": Column("", "largest entry of the gradient at the minimum", relative(1.0, floor=1e-5)),
+        "accuracy-*": Column("", "training accuracy after the steps in the name"),
+    },
+    system="a model and its labels",
+    rows="identical",
+    agreement=_SHARE,
+)
+
+NON_CONVEXITY = tidy(
+    "Negative curvature and barriers",
+    "full-batch gradient descent with momentum in float64; both ends of the spectrum by Lanczos's method",
+    "The most negative eigenvalue is a Ritz value: if anything, too close to zero, by about its error.",
+    {
+        "negativity-*": Column(
+            "",
+            r"$\lambda_{\mathrm{min}} / \lambda_{\mathrm{max}}$ of the Hessian",
+            statistical(otherwise=1e-2, floor=1e-6),
         ),
-    ),
-    Experiment(
-        "non_convexity",
-        NonConvexity,
-        tidy(
-            "Negative curvature and barriers",
-            "full-batch gradient descent with momentum in float64; both ends of the spectrum by Lanczos's method",
-            "The most negative eigenvalue is a Ritz value: if anything, too close to zero, by about its error.",
-            {
-                "negativity-*": Column(
-                    "",
-                    r"$\lambda_{\mathrm{min}} / \lambda_{\mathrm{max}}$ of the Hessian",
-                    statistical(otherwise=1e-2, floor=1e-6),
-                ),
-                "error-*": Column("", "estimated error of negativity", relative(1.0, floor=1e-4)),
-                "log_fall": Column("", "ln of the ratio of negativity at the start to the end", _DRAWN),
-                "loss-*": Column("loss", "training loss there", _DRAWN),
-                "step-middle": Column("steps", "to half of the first loss", _DRAWN),
-                "barrier": Column("loss", "largest excess of the chord's loss over the line between its ends", _DRAWN),
-                "log_barrier": Column("", r"$\ln(1 + \text{barrier} / \text{mean loss of the ends})$", _DRAWN),
-                "chord-*": Column("loss", "loss at this percentage along the chord between two solutions", _DRAWN),
-            },
-            system="an architecture and a loss",
+        "error-*": Column("", "estimated error of negativity", relative(1.0, floor=1e-4)),
+        "log_fall": Column("", "ln of the ratio of negativity at the start to the end"),
+        "loss-*": Column("loss", "training loss there"),
+        "step-middle": Column("steps", "to half of the first loss"),
+        "barrier": Column("loss", "largest excess of the chord's loss over the line between its ends"),
+        "log_barrier": Column("", r"$\ln(1 + \text{barrier} / \text{mean loss of the ends})$"),
+        "chord-*": Column("loss", "loss at this percentage along the chord between two solutions"),
+    },
+    system="an architecture and a loss",
+    agreement=_DRAWN,
+)
+
+POLYAK_LOJASIEWICZ = tidy(
+    "The PL* condition",
+    "full-batch gradient descent and exact tangent kernels in float64",
+    "The least eigenvalue along the path is that of a handful of readings.",
+    {
+        "lambda_min-*": Column("", "smallest tangent-kernel eigenvalue after the steps in the name"),
+        "lambda_max": Column("", "largest eigenvalue at the start"),
+        "log_retained": Column("", r"ln of the least $\lambda_{\mathrm{min}}$ over the first"),
+        "log_pl": Column(
+            "", r"ln of the least $\lvert \nabla L \rvert^2$ over $2\,\frac{\lambda_{\mathrm{min}}}{n}\,L$"
         ),
-    ),
-    Experiment(
-        "polyak_lojasiewicz",
-        PolyakLojasiewicz,
-        tidy(
-            "The PL* condition",
-            "full-batch gradient descent and exact tangent kernels in float64",
-            "The least eigenvalue along the path is that of a handful of readings.",
-            {
-                "lambda_min-*": Column("", "smallest tangent-kernel eigenvalue after the steps in the name", _DRAWN),
-                "lambda_max": Column("", "largest eigenvalue at the start", _DRAWN),
-                "log_retained": Column("", r"ln of the least $\lambda_{\mathrm{min}}$ over the first", _DRAWN),
-                "log_pl": Column(
-                    "",
-                    r"ln of the least $\lvert \nabla L \rvert^2$ over $2\,\frac{\lambda_{\mathrm{min}}}{n}\,L$",
-                    _DRAWN,
-                ),
-                "excess": Column(
-                    "",
-                    r"largest $\ln(L_t / L_0) - t \ln(1 - \mathrm{lr}\,\mu)$, $n \mu$ the least "
-                    r"$\lambda_{\mathrm{min}}$",
-                    _DRAWN,
-                ),
-                "mean_excess": Column("", "the same, n mu the mean eigenvalue at the start", _DRAWN),
-                "loss_fall": Column("", "ln of the last loss over the first", _DRAWN),
-            },
-            system="a network by its width, or a control",
+        "excess": Column(
+            "",
+            r"largest $\ln(L_t / L_0) - t \ln(1 - \mathrm{lr}\,\mu)$, $n \mu$ the least $\lambda_{\mathrm{min}}$",
         ),
-    ),
-    Experiment(
-        "initialization",
-        Initialization,
-        tidy(
-            "Where training ends, by where it starts",
-            "least squares in float64 from Gaussian weights; pairs of networks that differ in their "
-            "initialization only",
-            "One pair per seed; networks that do not reach the target loss have no value.",
-            {
-                "projection_error": Column("", "distance from the projection: end relative to start", _SMALL),
-                "residual": Column("", "largest error left on a training output", relative(1.0, floor=1e-5)),
-                "disagreement": Column("", "fraction of test images that the two runs classify differently", _SHARE),
-                "error": Column("", "fraction of test images they get wrong, mean of the two", _SHARE),
-                "ratio": Column("", "disagreement over error", _SHARE),
-                "train_loss": Column("loss", "the larger of the two at the end", relative(1.0, floor=1e-9)),
-            },
-            system="a method, or a pair of models",
-        ),
-    ),
-    Experiment(
-        "distance",
-        Distance,
-        tidy(
-            "Relative distance travelled, by width and layer",
-            "full-batch gradient descent with momentum in float32; distances in float64",
-            "At the end of the run the weights still move: see plateau.",
-            {
-                "distance-*": Column(
-                    "", r"$\lvert W_T - W_0 \rvert / \lvert W_0 \rvert$, Frobenius norms, by layer and width", _DRAWN
-                ),
-                "plateau-*": Column("", "the distance at half the steps over that at the end", _DRAWN),
-                "exponent-*": Column("", "slope of ln(distance) on ln(width)", _DRAWN),
-                "wide-*": Column("", "the same over the wider half of the widths", _DRAWN),
-                "loss-*": Column("", "the last loss over the first, by width", _DRAWN),
-            },
-            system="a parametrization, or what of it is trained",
-        ),
-    ),
-    Experiment(
-        "bad_minima",
-        BadMinima,
-        tidy(
-            "Equal training loss, unequal test accuracy",
-            "SGD without regularisation to the same training loss from three starts; linear models in closed form",
-            "1,000 images and small networks, where the paper has convolutional networks and 50,000.",
-            {
-                "test_accuracy": Column("", "fraction of test images classified correctly", _SHARE),
-                "train_loss": Column("loss", "training loss at the end", relative(1.0, floor=1e-9)),
-                "steps": Column("steps", "steps to that loss on the true labels", _DRAWN),
-                "drop": Column("", "test accuracy from the plain start minus that from this one", _SHARE),
-                "pretraining_accuracy": Column("", "accuracy on the pretraining labels, at its end", _SHARE),
-                "pretraining_steps": Column("steps", "of the pretraining", _DRAWN),
-            },
-            system="where training started",
-        ),
-    ),
+        "mean_excess": Column("", "the same, n mu the mean eigenvalue at the start"),
+        "loss_fall": Column("", "ln of the last loss over the first"),
+    },
+    system="a network by its width, or a control",
+    agreement=_DRAWN,
+)
+
+INITIALIZATION = tidy(
+    "Where training ends, by where it starts",
+    "least squares in float64 from Gaussian weights; pairs of networks that differ in their initialization only",
+    "One pair per seed; networks that do not reach the target loss have no value.",
+    {
+        "projection_error": Column("", "distance from the projection: end relative to start", _SMALL),
+        "residual": Column("", "largest error left on a training output", relative(1.0, floor=1e-5)),
+        "disagreement": Column("", "fraction of test images that the two runs classify differently"),
+        "error": Column("", "fraction of test images they get wrong, mean of the two"),
+        "ratio": Column("", "disagreement over error"),
+        "train_loss": Column("loss", "the larger of the two at the end", relative(1.0, floor=1e-9)),
+    },
+    system="a method, or a pair of models",
+    agreement=_SHARE,
+)
+
+DISTANCE = tidy(
+    "Relative distance travelled, by width and layer",
+    "full-batch gradient descent with momentum in float32; distances in float64",
+    "At the end of the run the weights still move: see plateau.",
+    {
+        "distance-*": Column("", r"$\lvert W_T - W_0 \rvert / \lvert W_0 \rvert$, Frobenius norms, by layer and width"),
+        "plateau-*": Column("", "the distance at half the steps over that at the end"),
+        "exponent-*": Column("", "slope of ln(distance) on ln(width)"),
+        "wide-*": Column("", "the same over the wider half of the widths"),
+        "loss-*": Column("", "the last loss over the first, by width"),
+    },
+    system="a parametrization, or what of it is trained",
+    agreement=_DRAWN,
+)
+
+BAD_MINIMA = tidy(
+    "Equal training loss, unequal test accuracy",
+    "SGD without regularisation to the same training loss from three starts; linear models in closed form",
+    "1,000 images and small networks, where the paper has convolutional networks and 50,000.",
+    {
+        "test_accuracy": Column("", "fraction of test images classified correctly"),
+        "train_loss": Column("loss", "training loss at the end", relative(1.0, floor=1e-9)),
+        "steps": Column("steps", "steps to that loss on the true labels", _DRAWN),
+        "drop": Column("", "test accuracy from the plain start minus that from this one"),
+        "pretraining_accuracy": Column("", "accuracy on the pretraining labels, at its end"),
+        "pretraining_steps": Column("steps", "of the pretraining", _DRAWN),
+    },
+    system="where training started",
+    agreement=_SHARE,
 )
 
 FIGURES = (
@@ -260,4 +230,16 @@ FIGURES = (
     ),
 )
 
-STUDY = Study("overparameterization", place=2, experiments=EXPERIMENTS, figures=FIGURES)
+STUDY = Study(
+    "overparameterization",
+    place=2,
+    experiments=(
+        Experiment("random_labels", RandomLabels, RANDOM_LABELS),
+        Experiment("non_convexity", NonConvexity, NON_CONVEXITY),
+        Experiment("polyak_lojasiewicz", PolyakLojasiewicz, POLYAK_LOJASIEWICZ),
+        Experiment("initialization", Initialization, INITIALIZATION),
+        Experiment("distance", Distance, DISTANCE),
+        Experiment("bad_minima", BadMinima, BAD_MINIMA),
+    ),
+    figures=FIGURES,
+)

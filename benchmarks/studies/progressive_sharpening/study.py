@@ -20,6 +20,7 @@ from benchmarks.studies.schema import (
     Strict,
     check_options,
     check_sizes,
+    repetitions,
 )
 
 _MEASUREMENTS = "benchmarks.lab.measurements"
@@ -95,11 +96,9 @@ class Sharpening(Layered):
     """Trained configurations, with one stage for each entry of ``configuration_stacks``; comparisons and controls, with
     one stage each, whose seeds are those of ``stacks``, or their own, under ``seeds``."""
 
-    layers: ClassVar[dict[str, type[BaseModel]]] = {
-        "configurations": Settings,
-        "comparisons": Settings,
-        "controls": Settings,
-    }
+    layers: ClassVar[dict[str, type[BaseModel]]] = dict.fromkeys(
+        ("configurations", "comparisons", "controls"), Settings
+    )
 
     configuration_stacks: Stacks
     stacks: Stacks
@@ -110,17 +109,13 @@ class Sharpening(Layered):
     @field_validator("configuration_stacks", "stacks")
     @classmethod
     def _seeds(cls, stacks):
-        seeds = [seed for stack in stacks for seed in parse_stack(stack)]
-        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-        if repeated:
+        if repeated := repetitions(seed for stack in stacks for seed in parse_stack(stack)):
             raise ValueError(f"seed {repeated[0]} appears twice")
         return stacks
 
     @model_validator(mode="after")
     def _distinct(self):
-        names = [name for group in (self.configurations, self.comparisons, self.controls) for name in group]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := repetitions(name for layer in self.layers for name in getattr(self, layer)):
             raise ValueError(f"{twice[0]!r} is named twice among configurations, comparisons and controls")
         return self
 
@@ -135,12 +130,10 @@ class Sharpening(Layered):
         return self
 
     def overrides(self, layer: str) -> dict[str, dict]:
-        given = super().overrides(layer)
-        if layer == "configurations":
-            return given
+        own = {"seeds"} if layer != "configurations" else set()
         return {
-            name: {option: value for option, value in entry.items() if option != "seeds"}
-            for name, entry in given.items()
+            name: {option: value for option, value in entry.items() if option not in own}
+            for name, entry in super().overrides(layer).items()
         }
 
     def seeds_of(self, layer: str, name: str) -> list[int]:
@@ -209,8 +202,84 @@ _RUNS = from_dictionary(
     largest_cold_gap=IDENTICAL,
     largest_error_estimate=IDENTICAL,
 )
-_CELL = statistical()
-_CELL_INTERVAL = ("ci95_low", "ci95_high")
+_BOUNDARY = statistical(otherwise=1e-3, floor=1e-3)
+
+LONG = Card(
+    title="Progressive sharpening: runs",
+    row="one training run",
+    keys=("configuration", "seed"),
+    computed="from the run's history by benchmarks/evidence/runs.py",
+    limits=_LIMITS,
+    replicates=("seed",),
+    columns=_RUNS,
+)
+
+_OVER_SEEDS = {
+    "mean": "mean over seeds",
+    "sd": "sample standard deviation over seeds",
+    "ci95_low": "low end of the 95 % t-interval of the mean",
+    "ci95_high": "high end of the 95 % t-interval of the mean",
+}
+CELLS = Card(
+    title="Progressive sharpening: configurations",
+    row="one configuration and metric",
+    keys=("configuration", "metric"),
+    computed="mean, sample standard deviation and 95 % t-interval over seeds of progressive_sharpening.long",
+    limits=_LIMITS,
+    n="n",
+    quantities={name: _RUNS[name] for name in runs.METRICS},
+    by="metric",
+    holds=tuple(_OVER_SEEDS),
+    columns={
+        "study": _RUNS["study"],
+        "configuration": _RUNS["configuration"],
+        "learning_rate": Column("parameter^2/loss", "step size of the optimizer"),
+        "metric": Column("", "a column of progressive_sharpening.long"),
+        "unit": Column("", "the metric's"),
+        "n": Column("seeds", "how many have a value", IDENTICAL),
+        **{
+            name: Column("the metric's", meaning, statistical(), ("ci95_low", "ci95_high"))
+            for name, meaning in _OVER_SEEDS.items()
+        },
+    },
+)
+
+THRESHOLDS = Card(
+    title="Stability thresholds of library optimizers on a quadratic",
+    row="one optimizer",
+    keys=("optimizer",),
+    computed="the optimizer's own step on a quadratic as a linear map; bisection of its spectral radius",
+    limits="For a frozen preconditioner and one learning rate; closed forms say how it scales.",
+    columns={
+        "optimizer": Column("", "its name in params.yaml"),
+        "implementation": Column("", "the library's class"),
+        "learning_rate": Column("parameter^2/loss", "step size"),
+        "stability_threshold": Column("loss/parameter^2", "largest stable curvature", relative(1e-9)),
+        "threshold_times_learning_rate": Column("", "their product, 2 for gradient descent", relative(1e-9)),
+    },
+)
+
+CATAPULT = Card(
+    title="The catapult's boundaries",
+    row="one network and seed",
+    keys=("system", "seed"),
+    computed="bisection of the learning rate, in units of one over the initial curvature, by the behaviour of runs",
+    limits="One training example with target zero. ReLU networks do not converge on an interval of rates: their "
+    "boundary is at the first gap.",
+    replicates=("seed",),
+    columns={
+        "system": Column("", "linear or relu network, or the recursion of a quadratic"),
+        "seed": Column("", "of the initialization"),
+        "width": Column("units", "hidden units"),
+        "initial_curvature": Column("loss/parameter^2", "tangent kernel at initialization, $q$", relative(1e-5)),
+        "monotone_boundary": Column("", r"largest $\mathrm{lr}\,q$ below which the loss never rises", _BOUNDARY),
+        "convergence_boundary": Column("", r"largest $\mathrm{lr}\,q$ below which runs converge", _BOUNDARY),
+        "rise_at_3": Column("", r"largest over first loss at $\mathrm{lr}\,q = 3$", IDENTICAL),
+        "final_curvature_times_lr_at_3": Column(
+            "", r"$\mathrm{lr}$ times the last curvature at $\mathrm{lr}\,q = 3$, below 2 at rest", IDENTICAL
+        ),
+    },
+)
 
 FIGURES = (
     Figure(
@@ -310,102 +379,9 @@ STUDY = Study(
         Family("control", "training", "{configuration}/all", Settings, partial(_together, layer="controls")),
     ),
     experiments=(
-        Experiment(
-            "thresholds",
-            Thresholds,
-            Card(
-                title="Stability thresholds of library optimizers on a quadratic",
-                row="one optimizer",
-                keys=("optimizer",),
-                computed="the optimizer's own step on a quadratic as a linear map; bisection of its spectral radius",
-                limits="For a frozen preconditioner and one learning rate; closed forms say how it scales.",
-                columns={
-                    "optimizer": Column("", "its name in params.yaml", EXACT),
-                    "implementation": Column("", "the library's class", EXACT),
-                    "learning_rate": Column("parameter^2/loss", "step size", EXACT),
-                    "stability_threshold": Column("loss/parameter^2", "largest stable curvature", relative(1e-9)),
-                    "threshold_times_learning_rate": Column(
-                        "", "their product, 2 for gradient descent", relative(1e-9)
-                    ),
-                },
-            ),
-            table="stability_thresholds",
-        ),
-        Experiment(
-            "catapult",
-            Catapult,
-            Card(
-                title="The catapult's boundaries",
-                row="one network and seed",
-                keys=("system", "seed"),
-                computed="bisection of the learning rate, in units of one over the initial curvature, by the behaviour "
-                "of runs",
-                limits="One training example with target zero. ReLU networks do not converge on an interval of rates: "
-                "their boundary is at the first gap.",
-                replicates=("seed",),
-                columns={
-                    "system": Column("", "linear or relu network, or the recursion of a quadratic", EXACT),
-                    "seed": Column("", "of the initialization", EXACT),
-                    "width": Column("units", "hidden units", EXACT),
-                    "initial_curvature": Column(
-                        "loss/parameter^2", "tangent kernel at initialization, $q$", relative(1e-5)
-                    ),
-                    "monotone_boundary": Column(
-                        "",
-                        r"largest $\mathrm{lr}\,q$ below which the loss never rises",
-                        statistical(otherwise=1e-3, floor=1e-3),
-                    ),
-                    "convergence_boundary": Column(
-                        "",
-                        r"largest $\mathrm{lr}\,q$ below which runs converge",
-                        statistical(otherwise=1e-3, floor=1e-3),
-                    ),
-                    "rise_at_3": Column("", r"largest over first loss at $\mathrm{lr}\,q = 3$", IDENTICAL),
-                    "final_curvature_times_lr_at_3": Column(
-                        "",
-                        r"$\mathrm{lr}$ times the last curvature at $\mathrm{lr}\,q = 3$, below 2 at rest",
-                        IDENTICAL,
-                    ),
-                },
-            ),
-            table="catapult",
-        ),
+        Experiment("thresholds", Thresholds, THRESHOLDS, table="stability_thresholds"),
+        Experiment("catapult", Catapult, CATAPULT, table="catapult"),
     ),
-    tables={
-        "progressive_sharpening": Card(
-            title="Progressive sharpening: configurations",
-            row="one configuration and metric",
-            keys=("configuration", "metric"),
-            computed="mean, sample standard deviation and 95 % t-interval over seeds of progressive_sharpening.long",
-            limits=_LIMITS,
-            n="n",
-            quantities={name: _RUNS[name] for name in runs.METRICS},
-            by="metric",
-            holds=("mean", "sd", *_CELL_INTERVAL),
-            columns={
-                "study": Column("", "the study", EXACT),
-                "configuration": Column("", "its name in params.yaml", EXACT),
-                "learning_rate": Column("parameter^2/loss", "step size of the optimizer", EXACT),
-                "metric": Column("", "a column of progressive_sharpening.long", EXACT),
-                "unit": Column("", "the metric's", EXACT),
-                "n": Column("seeds", "how many have a value", IDENTICAL),
-                "mean": Column("the metric's", "mean over seeds", _CELL, _CELL_INTERVAL),
-                "sd": Column("the metric's", "sample standard deviation over seeds", _CELL, _CELL_INTERVAL),
-                "ci95_low": Column("the metric's", "low end of the 95 % t-interval of the mean", _CELL, _CELL_INTERVAL),
-                "ci95_high": Column(
-                    "the metric's", "high end of the 95 % t-interval of the mean", _CELL, _CELL_INTERVAL
-                ),
-            },
-        ),
-        "progressive_sharpening.long": Card(
-            title="Progressive sharpening: runs",
-            row="one training run",
-            keys=("configuration", "seed"),
-            computed="from the run's history by benchmarks/evidence/runs.py",
-            limits=_LIMITS,
-            replicates=("seed",),
-            columns=_RUNS,
-        ),
-    },
+    tables={"progressive_sharpening": CELLS, "progressive_sharpening.long": LONG},
     figures=FIGURES,
 )

@@ -6,10 +6,17 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks, quantity_of
+from benchmarks.evidence.drawing import (
+    INK,
+    PALETTE,
+    Tables,
+    by_number,
+    draw_curve,
+    over_seeds,
+    plain_ticks,
+    quantity_of,
+)
 
-EQUILIBRIUM, EXPONENTIAL = "scale_invariance/equilibrium", "scale_invariance/exponential_rate"
-RESCALING, INTRINSIC = "scale_invariance/rescaling", "scale_invariance/intrinsic_rate"
 METHODS = {
     "plain": ("SGD", PALETTE[0]),
     "coupled": ("momentum, coupled", PALETTE[1]),
@@ -25,10 +32,8 @@ TRANSFORMATIONS = {
 
 def scale_invariance(tables: Tables) -> Figure:
     """The way to equilibrium, beside its closed forms, and weight decay against an exponential learning rate."""
-    equilibrium, exponential = tables.get(EQUILIBRIUM), tables.get(EXPONENTIAL)
-    if equilibrium is None or exponential is None:
-        return empty("No run of claims U3 and U4.")
-    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9), layout="constrained")
+    equilibrium, exponential = tables["scale_invariance/equilibrium"], tables["scale_invariance/exponential_rate"]
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9))
     for system, (label, color) in METHODS.items():
         for panel, quantity in zip(axes, ("angle", "norm")):
             _by_step(panel, equilibrium, system, quantity, color=color, label=label)
@@ -57,10 +62,8 @@ def scale_invariance(tables: Tables) -> Figure:
 
 def intrinsic_learning_rate(tables: Tables) -> Figure:
     """Final loss by learning rate and decay, with and without normalisers; and the exponents of rescaling."""
-    rates, rescaling = tables.get(INTRINSIC), tables.get(RESCALING)
-    if rates is None or rescaling is None:
-        return empty("No run of claims U6 and U7.")
-    figure, axes = plt.subplots(1, 3, figsize=(7.2, 3.0), width_ratios=(1, 1, 1.4), layout="constrained")
+    rates, rescaling = tables["scale_invariance/intrinsic_rate"], tables["scale_invariance/rescaling"]
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 3.0), width_ratios=(1, 1, 1.4))
     for panel, system, title in ((axes[0], "network", "normalised"), (axes[1], "bare", "no normaliser")):
         panel.set(xscale="log", xlabel="lr × weight decay", title=title)
         _losses(panel, rates, system)
@@ -76,14 +79,9 @@ def intrinsic_learning_rate(tables: Tables) -> Figure:
 
 
 def _by_step(axes: Axes, table: pd.DataFrame, system: str, quantity: str, *, color, **line) -> None:
-    """Mean and range over seeds of quantity-N."""
-    mine = table[(table["system"] == system) & table["quantity"].str.fullmatch(rf"{quantity}-\d+")]
-    if mine.empty:
-        return
-    grouped = mine.groupby(mine["quantity"].str.removeprefix(f"{quantity}-").astype(int))["value"]
-    mean = grouped.mean()
-    axes.plot(mean.index, mean, color=color, lw=1.2, **line)
-    axes.fill_between(mean.index, grouped.min(), grouped.max(), color=color, alpha=0.25, lw=0)
+    curve = over_seeds(by_number(table, "quantity", quantity, system=system))
+    if len(curve):
+        draw_curve(axes, curve, color=color, **line)
 
 
 def _losses(axes: Axes, table: pd.DataFrame, system: str) -> None:

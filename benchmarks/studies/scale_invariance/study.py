@@ -17,22 +17,33 @@ _DRAWN = statistical(otherwise=5e-2, floor=2e-2)
 _LOG = "log10"
 
 
-class Homogeneity(Strict):
+class OnGaussians(Strict):
+    """Small networks on Gaussian data."""
+
     seeds: Count
     inputs: Count
     outputs: Count
     hidden: Widths
     examples: Count
+
+
+class OnImages(Strict):
+    """Minibatch descent of a normalised network on images."""
+
+    seeds: Count
+    images: Annotated[int, Field(ge=2)]
+    pool: Count
+    hidden: Widths
+    eps: NotNegative
+    batch_size: Count
+
+
+class Homogeneity(OnGaussians):
     eps: NotNegative
     ratios: Annotated[list[Positive], Field(min_length=2)]  # eps over the mean variance of the last layer
 
 
-class NormGrowth(Strict):
-    seeds: Count
-    inputs: Count
-    outputs: Count
-    hidden: Widths
-    examples: Count
+class NormGrowth(OnGaussians):
     eps: NotNegative
     batch_size: Count
     lr: Positive
@@ -40,13 +51,7 @@ class NormGrowth(Strict):
     steps: Count
 
 
-class ExponentialRate(Strict):
-    seeds: Count
-    images: Annotated[int, Field(ge=2)]
-    pool: Count
-    hidden: Widths
-    eps: NotNegative
-    batch_size: Count
+class ExponentialRate(OnImages):
     lr: Positive
     weight_decay: Positive
     momentum: Annotated[float, Field(gt=0, lt=1)]
@@ -82,13 +87,7 @@ class DecayedDescent(Strict):
         return self
 
 
-class Equilibrium(Strict):
-    seeds: Count
-    images: Annotated[int, Field(ge=2)]
-    pool: Count
-    hidden: Widths
-    eps: NotNegative
-    batch_size: Count
+class Equilibrium(OnImages):
     steps: Annotated[int, Field(ge=8)]
     kicks: Count  # pairs of kicks, up and down
     toy_size: Annotated[int, Field(ge=2)]
@@ -113,12 +112,7 @@ class NeuronConservation(Strict):
         return self
 
 
-class Rescaling(Strict):
-    seeds: Count
-    inputs: Count
-    outputs: Count
-    hidden: Widths
-    examples: Count
+class Rescaling(OnGaussians):
     steps: Count
     factor: Annotated[float, Field(gt=1)]  # c
     binary_factor: Annotated[float, Field(gt=1)]  # c, a power of two, for the optimizers of ``rounding``
@@ -132,13 +126,7 @@ class Rescaling(Strict):
         return self
 
 
-class IntrinsicRate(Strict):
-    seeds: Count
-    images: Annotated[int, Field(ge=2)]
-    pool: Count
-    hidden: Widths
-    eps: NotNegative
-    batch_size: Count
+class IntrinsicRate(OnImages):
     lr: Positive
     product: Annotated[float, Field(gt=0, lt=1)]  # of learning rate and weight decay
     lr_factors: Annotated[list[Positive], Field(min_length=2)]
@@ -163,22 +151,19 @@ HOMOGENEITY = tidy(
     "Small networks at their initialization; a fixed readout.",
     {
         "orthogonality": Column(
-            _LOG,
-            r"largest $\lvert \langle w, g \rangle \rvert / (\lvert w \rvert\,\lvert g \rvert)$ over layers",
-            _ROUNDING,
+            _LOG, r"largest $\lvert \langle w, g \rangle \rvert / (\lvert w \rvert\,\lvert g \rvert)$ over layers"
         ),
-        "gradient": Column(_LOG, "largest relative deviation from $g(cw) = g(w) / c$", _ROUNDING),
-        "hessian": Column(_LOG, "the same of $H(cw) = H(w) / c^2$", _ROUNDING),
-        "euler": Column(_LOG, r"$\lvert H w + g \rvert / \lvert g \rvert$", _ROUNDING),
+        "gradient": Column(_LOG, "largest relative deviation from $g(cw) = g(w) / c$"),
+        "hessian": Column(_LOG, "the same of $H(cw) = H(w) / c^2$"),
+        "euler": Column(_LOG, r"$\lvert H w + g \rvert / \lvert g \rvert$"),
         "closed_form": Column(
             _LOG,
             r"deviation of $\langle w, g \rangle$ under eps from its closed form, over "
             r"$\lvert w \rvert\,\lvert g \rvert$",
-            _ROUNDING,
         ),
         "slope": Column("", "slope of ln orthogonality on ln eps", _SMOOTH),
     },
-    system="a setting of benchmarks/studies/scale_invariance/homogeneity.py",
+    agreement=_ROUNDING,
 )
 
 NORM_GROWTH = tidy(
@@ -194,7 +179,6 @@ NORM_GROWTH = tidy(
         ),
         "growth": Column("", r"$\lvert w \rvert^2$ at the end over that at the start, least over layers", _SMOOTH),
     },
-    system="a setting of benchmarks/studies/scale_invariance/norm_growth.py",
 )
 
 EXPONENTIAL_RATE = tidy(
@@ -204,11 +188,11 @@ EXPONENTIAL_RATE = tidy(
     r"Every trained weight is scale-invariant; one horizon, $\mathrm{lr} \times \mathrm{decay} \times \text{steps}$ "
     "near 1.",
     {
-        "difference": Column(_LOG, "largest difference of logits over images and readings", _ROUNDING),
-        "difference-*": Column(_LOG, "the same after the steps in the name", _ROUNDING),
+        "difference": Column(_LOG, "largest difference of logits over images and readings"),
+        "difference-*": Column(_LOG, "the same after the steps in the name"),
         "exponent": Column("", r"$\mathrm{lr} \times \mathrm{decay} \times \text{steps}$", relative(1e-9)),
     },
-    system="a setting of benchmarks/studies/scale_invariance/exponential_rate.py",
+    agreement=_ROUNDING,
 )
 
 EQUILIBRIUM = tidy(
@@ -216,22 +200,20 @@ EQUILIBRIUM = tidy(
     "torch's SGD in float64 with small minibatches, moments of weights, gradients and buffers at every step",
     "A few hundred images, so that the gradients' statistics settle within the run.",
     {
-        "angle_ratio": Column("", "root mean square angle per step over its closed form", _DRAWN),
-        "norm_ratio": Column(
-            "", r"$\mathbb{E}\lvert w \rvert^4$ over its closed form for gradients without memory", _DRAWN
-        ),
-        "memory": Column("", "factor on that closed form due to the gradients' memory", _DRAWN),
-        "full_ratio": Column("", r"$\mathbb{E}\lvert w \rvert^4$ over the closed form with that memory", _DRAWN),
+        "angle_ratio": Column("", "root mean square angle per step over its closed form"),
+        "norm_ratio": Column("", r"$\mathbb{E}\lvert w \rvert^4$ over its closed form for gradients without memory"),
+        "memory": Column("", "factor on that closed form due to the gradients' memory"),
+        "full_ratio": Column("", r"$\mathbb{E}\lvert w \rvert^4$ over the closed form with that memory"),
         "drift": Column(
             "",
             r"change of $\mathbb{E}\lvert w \rvert^2$ from the third to the last quarter",
             statistical(5.0, 0.5, 0.05),
         ),
-        "relaxation": Column("", r"time constant of $\lvert w \rvert^4$ after a kick, over its closed form", _DRAWN),
+        "relaxation": Column("", r"time constant of $\lvert w \rvert^4$ after a kick, over its closed form"),
         "angle-*": Column("", "angle per step over its closed form, about that step", statistical(5.0, 0.3, 0.2)),
         "norm-*": Column("", r"$\lvert w \rvert^4$ over the closed form with memory", statistical(5.0, 0.3, 0.2)),
     },
-    system="a setting of benchmarks/studies/scale_invariance/equilibrium.py",
+    agreement=_DRAWN,
 )
 
 CONSERVATION = tidy(
@@ -254,12 +236,12 @@ CONSERVATION = tidy(
             _ROUNDING,
         ),
         "decay-increment": Column(_LOG, "the same with weight decay", _ROUNDING),
-        "drift-*": Column("parameter^2", "root mean square drift at a fixed time, by learning rate", _SMOOTH),
-        "drift_exponent": Column("", r"slope of its logarithm on $\ln \mathrm{lr}$", _SMOOTH),
-        "decay_ratio": Column("", r"rate of decay with weight decay over $2\,\mathrm{lr}\,\mathrm{decay}$", _SMOOTH),
-        "decay_error": Column("", "distance from exponential decay over what has decayed", _SMOOTH),
+        "drift-*": Column("parameter^2", "root mean square drift at a fixed time, by learning rate"),
+        "drift_exponent": Column("", r"slope of its logarithm on $\ln \mathrm{lr}$"),
+        "decay_ratio": Column("", r"rate of decay with weight decay over $2\,\mathrm{lr}\,\mathrm{decay}$"),
+        "decay_error": Column("", "distance from exponential decay over what has decayed"),
     },
-    system="a setting of benchmarks/studies/scale_invariance/conservation.py",
+    agreement=_SMOOTH,
 )
 
 RESCALING = tidy(
@@ -273,7 +255,6 @@ RESCALING = tidy(
         "deviation": Column("", r"$\lvert \text{measured} - \text{predicted} \rvert$", relative(1e-2, floor=1e-6)),
         "error": Column(_LOG, "largest distance between the runs over the first run's displacement", _ROUNDING),
     },
-    system="a setting of benchmarks/studies/scale_invariance/rescaling.py",
 )
 
 INTRINSIC_RATE = tidy(
@@ -281,17 +262,17 @@ INTRINSIC_RATE = tidy(
     "torch's SGD in float64 with small minibatches, means over readings in the second half of the run",
     "A few hundred images: test accuracy hardly differs between settings, so its ratio is mostly noise.",
     {
-        "loss": Column("nats", "training loss", _DRAWN),
-        "accuracy": Column("fraction", "training accuracy", _DRAWN),
-        "test_loss": Column("nats", "loss on the test images", _DRAWN),
-        "test_accuracy": Column("fraction", "accuracy on the test images", _DRAWN),
+        "loss": Column("nats", "training loss"),
+        "accuracy": Column("fraction", "training accuracy"),
+        "test_loss": Column("nats", "loss on the test images"),
+        "test_accuracy": Column("fraction", "accuracy on the test images"),
         "drift": Column(
             "", "change of the loss between quarters, over its range over products", statistical(5.0, 0.5, 0.1)
         ),
         "*_ratio": Column("", "range at a fixed product over range between products", statistical(5.0, 0.5, 0.1)),
         "difference": Column(_LOG, "largest difference of logits from the run that should be the same", _ROUNDING),
     },
-    system="a setting of benchmarks/studies/scale_invariance/intrinsic_rate.py",
+    agreement=_DRAWN,
 )
 
 FIGURES = (

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks
+from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks, remark
 from benchmarks.studies.optimizer_comparison.figures import losses
 
 
@@ -24,7 +24,6 @@ def eigensolvers(tables: Tables) -> Figure:
         figsize=(6.4, 0.5 + 0.42 * len(table)),
         sharex=True,
         squeeze=False,
-        layout="constrained",
         gridspec_kw={"height_ratios": [len(mine) for mine in panels]},
     )
     for axes, mine in zip(panels_axes[:, 0], panels):
@@ -34,16 +33,9 @@ def eigensolvers(tables: Tables) -> Figure:
         axes.barh(y, mine["gradient_times"], color=colours, height=0.65)
         for height, (_, row) in zip(y, mine.iterrows()):
             met = row["solves"] > 0
-            axes.annotate(
-                f"{row['gradient_times']:.1f} ({row['products']:.1f} HVPs, error {row['worst_error']:.0e})"
-                if met
-                else row["setting"],
-                (row["gradient_times"] if met else 1, height),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                color="black" if met else INK,
-            )
+            cost = f"{row['gradient_times']:.1f} ({row['products']:.1f} HVPs, error {row['worst_error']:.0e})"
+            at = (row["gradient_times"] if met else 1, height)
+            remark(axes, cost if met else row["setting"], at, (4, 0), va="center", color="black" if met else INK)
         labels = [
             f"{row['solver']}, {row['start']}" + (f"\n{row['setting']}" if row["solves"] else "")
             for _, row in mine.iterrows()

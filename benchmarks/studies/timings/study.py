@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from benchmarks.evidence.card import EXACT, IDENTICAL, SECONDS, Card, Column
+from benchmarks.evidence.card import IDENTICAL, SECONDS, Card, Column
 from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Figure, Study
-from benchmarks.studies.optimizer_comparison.study import Contender, Workload
+from benchmarks.studies.optimizer_comparison.study import CONTEST_KEYS, Contender, Workload
 from benchmarks.studies.progressive_sharpening.study import Settings
 from benchmarks.studies.schema import Count, Name, Strict
 
@@ -65,11 +65,11 @@ TRAINING_STEP = Card(
     computed="median over repeats, in turn",
     limits=_LIMITS,
     columns={
-        "what": Column("", "a bare forward and backward pass, or a step of the training loop", EXACT),
-        "threads": Column("", "of torch", EXACT),
+        "what": Column("", "a bare forward and backward pass, or a step of the training loop"),
+        "threads": Column("", "of torch"),
         "seconds": Column("s", "per step", SECONDS),
         "ratio": Column("", "relative to the bare pass", SECONDS),
-        "repeats": Column("", "number of timings; the median is used", EXACT),
+        "repeats": Column("", "number of timings; the median is used"),
     },
 )
 
@@ -80,48 +80,46 @@ EIGENSOLVERS = Card(
     computed="each at its cheapest setting whose worst error at all readings meets the target",
     limits=_LIMITS,
     columns={
-        "solver": Column("", "this project's or a peer's", EXACT),
+        "solver": Column("", "this project's or a peer's"),
         "version": Column("", "of its package", IDENTICAL),
-        "k": Column("eigenvalues", "number of top eigenvalues", EXACT),
-        "start": Column("", "warm, from the previous reading, or cold, from a random vector", EXACT),
+        "k": Column("eigenvalues", "number of top eigenvalues"),
+        "start": Column("", "warm, from the previous reading, or cold, from a random vector"),
         "setting": Column("", "the cheapest that meets the target", SECONDS),
         "products": Column("products", "Hessian-vector products per reading", SECONDS),
         "seconds": Column("s", "per reading", SECONDS),
         "gradient_times": Column("gradients", "seconds per reading over seconds per gradient", SECONDS),
         "worst_error": Column("fraction", "largest relative eigenvalue error over the readings", SECONDS),
-        "solves": Column("readings", "number of readings timed", EXACT),
+        "solves": Column("readings", "number of readings timed"),
         "times_slower": Column("", "times slower than the warm block Rayleigh-Ritz solver with the same k", SECONDS),
-        "threads": Column("", "of torch", EXACT),
+        "threads": Column("", "of torch"),
     },
 )
 
 OPTIMIZER_STEPS = Card(
     title="What a step of each optimizer costs",
     row="one optimizer on one workload",
-    keys=("workload", "optimizer"),
+    keys=tuple(CONTEST_KEYS),
     computed="median over repeats of the training loop's step and of the same by hand",
     limits=_LIMITS,
     columns={
-        "workload": Column("", "its name in params.yaml", EXACT),
-        "optimizer": Column("", "its name in params.yaml", EXACT),
-        "threads": Column("", "of torch", EXACT),
+        **CONTEST_KEYS,
+        "threads": Column("", "of torch"),
         "loop_seconds": Column("s", "per step of the training loop", SECONDS),
         "bare_seconds": Column("s", "batch, forward, backward and the library's step by hand", SECONDS),
         "overhead": Column("fraction", "loop_seconds over bare_seconds, minus 1", SECONDS),
         "over_sgd": Column("", "loop_seconds relative to SGD's", SECONDS),
-        "repeats": Column("", "timings, of which the median counts", EXACT),
+        "repeats": Column("", "number of timings; the median is used"),
     },
 )
 
 OPTIMIZER_COSTS = Card(
     title="Seconds to the target",
     row="one optimizer on one workload",
-    keys=("workload", "optimizer"),
+    keys=tuple(CONTEST_KEYS),
     computed="steps to the target (optimizer_comparison) times seconds per step (timings/optimizer_steps)",
     limits=_LIMITS,
     columns={
-        "workload": Column("", "its name in params.yaml", EXACT),
-        "optimizer": Column("", "its name in params.yaml", EXACT),
+        **CONTEST_KEYS,
         "seconds_per_step": Column("s", "per step of the training loop", SECONDS),
         "step_over_sgd": Column("", "seconds_per_step relative to SGD's", SECONDS),
         "state_per_parameter": Column("numbers", "optimizer state per trained parameter", SECONDS),
@@ -154,26 +152,9 @@ STUDY = Study(
     reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(
         # The packages of peers are used on the CPU only.
-        Experiment(
-            "training_step",
-            None,
-            TRAINING_STEP,
-            resolve=timed_training,
-            resolved=TimedTraining,
-            alone=True,
-            device="cpu",
-        ),
-        Experiment(
-            "eigensolvers", None, EIGENSOLVERS, resolve=timed_training, resolved=TimedTraining, alone=True, device="cpu"
-        ),
-        Experiment(
-            "optimizer_steps",
-            None,
-            OPTIMIZER_STEPS,
-            resolve=timed_optimizers,
-            resolved=TimedOptimizers,
-            alone=True,
-        ),
+        Experiment("training_step", None, TRAINING_STEP, resolve=timed_training, alone=True, device="cpu"),
+        Experiment("eigensolvers", None, EIGENSOLVERS, resolve=timed_training, alone=True, device="cpu"),
+        Experiment("optimizer_steps", None, OPTIMIZER_STEPS, resolve=timed_optimizers, alone=True),
     ),
     tables={"timings/optimizer_costs": OPTIMIZER_COSTS},
     figures=FIGURES,
