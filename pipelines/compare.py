@@ -88,7 +88,7 @@ def _side(name: str) -> Side:
         close = difflib.get_close_matches(configuration, known, n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise CompareError(f"{name!r} is no configuration of params.yaml, and {error}{hint}") from None
-    whole = YAML(typ="safe", pure=True).load(revisions.read(commit, "params.yaml"))
+    whole = YAML(typ="safe").load(revisions.read(commit, "params.yaml"))
     metrics = {}
     for claim, entry in json.loads(revisions.read(commit, str(METRICS))).items():
         metrics[claim] = _bare(entry["verdict"])

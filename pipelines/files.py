@@ -53,7 +53,7 @@ def read_json(path: Path) -> dict:
 
 def read_yaml(path: Path) -> Any:
     """YAML 1.2, as DVC reads it."""
-    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
 def write_yaml(path: Path, value: object) -> None:
@@ -71,6 +71,11 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def table_path(name: str) -> Path:
     return TABLES / f"{name}.csv"
+
+
+def table_paths() -> dict[str, Path]:
+    """Every results table that there is, by name."""
+    return {path.relative_to(TABLES).with_suffix("").as_posix(): path for path in sorted(TABLES.rglob("*.csv"))}
 
 
 def read_tables(names: Iterable[str]) -> dict[str, pd.DataFrame]:

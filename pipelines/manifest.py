@@ -14,7 +14,7 @@ from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
 from pipelines import parameters, provenance, stages, tracking
 from pipelines.entry import stage
-from pipelines.files import TABLES, read_json, read_yaml, write_json
+from pipelines.files import read_json, read_yaml, table_paths, write_json
 from pipelines.stages import CITATION, MANIFEST, Stage
 
 # Versions that affect rounding; others are recorded but not compared.
@@ -36,8 +36,7 @@ def build(params: Any) -> dict:
     locks, training = _locks(), stages.training(params)
     writers = stages.writers(training)
     described = {}
-    for path in sorted(TABLES.rglob("*.csv")):
-        name = path.relative_to(TABLES).with_suffix("").as_posix()
+    for name, path in table_paths().items():
         card, text = catalog.cards()[name], path.read_text(encoding="utf-8")
         feeding, address = stages.feeding(name, training), writers[name]
         records = [read_json(one.meta) for one in feeding]

@@ -1,7 +1,7 @@
 """``bench publish``: finished runs, tables and figures to W&B, each once."""
 
 from pipelines import finished, manifest, parameters, stages, tracking
-from pipelines.files import FIGURES, RUNS, TABLES, read_json
+from pipelines.files import FIGURES, RUNS, read_json, table_paths
 
 
 def publish(study: str | None, configurations: frozenset[str] | None) -> list[str]:
@@ -37,7 +37,7 @@ def publish(study: str | None, configurations: frozenset[str] | None) -> list[st
 
 
 def _results() -> str:
-    tables = {p.relative_to(TABLES).with_suffix("").as_posix(): p for p in sorted(TABLES.rglob("*.csv"))}
+    tables = table_paths()
     figures = {path.stem: path for path in sorted(FIGURES.glob("*.svg"))}
     if tracking.is_written(tracking.results_id(tables, figures)):
         return "the results had already been sent"

@@ -160,7 +160,7 @@ def _commit(version: Version, base: str | None, held: int) -> None:
 
 def _tags(version: Version, pipeline: str) -> list[str]:
     """The tags of the repository and of the tables that a dvc.yaml registers as artifacts."""
-    whole = YAML(typ="safe", pure=True).load(pipeline)
+    whole = YAML(typ="safe").load(pipeline)
     return [f"v{version}", *(f"{name}@v{version}" for name in whole.get("artifacts") or {})]
 
 

@@ -1,9 +1,8 @@
 """Files of the project as they were committed: tables, claims and parameters at a Git revision."""
 
 import subprocess
-from pathlib import Path
 
-TABLES = "results/tables"
+from pipelines.files import TABLES, table_paths
 
 
 class RevisionError(ValueError):
@@ -43,10 +42,11 @@ def tables(revision: str | None) -> dict[str, str]:
         RevisionError: if it has none.
     """
     if revision is None:
-        texts = {_name(path.as_posix()): path.read_text(encoding="utf-8") for path in Path(TABLES).rglob("*.csv")}
+        texts = {name: path.read_text(encoding="utf-8") for name, path in table_paths().items()}
     else:
         listed = _git("ls-tree", "-r", "--name-only", "-z", revision, f"{TABLES}/").stdout.split("\0")
-        texts = {_name(path): read(revision, path) for path in listed if path.endswith(".csv")}
+        tables = [path for path in listed if path.endswith(".csv")]
+        texts = {path.removeprefix(f"{TABLES}/").removesuffix(".csv"): read(revision, path) for path in tables}
     if not texts:
         raise RevisionError(f"{f'revision {revision[:12]}' if revision else 'the working tree'} has no results tables")
     return dict(sorted(texts.items()))
@@ -61,10 +61,6 @@ def last_change_of(path: str) -> str | None:
     """The last commit that changed a file; None if there is none, or no history."""
     found = _git("log", "-1", "--format=%H", "--", path)
     return found.stdout.strip() or None if found.returncode == 0 else None
-
-
-def _name(path: str) -> str:
-    return path.removeprefix(f"{TABLES}/").removesuffix(".csv")
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess:

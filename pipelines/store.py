@@ -180,6 +180,6 @@ def _drop_all_but(kept: set[Path]) -> int:
 
 def _yaml(path: Path) -> dict | None:
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except YAMLError as error:
         raise StoreError(f"{path} is damaged: {error}") from error

@@ -107,7 +107,6 @@ def _publish_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit
     run = _start(
         id=name,
         name=f"{record['name']} seed {seed}",
-        project=os.environ.get("WANDB_PROJECT", PROJECT),
         group=record["study"],
         job_type="train",
         tags=[record["study"], record["name"], profile, record["settings"]["optimizer"]["name"]],
@@ -118,8 +117,6 @@ def _publish_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit
             "seed": seed,
             "commit": commit,
         },
-        resume="allow",
-        reinit="finish_previous",
     )
     # A run with this id has these numbers: if the server has all of it, it is not sent again.
     if not (run.resumed and run.summary.get(COMPLETE) == len(history)):
@@ -138,13 +135,10 @@ def _publish_results(name, version, tables, figures, entries) -> str:
     run = _start(
         id=name,
         name=f"results {version}",
-        project=os.environ.get("WANDB_PROJECT", PROJECT),
         group="results",
         job_type="results",
         tags=["results", version],
         config={"version": version, "tables": entries},
-        resume="allow",
-        reinit="finish_previous",
     )
     import wandb
 
@@ -188,7 +182,8 @@ def _start(**arguments):
         x_disable_stats=True,
         x_save_requirements=False,
     )
-    arguments["settings"] = settings
+    project = os.environ.get("WANDB_PROJECT", PROJECT)
+    arguments |= {"settings": settings, "project": project, "resume": "allow", "reinit": "finish_previous"}
     if is_offline():
         return wandb.init(**arguments)
     if _recently_unreachable():

@@ -285,7 +285,7 @@ def _set(path: Path, settings: Iterable[str]) -> None:
             place = place.get(name) if isinstance(place, dict) else None
         if not sign or not isinstance(place, dict) or last not in place:
             raise VerifyError(f"--set {setting}: params.yaml has no such key; write key.of.params=value")
-        place[last] = YAML(typ="safe", pure=True).load(value)
+        place[last] = YAML(typ="safe").load(value)
     if settings:
         with path.open("w", encoding="utf-8") as file:
             yaml.dump(whole, file)

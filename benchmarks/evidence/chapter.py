@@ -63,7 +63,7 @@ def load(paths: Iterable[Path]) -> dict[str, Section]:
 
 def _section(path: Path) -> Section:
     try:
-        return Section.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+        return Section.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         raise SectionError(": ".join([str(path), *map(str, first["loc"]), first["msg"]])) from None

@@ -10,7 +10,6 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, spearmanr
 
 from benchmarks.evidence import carry_over, comparison
 from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
@@ -129,6 +128,8 @@ def rung_order(tables: Tables, *, rungs: Sequence[str], quantity: str, minus: Se
     Args:
         minus: rungs whose quantity is subtracted, one by one in the same order.
     """
+    from scipy.stats import kendalltau  # here, because scipy.stats takes as long to import as all else together
+
     values = _across(tables, rungs, quantity)
     if minus is not None:
         values = values - _across(tables, minus, quantity).to_numpy()
@@ -235,6 +236,8 @@ def rank_flips(tables: Tables, *, optimizers: Sequence[str], workloads: Sequence
 def heterogeneity_rank(tables: Tables, *, workloads: Sequence[str], slow: str, fast: str) -> Estimate:
     """Spearman's correlation over workloads between the distance of the Hessian blocks' spectra at initialization and
     how far one optimizer lags behind another, as a fraction of the first objective; for each seed."""
+    from scipy.stats import spearmanr  # here, as in `rung_order`
+
     distances = _table(tables, "optimizer_comparison/heterogeneity")
     distances = distances[distances["quantity"] == "js_distance"].pivot(index="seed", columns="system", values="value")
     gaps = {}
@@ -279,24 +282,27 @@ def threshold(tables: Tables, *, optimizer: str) -> Estimate:
 
 
 ESTIMATORS: dict[str, Callable[..., Estimate]] = {
-    "cell": cell,
-    "exponent": exponent,
-    "log_ratio": log_ratio,
-    "catapult": catapult,
-    "computed": computed,
-    "rungs": rungs,
-    "rung_power": rung_power,
-    "rung_order": rung_order,
-    "rung_agreement": rung_agreement,
-    "rung_residuals": rung_residuals,
-    "decades_from_half_score": decades_from_half_score,
-    "contests": contests,
-    "speedup": speedup,
-    "rank_flips": rank_flips,
-    "heterogeneity_rank": heterogeneity_rank,
-    "workloads_in_order": workloads_in_order,
-    "largest_share_of_wins": largest_share_of_wins,
-    "threshold": threshold,
+    estimator.__name__: estimator
+    for estimator in (
+        cell,
+        exponent,
+        log_ratio,
+        catapult,
+        computed,
+        rungs,
+        rung_power,
+        rung_order,
+        rung_agreement,
+        rung_residuals,
+        decades_from_half_score,
+        contests,
+        speedup,
+        rank_flips,
+        heterogeneity_rank,
+        workloads_in_order,
+        largest_share_of_wins,
+        threshold,
+    )
 }
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks.evidence import verdict_card
 from benchmarks.evidence.estimators import Estimate, NotRun, Tables
 from benchmarks.evidence.register import Check, Claim, ClaimsError, Protocol, Regime
 from benchmarks.evidence.statistics import Interval, holm, p_outside, seeds_needed, t_interval, verdict
@@ -20,32 +21,7 @@ from benchmarks.evidence.statistics import Interval, holm, p_outside, seeds_need
 FEWEST_SEEDS = 3
 # The Holm p up to which a main check that is not the primary one may be called falsified.
 LEVEL = 0.05
-CHECK_COLUMNS = [
-    "claim",
-    "check",
-    "role",
-    "statement",
-    "predicted",
-    "band_low",
-    "band_high",
-    "measured",
-    "unit",
-    "n",
-    "ci90_low",
-    "ci90_high",
-    "ci95_low",
-    "ci95_high",
-    "regime",
-    "fidelity",
-    "verdict",
-    "behaves",
-    "reason",
-    "origin",
-    "primary",
-    "holm",
-    "word",
-    "post_hoc",
-]
+CHECK_COLUMNS = list(verdict_card.CARD.columns)
 
 
 def judge(claims: dict[str, Claim], tables: Tables, source: str) -> pd.DataFrame:

@@ -173,22 +173,19 @@ class Estimator(BaseModel):
         given = self.model_extra
         listed = [*given.get("rungs", ()), *(given.get("minus") or ()), *SWEEPS.get(given.get("sweep"), ())]
         named = [given[key] for key in ("rung", "reference") if key in given]
-        terms = [term["rung"] for key in ("terms", "over") for term in given.get(key) or () if "rung" in term]
-        return {*listed, *named, *terms}
+        return {*listed, *named, *(term["rung"] for term in self._terms if "rung" in term)}
 
     @property
     def contests(self) -> set[tuple[str, str]]:
         """The (workload, optimizer) that it reads."""
         given = self.model_extra
         pairs = set()
-        for term in (*(given.get("terms") or ()), *(given.get("over") or ())):
+        for term in self._terms:
             if "workload" in term:
                 named = term["optimizer"]
                 pairs |= {(term["workload"], name) for name in ([named] if isinstance(named, str) else named)}
-        names = [
-            *given.get("optimizers", ()),
-            *(given[k] for k in ("optimizer", "against", "slow", "fast") if k in given),
-        ]
+        single = (given[key] for key in ("optimizer", "against", "slow", "fast") if key in given)
+        names = [*given.get("optimizers", ()), *single]
         return pairs | {(workload, name) for workload in given.get("workloads", ()) for name in names}
 
     @property
@@ -361,7 +358,7 @@ def load(paths: Iterable[Path | str], cards: Mapping[str, Card] | None = None) -
 def _read(path: Path) -> dict:
     """A file's claims as YAML has them, by name."""
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ClaimsError(f"cannot read {path}: line {line} is not UTF-8 text: save the file as UTF-8") from None

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks.evidence import judge
 from benchmarks.evidence.agreement import read
 from benchmarks.evidence.card import from_dictionary, statistical
 from benchmarks.studies import catalog
@@ -34,10 +33,6 @@ def test_a_card_says_what_every_column_and_quantity_of_its_table_is(name):
     assert set(card.replicates) <= set(card.keys) and (card.n is None or card.n in table)
     unused = [entry for entry in card.quantities.values() if not any(card.quantity(q) is entry for q in quantities)]
     assert not unused, "a card speaks of what is there"
-
-
-def test_the_card_of_the_verdicts_has_the_columns_that_are_judged():
-    assert list(CARDS["claims"].columns) == judge.CHECK_COLUMNS
 
 
 def test_a_card_that_lacks_a_column_or_a_quantity_says_so():
