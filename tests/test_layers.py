@@ -40,6 +40,7 @@ ALLOWED = {
         "benchmarks.lab.registry",
     },
     "benchmarks.lab.loop": {"benchmarks.lab.optimizers", "benchmarks.lab.problem"},
+    "benchmarks.lab.schedules": {"benchmarks.lab.loop"},
     "benchmarks.lab.training": {
         "benchmarks.lab.history",
         "benchmarks.lab.loop",
