@@ -32,6 +32,7 @@ ALLOWED = {
     "benchmarks.lab.contract": {"benchmarks.lab.functional"},
     "benchmarks.lab.problem": {"benchmarks.lab.contract", "benchmarks.lab.functional", "benchmarks.lab.losses"},
     "benchmarks.lab.minibatches": set(),
+    "benchmarks.lab.augmentation": {"benchmarks.lab.minibatches"},
     "benchmarks.lab.measurements": {
         "benchmarks.lab.minibatches",
         "benchmarks.lab.optimizers",
@@ -39,6 +40,7 @@ ALLOWED = {
         "benchmarks.lab.registry",
     },
     "benchmarks.lab.loop": {"benchmarks.lab.optimizers", "benchmarks.lab.problem"},
+    "benchmarks.lab.schedules": {"benchmarks.lab.loop"},
     "benchmarks.lab.training": {
         "benchmarks.lab.history",
         "benchmarks.lab.loop",
