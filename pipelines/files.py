@@ -19,6 +19,7 @@ TABLES = Path("results/tables")
 CURVES = Path("results/curves")
 FIGURES = Path("results/figures")
 IMAGES = Path("data/images.npz")
+CORPUS = Path("data/corpus.txt")
 # Neither result nor cache: progress, checkpoints, logs, locks.
 STATE = Path(".bench")
 
