@@ -191,7 +191,7 @@ def repro(parsed: argparse.Namespace) -> int:
     for address in done.failed:
         print(f"  failed: {address}")
     if claim is not None and not done.failed:
-        _print_fresh_verdict(claims, claim, training, params.data.source)
+        _print_fresh_verdict(claims, claim, training, [params.data.source, params.corpus.source])
         print("the committed tables are unchanged: `bench repro` rebuilds them")
     elif then is not None and not done.failed:
         _print_verdicts(claims)
@@ -476,13 +476,15 @@ def _print_verdicts(claims: dict[str, register.Claim]) -> None:
     print(f"all {len(rows)} claims: {CLAIMS_PAGE}")
 
 
-def _print_fresh_verdict(claims: dict[str, register.Claim], name: str, training: list[Stage], source: str) -> None:
+def _print_fresh_verdict(
+    claims: dict[str, register.Claim], name: str, training: list[Stage], sources: list[str]
+) -> None:
     """The verdict of one claim from the existing runs, without touching a table."""
     tables = read_tables(table for table in catalog.cards() if table_path(table).is_file())
     for study in dict.fromkeys(stage.study for stage in training):
         if runs := [finished.require(stage.path) for stage in training if stage.study == study and stage.table is None]:
             tables |= finished.tables(study, runs, tables).tables
-    checks = judge.judge({name: claims[name]}, tables, source)
+    checks = judge.judge({name: claims[name]}, tables, sources)
     for row in checks.itertuples():
         print(f"  {row.check:<20} {row.word:<19} measured {number(row.measured)}, predicted {number(row.predicted)}")
     verdict = judge.claim_verdict(checks)

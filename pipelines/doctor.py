@@ -11,12 +11,14 @@ from pathlib import Path
 
 from benchmarks.evidence import register
 from benchmarks.studies import catalog
-from pipelines import dvcfile, parameters, sources, store, tracking
-from pipelines.files import IMAGES
+from pipelines import dvcfile, parameters, sources, store, text_sources, tracking
+from pipelines.files import CORPUS, IMAGES
 
 FREE_GB = 2.0
 STORE_MB = 40
-Finding = tuple[bool, str, str]  # whether it is fine, what was found, how to fix it
+# Whether it is fine, or None for what only some stages need; what was found; how to fix it.
+Finding = tuple[bool | None, str, str]
+MARKS = {True: "ok   ", False: "WRONG", None: "note "}
 
 
 def main() -> int:
@@ -28,16 +30,17 @@ def main() -> int:
         _tools,
         _parameters,
         _claims,
-        _data,
+        _images,
+        _text,
         _tracking,
         _disk,
     ]
     wrong = 0
     for check in checks:
         for fine, what, mend in check():
-            print(f"{'ok   ' if fine else 'WRONG'} {what}")
+            print(f"{MARKS[fine]} {what}")
             if not fine:
-                wrong += 1
+                wrong += fine is False
                 print(f"      fix: {mend}")
     print("\nall is well" if not wrong else f"\n{wrong} thing{'s' if wrong > 1 else ''} to fix")
     return 1 if wrong else 0
@@ -107,7 +110,7 @@ def _claims() -> Iterator[Finding]:
         yield False, str(error), "correct the claims"
 
 
-def _data() -> Iterator[Finding]:
+def _images() -> Iterator[Finding]:
     try:
         data = parameters.load().data
     except parameters.ParametersError:
@@ -122,6 +125,7 @@ def _data() -> Iterator[Finding]:
             yield False, str(error), f"remove {prepared}; `dvc repro prepare` makes it again"
         return
     if data.source != "cifar10":
+        yield True, f"the images are {data.source}, which are installed with scikit-learn", ""
         return
     found = []
     for name, route in sources.cifar10_routes(Path.cwd())[:2]:
@@ -136,6 +140,37 @@ def _data() -> Iterator[Finding]:
         "CIFAR-10 is not here (" + "; ".join(found) + ")",
         f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: "
         "torchvision then downloads it. `make quick` needs no data",
+    )
+
+
+def _text() -> Iterator[Finding]:
+    try:
+        asked = parameters.load().corpus
+    except parameters.ParametersError:
+        return
+    if CORPUS.is_file():
+        try:
+            text_sources.verified(CORPUS.read_bytes(), asked.sha256, str(CORPUS))
+            yield True, f"{CORPUS} is the pinned text, {asked.source}", ""
+        except sources.DataError as error:
+            yield False, str(error), f"remove {CORPUS}; `dvc repro prepare_corpus` makes it again"
+        return
+    if asked.source == "markov-chain":
+        yield True, "the text is a Markov chain's, which this package writes", ""
+        return
+    found = []
+    for name, route in text_sources.routes(Path.cwd(), asked.sha256)[:2]:
+        try:
+            text_sources.verified(route(), asked.sha256, name)
+            yield True, f"Tiny Shakespeare by {name}", ""
+            return
+        except sources.DataError as error:
+            found.append(f"{name}: {error}")
+    yield (
+        None,
+        "Tiny Shakespeare is not here (" + "; ".join(found) + "); only stages that take text need it",
+        f"be online when one of them runs (it is then downloaded), or put {text_sources.NAMES[0]} into data/raw or "
+        "where TINYSHAKESPEARE points",
     )
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from benchmarks.studies import catalog
 from benchmarks.studies.declaration import Experiment, Family
 from pipelines import fingerprints, stages
-from pipelines.files import CODE, IMAGES, META, RUNS, table_path, write_text
+from pipelines.files import CODE, CORPUS, IMAGES, META, RUNS, table_path, write_text
 from pipelines.stages import Following, Stage
 
 HEAD = "# Written by `bench stages` from params.yaml and the studies' declarations: do not edit.\n"
@@ -23,8 +23,8 @@ class DvcFileError(ValueError):
 
 def texts(parameters: Any) -> dict[Path, str]:
     """Every dvc.yaml as it should be."""
-    following = stages.following()
-    by_path = {Path("dvc.yaml"): _root([one for one in following if one.study is None])}
+    following, corpus = stages.following(), any(one.takes_corpus for one in stages.training(parameters))
+    by_path = {Path("dvc.yaml"): _root([one for one in following if one.study is None], corpus)}
     for name, study in catalog.studies().items():
         groups: dict[str, list[Stage]] = {}
         for stage in stages.of_study(name, parameters):
@@ -79,7 +79,7 @@ def _entry(part: Experiment | Family, members: list[Stage]) -> dict:
         "wdir": "../..",
         **({"matrix": matrix} if matrix else {}),
         "cmd": f"python -m pipelines.run {path}",
-        "deps": [*([str(IMAGES)] if first.takes_images else []), f"{CODE}/{path}.json"],
+        "deps": [*(str(data) for data in first.data), f"{CODE}/{path}.json"],
         "outs": [*outs, f"{META}/{path}.json"],
     }
 
@@ -101,14 +101,10 @@ def _short(line: str) -> str:
     return line if len(line) <= 60 else f"{line[:57]}..."
 
 
-def _root(following: list[Following]) -> str:
-    prepare = {
-        "cmd": "python -m pipelines.prepare",
-        "deps": list(fingerprints.closure(["pipelines.prepare"], Path.cwd())),
-        "params": ["data"],
-        # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not fetch them.
-        "outs": [{str(IMAGES): {"cache": False}}],
-    }
+def _root(following: list[Following], corpus: bool) -> str:
+    prepare = {"prepare": _prepare("prepare", "data", IMAGES)}
+    if corpus:  # else a rebuild of everything would ask for a text that nothing reads
+        prepare["prepare_corpus"] = _prepare("prepare_corpus", "corpus", CORPUS)
     fingerprint = {
         "cmd": "python -m pipelines.fingerprint",
         "deps": ["benchmarks", "params.yaml", *sorted(str(path) for path in Path("pipelines").glob("*.py"))],
@@ -123,11 +119,21 @@ def _root(following: list[Following]) -> str:
         {
             # So that `dvc params diff`, `dvc exp show` and `-S` see all of it; no stage depends on it by keys.
             "params": ["params.yaml"],
-            "stages": {"prepare": prepare, "fingerprint": fingerprint, **entries},
+            "stages": {**prepare, "fingerprint": fingerprint, **entries},
             # For `dvc artifacts get` at a tag NAME@vX.Y.Z; `bench release` makes the tags.
             "artifacts": artifacts,
         }
     )
+
+
+def _prepare(module: str, section: str, out: Path) -> dict:
+    return {
+        "cmd": f"python -m pipelines.{module}",
+        "deps": list(fingerprints.closure([f"pipelines.{module}"], Path.cwd())),
+        "params": [section],
+        # Not cached: 17 MB that anyone can rebuild stay out of the store, and `dvc pull` does not ask for them.
+        "outs": [{str(out): {"cache": False}}],
+    }
 
 
 def _following(one: Following) -> dict:

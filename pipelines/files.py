@@ -19,7 +19,8 @@ TABLES = Path("results/tables")
 CURVES = Path("results/curves")
 FIGURES = Path("results/figures")
 IMAGES = Path("data/images.npz")
-# Neither results nor cache: progress, checkpoints, logs, locks.
+CORPUS = Path("data/corpus.txt")
+# Neither result nor cache: progress, checkpoints, logs, locks.
 STATE = Path(".bench")
 
 

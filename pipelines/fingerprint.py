@@ -26,7 +26,7 @@ def main() -> None:
         part = {"runs": runs, "settings": getattr(params, name).model_dump()}
         write_json(CODE / f"{name}.json", part, sort_keys=False)
         wanted.add(CODE / f"{name}.json")
-    write_json(CODE / "profile.json", params.model_dump(include={"profile", "data", "compute"}))
+    write_json(CODE / "profile.json", params.model_dump(include={"profile", "data", "corpus", "compute"}))
     prune(CODE, {*wanted, CODE / "profile.json"})
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import entries
-from pipelines.stages import Following, Stage
+from pipelines.stages import Following, Stage, data_of
 
 PACKAGE = "benchmarks"
 OURS = (PACKAGE, "pipelines")
@@ -37,7 +37,7 @@ def of_stage(stage: Stage, parameters: Any, source: Path) -> dict:
         "settings": stage.settings.model_dump(),
         "compute": stage.compute.model_dump(),
         "device": stage.device,
-        "data": parameters.data.model_dump() if stage.takes_images else None,
+        "data": data_of([stage], parameters) or None,
         **fingerprint(stage.roots, source),
     }
 

@@ -14,7 +14,9 @@ from pipelines.stages import METRICS
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     claims = register.load(catalog.claims(), catalog.cards())
-    checks = judge.judge(claims, read_tables(stages.judged()), read_json(CODE / "profile.json")["data"]["source"])
+    profile = read_json(CODE / "profile.json")
+    sources = [profile[data]["source"] for data in ("data", "corpus")]
+    checks = judge.judge(claims, read_tables(stages.judged()), sources)
     write_csv(table_path("claims"), checks)
     write_json(METRICS, summary.metrics(claims, checks))
 

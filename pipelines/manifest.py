@@ -49,7 +49,7 @@ def build(params: Any) -> dict:
             "stage": address,
             "lock": lock_hash(locks, address),
             "parameters": _hash([one.settings.model_dump() for one in feeding]),
-            "data": _hash(params.data.model_dump()),
+            "data": _hash(params.data.model_dump() | stages.data_of(feeding, params)),
             "code": code_hash(feeding),
             "commits": sorted({record["commit"] for record in records}),
             "environments": _distinct(environment_of(record, one.compute) for record, one in zip(records, feeding)),
@@ -60,7 +60,11 @@ def build(params: Any) -> dict:
         "profile": params.profile,
         "parent_commit": provenance.commit(),
         "parameters": _hash(params.model_dump()),
-        "data": {"source": params.data.source, **params.data.sha256.model_dump()},
+        "data": {
+            "source": params.data.source,
+            **params.data.sha256.model_dump(),
+            **{key: value for key, value in stages.data_of(training, params).items() if key == "corpus"},
+        },
         "tables": described,
     }
 

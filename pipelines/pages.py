@@ -98,6 +98,7 @@ def _provenance(params, training: list[Stage]) -> dict:
         "profile": params.profile,
         "source": params.data.source,
         "sha256": params.data.sha256.model_dump(),
+        "corpus": stages.data_of(training, params).get("corpus"),
         "commits": sorted({record["commit"] for record in records}),
         "versions": {key: sorted({record["versions"][key] for record in records}) for key in records[0]["versions"]},
         "hardware": sorted({_machine(record["hardware"]) for record in records}),

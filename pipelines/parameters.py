@@ -18,6 +18,7 @@ from benchmarks.studies.declaration import Study
 from benchmarks.studies.schema import Compute, Layered, Name, Strict, resolve
 from pipelines.files import read_yaml
 from pipelines.sources import Data
+from pipelines.text_sources import Corpus
 
 PATH = Path("params.yaml")
 
@@ -31,6 +32,7 @@ class Parameters(Strict):
 
     profile: Name
     data: Data
+    corpus: Corpus
     compute: Compute
 
 

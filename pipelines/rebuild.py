@@ -21,9 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipelines import checkpoints, tracking
 from pipelines.files import CODE, STATE, read_json
-from pipelines.stages import Stage
+from pipelines.stages import Stage, preparing
 
-ROOTS = ("prepare", "fingerprint")
 POLL_S = 0.5
 # Up to this many stages are passed to `dvc status` by name.
 FEW = 5
@@ -96,7 +95,8 @@ def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
     started = time.time()
     tracking.forget_failures()
     report = Report()
-    _run_dvc(["repro", *ROOTS], report)
+    # Data that none of these stages takes are not asked for.
+    _run_dvc(["repro", *preparing(stages), "fingerprint"], report)
     # DVC does not watch the files of code from outside.
     if "fingerprint" not in report.ran and any(read_json(path).get("outside") for path in CODE.rglob("*.json")):
         _run_dvc(["repro", "--force", "--single-item", "fingerprint"], report)

@@ -14,10 +14,21 @@ import pandas as pd
 
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
-from pipelines import devices, finished, images, provenance, tracking
+from pipelines import corpus, devices, finished, images, provenance, tracking
 from pipelines.checkpoints import Checkpoints, Clock
 from pipelines.entry import stage
-from pipelines.files import CODE, IMAGES, META, RUNS, read_json, table_path, write_csv, write_json, write_parquet
+from pipelines.files import (
+    CODE,
+    CORPUS,
+    IMAGES,
+    META,
+    RUNS,
+    read_json,
+    table_path,
+    write_csv,
+    write_json,
+    write_parquet,
+)
 
 
 @stage
@@ -41,6 +52,7 @@ def main() -> None:
         "settings": lambda: part.given.model_validate(asked["settings"]),
         "seeds": lambda: asked["seeds"],
         "images": lambda: images.load(IMAGES, compute.dtype),
+        "corpus": lambda: corpus.load(CORPUS),
         "compute": lambda: compute,
         "device": lambda: asked["device"],
         "tick": lambda: clock.tick,

@@ -76,10 +76,12 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
 
 
 def settle() -> None:
-    """Let processes in another folder find the same data: CIFAR10_ROOT becomes absolute."""
+    """Let processes that work in another folder find what this one would: the variables that say where become
+    absolute."""
     raw = Path("data/raw")
-    if given := os.environ.get("CIFAR10_ROOT") or (str(raw) if raw.is_dir() else ""):
-        os.environ["CIFAR10_ROOT"] = str(Path(given).expanduser().resolve())
+    for variable in ("CIFAR10_ROOT", "TINYSHAKESPEARE"):
+        if given := os.environ.get(variable) or (str(raw) if raw.is_dir() else ""):
+            os.environ[variable] = str(Path(given).expanduser().resolve())
 
 
 def cifar10_routes(root: Path) -> list[tuple[str, Callable[[], Arrays]]]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from benchmarks.studies import catalog, entries
 from benchmarks.studies.declaration import Experiment, Family, Figure, Study
 from benchmarks.studies.schema import Compute, named_entries
-from pipelines.files import CODE, CURVES, FIGURES, META, RUNS, TABLES, table_path
+from pipelines.files import CODE, CORPUS, CURVES, FIGURES, IMAGES, META, RUNS, TABLES, table_path
 
 CITATION = Path("CITATION.cff")
 MANIFEST = Path("results/MANIFEST.json")
@@ -28,6 +28,8 @@ CLAIMS_PAGE = Path("results/CLAIMS.md")
 README = Path("results/README.md")
 LATEX = Path("results/latex")
 PAGES = tuple(str(path) for path in (REPORT, BROWSE, ANSWER, CLAIMS_PAGE, README, LATEX))
+# The data that a ``run`` may take, by its argument: the stage that prepares them, and their file.
+PREPARED = {"images": ("prepare", IMAGES), "corpus": ("prepare_corpus", CORPUS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,15 @@ class Stage:
         return "images" in self.takes
 
     @property
+    def takes_corpus(self) -> bool:
+        return "corpus" in self.takes
+
+    @property
+    def data(self) -> list[Path]:
+        """The prepared files that it reads."""
+        return [path for argument, (_, path) in PREPARED.items() if argument in self.takes]
+
+    @property
     def device(self) -> str:
         """Where it runs: a stage that takes no device is so small, or must be so exact, that it stays on the CPU."""
         return self.compute.device if {"device", "compute"} & self.takes else "cpu"
@@ -158,6 +169,21 @@ def _experiment(study: str, experiment: Experiment, parameters: Any) -> Stage:
         table=catalog.table_of(study, experiment),
         alone=experiment.alone,
     )
+
+
+def preparing(taking: Iterable[Stage]) -> list[str]:
+    """The names of the stages that prepare the data which these stages take."""
+    taken = {argument for stage in taking for argument in stage.takes}
+    return [name for argument, (name, _) in PREPARED.items() if argument in taken]
+
+
+def data_of(taking: Iterable[Stage], parameters: Any) -> dict:
+    """What params.yaml says of the data that stages take: of the images as it stands there, of the text under
+    ``corpus``; empty if they take none."""
+    taking = list(taking)
+    images = parameters.data.model_dump() if any(stage.takes_images for stage in taking) else {}
+    text = {"corpus": parameters.corpus.model_dump()} if any(stage.takes_corpus for stage in taking) else {}
+    return images | text
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,8 @@ def _rebuild(request: Request) -> tuple[list[Stage], int, float]:
     _dvc("repro", "-q", "--force", "fingerprint")
     if not request.settings and _fingerprints() != committed:
         raise VerifyError("results/code does not match the committed code: the results were made with different code")
-    if any(stage.takes_images for stage in chosen):
-        _dvc("repro", "-q", "--force", "prepare")
+    for name in stages.preparing(chosen):
+        _dvc("repro", "-q", "--force", name)
     if len(chosen) < len(everything):
         try:
             _dvc("pull")

@@ -25,6 +25,7 @@ ALLOWED = {
     "benchmarks.lab.registry": set(),
     "benchmarks.lab.losses": set(),
     "benchmarks.lab.datasets": set(),
+    "benchmarks.lab.text": set(),
     "benchmarks.lab.history": set(),
     "benchmarks.lab.architectures": {"benchmarks.lab.registry"},
     "benchmarks.lab.optimizers": {"benchmarks.lab.registry", "benchmarks.theory"},

@@ -8,6 +8,7 @@ p over the claim's main checks is at most 0.05; otherwise it is inconclusive.
 What readers see is a word (`word`), because a smaller protocol, or a band of our own, does not refute a paper.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +25,14 @@ LEVEL = 0.05
 CHECK_COLUMNS = list(verdict_card.CARD.columns)
 
 
-def judge(claims: dict[str, Claim], tables: Tables, source: str) -> pd.DataFrame:
+def judge(claims: dict[str, Claim], tables: Tables, sources: Collection[str]) -> pd.DataFrame:
     """One row per check.
 
     Args:
         tables: by file name without ``.csv``.
-        source: where the data came from, for checks whose protocol names one.
+        sources: where images and text came from, for checks whose protocol names a source.
     """
-    rows = [row for name, claim in claims.items() for row in _judge_claim(name, claim, tables, source)]
+    rows = [row for name, claim in claims.items() for row in _judge_claim(name, claim, tables, sources)]
     return pd.DataFrame(rows).reindex(columns=CHECK_COLUMNS)
 
 
@@ -106,11 +107,11 @@ def _others(checks: pd.DataFrame) -> list[str]:
     return said
 
 
-def _judge_claim(name: str, claim: Claim, tables: Tables, source: str) -> list[dict]:
+def _judge_claim(name: str, claim: Claim, tables: Tables, sources: Collection[str]) -> list[dict]:
     """The rows of a claim's checks, with Holm's correction over the main ones."""
     rows = []
     for check_name, check in claim.checks.items():
-        row, p = _judge_check(check, tables, source)
+        row, p = _judge_check(check, tables, sources)
         primary = "yes" if check_name == claim.primary else ""
         rows.append({"claim": name, "check": check_name, **row, "primary": primary, "holm": p})
     main = [row for row in rows if row["role"] == "main"]
@@ -124,7 +125,7 @@ def _judge_claim(name: str, claim: Claim, tables: Tables, source: str) -> list[d
     return rows
 
 
-def _judge_check(check: Check, tables: Tables, source: str) -> tuple[dict, float]:
+def _judge_check(check: Check, tables: Tables, sources: Collection[str]) -> tuple[dict, float]:
     """A check's row, and the p that its mean lies outside the band; nan for a control, and where there is none."""
     low, high = check.limits
     row = {
@@ -148,7 +149,7 @@ def _judge_check(check: Check, tables: Tables, source: str) -> tuple[dict, float
     if inner and not estimate.exact:
         row |= {"ci90_low": inner.low, "ci90_high": inner.high, "ci95_low": outer.low, "ci95_high": outer.high}
     regime_met, row["regime"] = _regime(check.regime, estimate.runs)
-    shortfall = _shortfall(check.protocol, estimate.runs, source)
+    shortfall = _shortfall(check.protocol, estimate.runs, sources)
     if shortfall:
         outcome, reason = "toy", f"less data than registered: {shortfall}"
     elif estimate.exact and not len(values):
@@ -190,10 +191,10 @@ def _regime(regime: Regime | None, runs: pd.DataFrame) -> tuple[bool, str]:
     return held == len(readings), f"{asked} every run; lowest {lowest})"
 
 
-def _shortfall(protocol: Protocol, runs: pd.DataFrame, source: str) -> str:
+def _shortfall(protocol: Protocol, runs: pd.DataFrame, sources: Collection[str]) -> str:
     lacks = []
-    if protocol.source and source != protocol.source:
-        lacks.append(f"the data are {source}, not {protocol.source}")
+    if protocol.source and protocol.source not in sources:
+        lacks.append(f"the data are {' and '.join(sources)}, not {protocol.source}")
     if protocol.images and not runs.empty and runs["images"].min() < protocol.images:
         lacks.append(f"{runs['images'].min()} of {protocol.images} images")
     return "; ".join(lacks)

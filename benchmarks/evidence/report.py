@@ -82,7 +82,8 @@ def render(
             tables, by file name without ``.csv``.
         cards: of the timing tables at least, by the same names.
         figures: all of them, in the chapter's order.
-        provenance: profile, data source and hashes, commits, versions, processors, minutes of training.
+        provenance: profile, data source and hashes, ``corpus`` (those of the text; None if no stage takes it), commits,
+            versions, processors, minutes of training.
         study: whose long table's runs are listed.
         anchors: HTML anchors of configurations on tables.html, by name.
         cite: version and bibtex.

@@ -20,8 +20,8 @@ class Experiment:
     """One stage and its table: ``run(settings, ...)`` in the file of its name.
 
     ``run`` gets the arguments that its parameters name: ``settings``, ``seeds`` (1 to ``settings.seeds``), ``images``,
-    ``device`` (its name), ``compute``, ``tick`` (to be called with the number of steps done and of all steps),
-    ``resume`` and ``observe`` (see `benchmarks.lab.training.train`).
+    ``corpus`` (`benchmarks.lab.text.Corpus`), ``device`` (its name), ``compute``, ``tick`` (to be called with the
+    number of steps done and of all steps), ``resume`` and ``observe`` (see `benchmarks.lab.training.train`).
 
     Attributes:
         settings: the model of its part of params.yaml, ``<study>.<name>``; None if it has none.

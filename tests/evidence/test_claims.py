@@ -88,8 +88,8 @@ def claim(tmp_path):
     return register.load([written(tmp_path)])
 
 
-def outcome(claim, given, source="cifar10"):
-    checks = judge.judge(claim, given, source)
+def outcome(claim, given, *sources):
+    checks = judge.judge(claim, given, sources or ["cifar10"])
     return judge.claim_verdict(checks), checks.set_index("check")
 
 
@@ -161,8 +161,11 @@ def test_too_few_seeds_are_inconclusive_and_say_how_many(claim):
 
 
 def test_smaller_data_make_a_toy_and_say_what_is_missing(claim):
-    (word, why, *_), _ = outcome(claim, tables(images=40), source="digits")
-    assert word == "toy" and "data are digits, not cifar10; 40 of 100 images" in why
+    (word, why, *_), _ = outcome(claim, tables(images=40), "digits")
+    assert word == "toy" and "the data are digits, not cifar10; 40 of 100 images" in why
+    (word, why, *_), _ = outcome(claim, tables(), "digits", "tiny-shakespeare")
+    assert word == "toy" and "the data are digits and tiny-shakespeare, not cifar10" in why
+    assert outcome(claim, tables(), "cifar10", "markov-chain")[0][0] != "toy"
 
 
 def test_a_missing_run_is_not_run(claim):
@@ -205,12 +208,12 @@ def test_an_exact_check_has_no_interval(tmp_path):
     claim = register.load([written(tmp_path, text)])
     for value, word in ((200.0, "verified"), (200.1, "verified"), (201.0, "falsified")):
         table = pd.DataFrame({"optimizer": ["gd"], "stability_threshold": [value]})
-        checks = judge.judge(claim, {"stability_thresholds": table}, "digits")
+        checks = judge.judge(claim, {"stability_thresholds": table}, ["digits"])
         assert checks.verdict.item() == word
         assert (checks.n.item(), pd.isna(checks.ci95_low.item())) == (1, True)
         assert checks.holm.item() == (1.0 if word == "verified" else 0.0)
     table = pd.DataFrame({"optimizer": ["gd"], "stability_threshold": [np.nan]})
-    checks = judge.judge(claim, {"stability_thresholds": table}, "digits")
+    checks = judge.judge(claim, {"stability_thresholds": table}, ["digits"])
     assert (checks.verdict.item(), checks.reason.item()) == ("inconclusive", "the computation gave no value")
 
 
@@ -380,13 +383,13 @@ def test_an_amendment_by_a_rule_says_the_rule_and_then_its_own_reason(tmp_path):
 
 
 def test_a_claim_without_rows_is_not_run(claim):
-    checks = judge.judge(claim, tables(), "cifar10")
+    checks = judge.judge(claim, tables(), ["cifar10"])
     found = judge.claim_verdict(checks[checks["claim"] == "another"])
     assert (found.verdict, found.word) == ("not-run", "not run") and "bench repro" in found.reason
 
 
 def test_a_table_of_checks_without_primary_ones_is_refused(claim):
-    checks = judge.judge(claim, tables(), "cifar10").drop(columns=["primary", "holm", "word", "post_hoc"])
+    checks = judge.judge(claim, tables(), ["cifar10"]).drop(columns=["primary", "holm", "word", "post_hoc"])
     with pytest.raises(register.ClaimsError, match="no primary check of X1: run `bench repro` to remake it"):
         judge.claim_verdict(checks)
 
@@ -544,14 +547,14 @@ def test_controls_come_before_the_primary_check(tmp_path):
 
 def test_what_is_post_hoc_is_said_with_the_verdict_also_after_a_round_trip(tmp_path, claim):
     marked = with_others(tmp_path, 1, "      post_hoc: The horizon was lengthened.\n")
-    checks = judge.judge(marked, with_runs(GOOD), "cifar10")
+    checks = judge.judge(marked, with_runs(GOOD), ["cifar10"])
     assert checks["post_hoc"].tolist() == ["The horizon was lengthened.", "", "", ""]
     path = tmp_path / "claims.csv"
     checks.to_csv(path, index=False)
     for table in (checks, pd.read_csv(path)):
         found = judge.claim_verdict(table)
         assert (found.word, found.post_hoc) == ("holds", "The horizon was lengthened.")
-    judge.judge(claim, tables(), "cifar10").to_csv(path, index=False)
+    judge.judge(claim, tables(), ["cifar10"]).to_csv(path, index=False)
     assert judge.claim_verdict(pd.read_csv(path)).post_hoc == outcome(claim, tables())[0].post_hoc == ""
 
 

@@ -1031,7 +1031,7 @@ def test_an_optimizer_that_did_not_run_on_every_workload_of_an_order_is_named():
 
 
 def judged(claim, tables):
-    checks = judge.judge({claim: REGISTER[claim]}, tables, "cifar10")
+    checks = judge.judge({claim: REGISTER[claim]}, tables, ["cifar10"])
     return judge.claim_verdict(checks), checks.set_index("check")
 
 

@@ -117,7 +117,7 @@ def tables():
         **committed("lazy_training"),
         **committed("scale_invariance"),
     }
-    return known | {"claims": judge.judge(REGISTER, known, "cifar10")}
+    return known | {"claims": judge.judge(REGISTER, known, ["cifar10"])}
 
 
 def text(tmp_path, name, *arguments):

@@ -35,7 +35,8 @@ class Workspace:
 
     def environment(self, **changes) -> dict[str, str]:
         """This environment first on the path, nothing of the user's W&B or data; None removes a variable."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "CIFAR10", "BENCH", "DVC"))}
+        own = ("WANDB", "CIFAR10", "TINYSHAKESPEARE", "BENCH", "DVC")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(own)}
         env = {
             **inherited,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]]),
