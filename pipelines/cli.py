@@ -229,6 +229,7 @@ def profile(parsed: argparse.Namespace) -> int:
 
 
 def write_stages(parsed: argparse.Namespace) -> int:
+    _claims()
     for path in dvcfile.write(parameters.load()):
         print(f"wrote {path}")
     return 0
@@ -253,7 +254,8 @@ def status(parsed: argparse.Namespace) -> int:
 def report(parsed: argparse.Namespace) -> int:
     dvcfile.require_current(_params())
     targets = [one.address for one in stages.following() if one.name != "manifest"]
-    if rebuild.dvc("repro", "-q", "--single-item", *targets).returncode != 0:
+    # Not with -q, which would hide what DVC itself says of a failure.
+    if rebuild.dvc("repro", "--single-item", *targets, stdout=subprocess.DEVNULL).returncode != 0:
         raise rebuild.RebuildError("a stage failed; its output is above")
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
@@ -384,7 +386,7 @@ def _training() -> list[Stage]:
 
 
 def _claims() -> dict[str, register.Claim]:
-    return register.load(catalog.claims(), catalog.cards())
+    return catalog.registered()
 
 
 def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:

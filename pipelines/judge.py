@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks.evidence import judge, register, summary
+from benchmarks.evidence import judge, summary
 from benchmarks.studies import catalog
 from pipelines import stages
 from pipelines.entry import stage
@@ -13,7 +13,7 @@ from pipelines.stages import METRICS
 @stage
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    claims = register.load(catalog.claims(), catalog.cards())
+    claims = catalog.registered()
     profile = read_json(CODE / "profile.json")
     sources = [profile[data]["source"] for data in ("data", "corpus")]
     checks = judge.judge(claims, read_tables(stages.judged()), sources)

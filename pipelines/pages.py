@@ -6,7 +6,7 @@ import io
 
 import pandas as pd
 
-from benchmarks.evidence import agreement, answer, browse, chapter, citing, register, report, summary
+from benchmarks.evidence import agreement, answer, browse, chapter, citing, report, summary
 from benchmarks.evidence.report import Drawn
 from benchmarks.studies import catalog
 from pipelines import configurations, manifest, parameters, stages
@@ -32,7 +32,7 @@ def main() -> None:
     tables = {name: pd.read_csv(io.StringIO(text)) for name, text in texts.items()}
     exact = {name: agreement.read(text) for name, text in texts.items()}
     writers = stages.writers(training)
-    claims, sections = register.load(catalog.claims(), cards), chapter.load(catalog.sections())
+    claims, sections = catalog.registered(), chapter.load(catalog.sections())
     figures = {name: _drawn(name) for name in catalog.studies()}
 
     listed = configurations.described(training)

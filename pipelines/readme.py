@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-from benchmarks.evidence import answer, chapter, register, summary
+from benchmarks.evidence import answer, chapter, summary
 from benchmarks.studies import catalog
 from pipelines.files import read_json, read_tables, write_text
 from pipelines.stages import PROFILE
@@ -36,7 +36,7 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """Each part by its name, as Markdown."""
-    claims, sections = register.load(catalog.claims(), catalog.cards()), chapter.load(catalog.sections())
+    claims, sections = catalog.registered(), chapter.load(catalog.sections())
     checks, scores, rungs = read_tables(("claims", "low_rank_progression.long", "open_question_4_1")).values()
     rows = summary.verdicts(claims, checks)
     return {

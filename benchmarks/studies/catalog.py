@@ -4,12 +4,16 @@ import functools
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.evidence import verdict_card
 from benchmarks.evidence.card import EXACT, Card, Column
 from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Family, Study
 from benchmarks.studies.schema import repetitions
+
+if TYPE_CHECKING:
+    from benchmarks.evidence.register import Claim
 
 FOLDER = Path(__file__).parent
 
@@ -51,7 +55,7 @@ def cards() -> dict[str, Card]:
     """The data card of every table that a study makes, by the table's path in ``results/tables`` without ``.csv``.
 
     Raises:
-        DeclarationError: for two tables of one name.
+        DeclarationError: for two tables of one name, or a study or figure that reads a table that there is not.
     """
     by_table: dict[str, Card] = {"claims": verdict_card.CARD}
     for name, study in studies().items():
@@ -60,7 +64,34 @@ def cards() -> dict[str, Card]:
             if table in by_table:
                 raise DeclarationError(f"benchmarks/studies/{name}/study.py: there is another table {table!r}: rename")
             by_table[table] = card
+    for name, study in studies().items():
+        for table in (*study.reads, *(table for figure in study.figures for table in figure.reads)):
+            _require_known(name, table, list(by_table), "table")
     return by_table
+
+
+@functools.cache
+def registered() -> dict[str, "Claim"]:
+    """The claims of all studies, checked against the data cards.
+
+    Raises:
+        ClaimsError: for a claim that is wrong in itself.
+        DeclarationError: for a figure of a claim that there is not.
+    """
+    from benchmarks.evidence import register  # here, because what trains needs no claims
+
+    known = register.load(claims(), cards())
+    for name, study in studies().items():
+        for claim in (claim for figure in study.figures for claim in figure.claims):
+            _require_known(name, claim, list(known), "claim")
+    return known
+
+
+def _require_known(study: str, name: str, known: list[str], kind: str) -> None:
+    try:
+        entries.require(name, known, kind)
+    except ValueError as error:
+        raise DeclarationError(f"benchmarks/studies/{study}/study.py: {error}") from error
 
 
 def _card(study: str, experiment: Experiment) -> Card:
@@ -102,7 +133,9 @@ def _require(study: Study, folder: str) -> None:
             raise DeclarationError(f"{where}: {module!r} needs a file {folder}/{module}.py with a function `run`")
     for figure in study.figures:
         if not _has(folder, "figures", figure.name):
-            raise DeclarationError(f"{where}: figure {figure.name!r} needs a function of that name in figures.py")
+            raise DeclarationError(
+                f"{where}: figure {figure.name!r} needs a function of that name in {folder}/figures.py"
+            )
 
 
 def _has(folder: str, module: str, function: str) -> bool:

@@ -42,8 +42,8 @@ def refused(space, *command):
         ),
         (
             "study.py",
-            '    "No weight decay; Gaussian data without meaning.",\n    {',
-            '    "No weight decay; Gaussian data without meaning.",\n    n="seeds", quantities={',
+            '    "No weight decay; random Gaussian data.",\n    {',
+            '    "No weight decay; random Gaussian data.",\n    n="seeds", quantities={',
             f"{STUDY}/study.py: the card 'Growth of the norm of scale-invariant weights' names the column 'seeds'",
         ),
         (
@@ -68,7 +68,7 @@ def refused(space, *command):
             "figures.py",
             "def intrinsic_learning_rate(",
             "def learning_rate(",
-            f"{STUDY}/study.py: figure 'intrinsic_learning_rate' needs a function of its name in "
+            f"{STUDY}/study.py: figure 'intrinsic_learning_rate' needs a function of that name in "
             "scale_invariance/figures.py",
         ),
     ],
@@ -151,3 +151,20 @@ def test_a_table_that_its_card_does_not_describe_is_refused_and_the_old_one_stay
     assert "table scale_invariance/norm_growth has quantity grwth and its card does not" in line
     assert "study.py" in line
     assert workspace.bytes("results/tables/scale_invariance/*.csv") == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            'reads=("scale_invariance/equilibrium", ',
+            'reads=("scale_invariance/equilibrum", ',
+            "unknown table 'scale_invariance/equilibrum': did you mean",
+        ),
+        ('claims=("U4", ', 'claims=("U77", ', "unknown claim 'U77': "),
+    ],
+)
+def test_a_figure_of_what_there_is_not_is_refused_before_anything_runs(unbuilt, old, new, says):
+    unbuilt.edit(f"{STUDY}/study.py", old, new)
+    for command in ("stages", "repro"):
+        assert f"error: {STUDY}/study.py: {says}" in refused(unbuilt, command)
