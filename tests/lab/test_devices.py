@@ -1,13 +1,10 @@
 """What trains on a device has the CPU's history, byte for byte; and the pretended device raises where a GPU would."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from pretend_device import NAME, PENDING
-from ruamel.yaml import YAML
 from torch import nn
 
 from benchmarks.lab import datasets
@@ -21,11 +18,11 @@ from benchmarks.studies.progressive_sharpening import training
 from benchmarks.studies.progressive_sharpening.study import Settings, Sharpening
 from benchmarks.studies.schema import Compute
 from benchmarks.studies.table import Runs
-from pipelines import checkpoints
+from pipelines import checkpoints, parameters
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
-QUICK = YAML(typ="safe", pure=True).load(Path(__file__).parents[2] / "params.quick.yaml")
+QUICK = parameters.profile("quick")
 STUDY = Sharpening.model_validate({name: QUICK["progressive_sharpening"][name] for name in Sharpening.model_fields})
 CONFIGURATIONS = {name: STUDY.resolved(layer, name) for layer in STUDY.layers for name in STUDY.overrides(layer)}
 HERE = Compute.model_validate(QUICK["compute"])

@@ -8,8 +8,8 @@ from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.measurements import Stateless
 from benchmarks.lab.problem import Problem, stack_parameters
 from benchmarks.lab.training import train
+from benchmarks.studies import entries
 from benchmarks.theory import stability
-from pipelines import entries
 
 # A learning rate at which each descends; an entry that is missing here fails the test that reads the package.
 ENTRIES = {
