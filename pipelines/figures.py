@@ -17,13 +17,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
     name = parser.parse_args().study
-    drawn = import_module(f"benchmarks.studies.{name}.figures")
+    functions = import_module(f"benchmarks.studies.{name}.figures")
     for figure in catalog.studies()[name].figures:
         tables = read_tables(figure.reads)
         source = curves_of(name, figure)
         curves = [pd.read_parquet(CURVES / f"{source}.parquet")] if source else []
         with replacing(FIGURES / f"{figure.name}.svg") as temporary:
-            drawing.save(getattr(drawn, figure.name)(tables, *curves), temporary)
+            drawing.save(drawing.drawn(figure, getattr(functions, figure.name), tables, *curves), temporary)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from benchmarks.evidence import drawing
 from benchmarks.studies import catalog
 from pipelines.stages import curves_of
 
@@ -20,4 +21,4 @@ def function(name):
 
 def draw(name, tables, curves):
     """The figure; curves are given to those that draw any."""
-    return function(name)(tables, curves) if source_of(name) else function(name)(tables)
+    return drawing.drawn(FIGURES[name], function(name), tables, *([curves] if source_of(name) else []))

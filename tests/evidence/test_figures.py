@@ -349,6 +349,13 @@ def test_nothing_is_left_open():
     assert not matplotlib.pyplot.get_fignums()
 
 
+@pytest.mark.parametrize(("name", "missing"), [(name, table) for name in FIGURES for table in FIGURES[name].reads])
+def test_without_a_table_that_it_reads_a_figure_is_a_sentence_that_names_its_claims(tmp_path, name, missing):
+    given = {table: pd.DataFrame() for table in FIGURES[name].reads if table != missing}
+    sentence = re.search(r"No run of (claims? )?([^<]*)\.", text(tmp_path, name, given, pd.DataFrame()))
+    assert tuple(sentence[2].split(", ")) == (FIGURES[name].claims or (name,))
+
+
 def test_numbers_lead_to_their_rows_and_names_to_their_settings(page):
     assert 'href="tables.html#configuration-progressive_sharpening-lr-mid">lr-mid</a>' in page
     assert 'href="tables.html#row-progressive_sharpening.long-lr-mid-1"' in page
@@ -379,7 +386,7 @@ def test_a_figure_names_the_tables_and_curves_that_it_is_drawn_from(name):
     paths = sorted((results / "tables").rglob("*.csv"))
     watched = Watched({p.relative_to(results / "tables").with_suffix("").as_posix(): pd.read_csv(p) for p in paths})
     source = source_of(name)
-    plt.close(draw(name, watched, pd.read_parquet(results / f"curves/{source}.parquet") if source else None))
+    plt.close(function(name)(watched, *([pd.read_parquet(results / f"curves/{source}.parquet")] if source else [])))
     assert watched.asked == set(FIGURES[name].reads)
     if source:
         with pytest.raises((AttributeError, TypeError)):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.evidence import carry_over
-from benchmarks.evidence.drawing import FAMILIES, INK, MARKER, PALETTE, Tables, beside, empty, remark
+from benchmarks.evidence.drawing import FAMILIES, INK, MARKER, PALETTE, NothingToDraw, Tables, beside, remark
 from benchmarks.evidence.statistics import t_interval
 from benchmarks.theory import deep_linear
 from benchmarks.theory.modes import CLOCK_END
@@ -28,10 +28,10 @@ LINE = {"color": "0.6", "ls": "-", "lw": 0.8}  # the straight line from start to
 
 def carry_over_waterfall(tables: Tables) -> Figure:
     """From the textbook recipe to the default one an axis at a time, in the registered order and in its reverse."""
-    scores = _long(tables)
+    scores = tables[carry_over.LADDER]
     corners = set(carry_over.CORNERS.values())
     if not corners & set(scores["rung"]):
-        return empty("No rung of the factorial of Open Question 4.1.")
+        raise NothingToDraw
     figure, grid = plt.subplots(1, 2, figsize=(7.2, 3.9), sharey=True)
     scores = scores[scores["rung"].isin(corners)]
     orders = ((carry_over.ORDER, PALETTE[0], "o", -0.05), (carry_over.ORDER[::-1], PALETTE[1], "s", 0.05))
@@ -108,7 +108,7 @@ def mode_trajectories(tables: Tables, curves: pd.DataFrame) -> Figure:
     }
     there = {rung: title for rung, title in columns.items() if _runs(tables, curves, rung, "net")}
     if not there:
-        return empty("No curve of Open Question 4.1.")
+        raise NothingToDraw
     figure, grid = plt.subplots(
         1,
         len(there),
@@ -121,7 +121,7 @@ def mode_trajectories(tables: Tables, curves: pd.DataFrame) -> Figure:
         for end in (0, 1):
             axes.axhline(end, color="0.85", lw=0.8, zorder=0)
         axes.plot(PHI, 1 - np.sqrt(1 - PHI), **LINE)
-        closed = _closed_form(_long(tables), rung) if rung == TEXTBOOK else None
+        closed = _closed_form(tables[carry_over.LADDER], rung) if rung == TEXTBOOK else None
         for k in range(1, SHOWN_MODES + 1):
             color = MODE_COLORS[k - 1]
             for system, style in (("net", NET), ("twin", TWIN)):
@@ -176,9 +176,9 @@ def _numbered(scores: pd.DataFrame, name: str) -> list[float]:
 
 def score_against_init(tables: Tables) -> Figure:
     """Waypoint score against u0 / s_1, by activation, and where the default recipe stands."""
-    scores = _long(tables)
+    scores = tables[carry_over.LADDER]
     if not {rung for rungs in carry_over.SWEEPS.values() for rung in rungs} & set(scores["rung"]):
-        return empty("No rung of the sweeps over initialization of Open Question 4.1.")
+        raise NothingToDraw
     figure, axes = plt.subplots(figsize=(5.4, 3.9))
     axes.axhline(carry_over.GREEDY, color=INK, ls="--", lw=0.8)
     axes.axhline(0, color=INK, lw=0.8)
@@ -232,11 +232,11 @@ def _default_recipe(axes: Axes, scores: pd.DataFrame) -> None:
 def effective_rank(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Effective rank of the outputs' linear part along progress; stable rank of the weights' updates at five marks."""
     recipes = {TEXTBOOK: ("textbook recipe", PALETTE[0], "o"), DEFAULT: ("default recipe", PALETTE[1], "s")}
-    scores = _long(tables)
+    scores = tables[carry_over.LADDER]
     with_curves = [rung for rung in recipes if _runs(tables, curves, rung, "net")]
     updates = {rung: _update_ranks(scores, rung) for rung in recipes}
     if not with_curves and not any(len(found) for found in updates.values()):
-        return empty("No recipe of Open Question 4.1.")
+        raise NothingToDraw
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.8))
     for rung in with_curves:
         _, color, _ = recipes[rung]
@@ -283,11 +283,10 @@ def _update_ranks(scores: pd.DataFrame, rung: str) -> pd.DataFrame:
 
 def carry_over_ladder(tables: Tables) -> Figure:
     """Every rung: waypoint score of network and twin, how it tracks its twin, and the verdict."""
-    table = tables.get("open_question_4_1")
-    table = pd.DataFrame() if table is None else table
-    if table.empty or not (table["n"] > 0).any():
-        return empty("No rung of Open Question 4.1.")
+    table = tables["open_question_4_1"]
     table = table[table["n"] > 0]
+    if table.empty:
+        raise NothingToDraw
     groups = table["rung"].map(_group)
     heights, headings, y = {}, [], 0.0
     for title in (title for title, _ in GROUPS):
@@ -382,12 +381,6 @@ def _names(axes: Axes, rungs: Iterable[tuple[float, str]], headings: Iterable[tu
         label.set_fontweight(weight)
 
 
-def _long(tables: Tables) -> pd.DataFrame:
-    """The scores of all rungs; no rows if there are none."""
-    table = tables.get(carry_over.LADDER)
-    return pd.DataFrame(columns=["rung", "system", "seed", "quantity", "value"]) if table is None else table
-
-
 def _net(scores: pd.DataFrame, rung: str, quantity: str) -> pd.Series:
     return carry_over.by_seed(scores[scores["rung"] == rung], "net", quantity)
 
@@ -396,7 +389,7 @@ def _runs(tables: Tables, curves: pd.DataFrame, rung: str, system: str) -> list[
     """A rung's curves, one per seed that did not diverge."""
     if "rung" not in curves:
         return []
-    scores = _long(tables)
+    scores = tables[carry_over.LADDER]
     diverged = carry_over.by_seed(scores[scores["rung"] == rung], system, "diverged")
     lost = set(diverged.index[diverged > 0])
     mine = curves[(curves["rung"] == rung) & (curves["system"] == system) & ~curves["seed"].isin(lost)]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.evidence import comparison
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, draw_curve, empty, plain_ticks
+from benchmarks.evidence.drawing import INK, PALETTE, NothingToDraw, Tables, draw_curve, plain_ticks
 from benchmarks.evidence.statistics import t_interval
 
 # The optimizers that readers know, one colour each; the others are drawn in grey.
@@ -33,7 +33,6 @@ TITLES = {
 }
 # Losses of classes below this are drawn there: some are zero in float32.
 LEAST = 1e-5
-NONE = "No run of the optimizer comparison."
 
 
 def optimizer_loss(tables: Tables, curves: pd.DataFrame) -> Figure:
@@ -48,13 +47,13 @@ def losses(tables: Tables, curves: pd.DataFrame, seconds: pd.Series | None) -> F
         seconds: what a step takes, by workload and optimizer; against steps if None.
     """
     mine = curves[(curves["role"] == "final") & (curves["metric"] == "objective")]
-    mine = comparison.finished(mine, _summary(tables))
+    mine = comparison.finished(mine, tables["optimizer_comparison"])
     if seconds is not None:
         timed = set(seconds.index.get_level_values("workload"))
         mine = mine[mine["workload"].isin(timed)]
     workloads = [name for name in TITLES if name in set(mine["workload"])]
     if not workloads:
-        return empty(NONE)
+        raise NothingToDraw
     columns = min(3, len(workloads))
     rows = -(-len(workloads) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.6, 2.6 * rows + 0.9), squeeze=False)
@@ -91,11 +90,11 @@ def losses(tables: Tables, curves: pd.DataFrame, seconds: pd.Series | None) -> F
 
 def optimizer_profile(tables: Tables) -> Figure:
     """The share of tuned runs of each optimizer that arrive within a multiple of the best one's steps."""
-    long = tables.get(comparison.LONG, pd.DataFrame())
+    long = tables[comparison.LONG]
     aimed = set(_goals(tables).index)
     contested = [name for name in TITLES if name in aimed]
     if long.empty or not contested:
-        return empty(NONE)
+        raise NothingToDraw
     ratios = comparison.profile(long[long["workload"].isin(contested)])
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     # Shares are of all runs: an optimizer without a run on a workload did not arrive there.
@@ -118,14 +117,12 @@ def optimizer_profile(tables: Tables) -> Figure:
 
 def lr_sensitivity(tables: Tables) -> Figure:
     """Final loss against the learning rate in units of the tuned one, and the area that it makes."""
-    long = tables.get(comparison.LONG, pd.DataFrame())
-    if long.empty or not (long["role"] == "factor").any():
-        return empty(NONE)
+    long = tables[comparison.LONG]
     swept = long[long["role"] != "trial"]
     with_factors = swept.loc[swept["role"] == "factor", "workload"].unique()
     workloads = [name for name in (*TITLES, "transformer-plain") if name in set(with_factors)]
     if not workloads:
-        return empty(NONE)
+        raise NothingToDraw
     figure, grid = plt.subplots(1, len(workloads), figsize=(2.3 * len(workloads) + 0.8, 3.4), squeeze=False)
     for axes, workload in zip(grid.flat, workloads):
         of = swept[swept["workload"] == workload]
@@ -151,11 +148,11 @@ def lr_sensitivity(tables: Tables) -> Figure:
 def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Left: loss of a class against its frequency on one-hot inputs, and the closed form; right: the loss of each group
     of classes of the imbalanced problem at its end."""
-    exact = tables.get("optimizer_comparison/class_imbalance", pd.DataFrame())
+    exact = tables["optimizer_comparison/class_imbalance"]
     if exact.empty:
-        return empty(NONE)
+        raise NothingToDraw
     groups = curves[(curves["role"] == "final") & (curves["workload"] == "imbalanced")]
-    groups = comparison.finished(groups, _summary(tables))
+    groups = comparison.finished(groups, tables["optimizer_comparison"])
     groups = groups[groups["metric"].str.startswith("group_loss_")]
     figure, axes = plt.subplots(1, 2 if len(groups) else 1, figsize=(7.2 if len(groups) else 4, 3.4), squeeze=False)
     left = axes[0, 0]
@@ -196,11 +193,11 @@ def class_losses(tables: Tables, curves: pd.DataFrame) -> Figure:
 
 def optimizer_sharpness(tables: Tables) -> Figure:
     """Sharpness at the end of each optimizer's tuned runs: circles are seeds, bars 95 % intervals."""
-    long = tables.get(comparison.LONG, pd.DataFrame())
-    runs = long[(long["role"] == "final") & long["sharpness_end"].notna()] if len(long) else long
-    workloads = [name for name in ("mlp", "cnn", "transformer") if len(runs) and name in set(runs["workload"])]
+    long = tables[comparison.LONG]
+    runs = long[(long["role"] == "final") & long["sharpness_end"].notna()]
+    workloads = [name for name in ("mlp", "cnn", "transformer") if name in set(runs["workload"])]
     if not workloads:
-        return empty(NONE)
+        raise NothingToDraw
     names = list(dict.fromkeys(runs.loc[runs["workload"].isin(workloads), "optimizer"]))
     figure, grid = plt.subplots(
         1, len(workloads), figsize=(2.1 * len(workloads) + 1.6, 0.24 * len(names) + 1.1), sharey=True,
@@ -243,12 +240,8 @@ def _grey_first(optimizers) -> list[str]:
 
 def _goals(tables: Tables) -> pd.Series:
     """The target of each workload that has one."""
-    goals = tables.get("optimizer_comparison/targets", pd.DataFrame(columns=["workload", "target", "objective"]))
+    goals = tables["optimizer_comparison/targets"]
     return goals[goals["target"] == "target"].set_index("workload")["objective"]
-
-
-def _summary(tables: Tables) -> pd.DataFrame:
-    return tables.get("optimizer_comparison", pd.DataFrame(columns=["workload", "optimizer", "diverged"]))
 
 
 def _legend(figure: Figure, grid: np.ndarray, spare: bool) -> None:

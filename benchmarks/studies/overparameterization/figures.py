@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.drawing import (
     INK,
     PALETTE,
+    NothingToDraw,
     Tables,
     by_number,
     draw_curve,
-    empty,
     over_seeds,
     plain_ticks,
     quantity_of,
@@ -24,9 +24,9 @@ MARKER = {"ms": 4, "mfc": "white", "ls": "none"}
 
 def overparameterization(tables: Tables) -> Figure:
     """Fitting random labels; the chord between two solutions; the PL* constant by width; distance by width."""
-    found = [tables.get(f"overparameterization/{name}") for name in EXPERIMENTS]
-    if any(table is None or table.empty for table in found):
-        return empty("No run of claims O1 to O6.")
+    found = [tables[f"overparameterization/{name}"] for name in EXPERIMENTS]
+    if any(table.empty for table in found):
+        raise NothingToDraw
     figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.0))
     for place, draw, table in zip(axes.flat, (_labels, _chord, _constant, _distance), found):
         draw(place, table)

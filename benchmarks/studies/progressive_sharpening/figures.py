@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.drawing import (
     INK,
     PALETTE,
+    NothingToDraw,
     Tables,
     beside,
     crossing,
     draw_curve,
-    empty,
     intervals,
     plain_ticks,
     remark,
@@ -36,7 +36,7 @@ def progressive_sharpening(tables: Tables, curves: pd.DataFrame) -> Figure:
     runs = tables["progressive_sharpening.long"]
     there = [name for name in MAIN if name in set(runs["configuration"]) and len(curve_of(curves, name, "loss"))]
     if not there:
-        return empty("No run of claim E1.")
+        raise NothingToDraw
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True)
     highest = 0.0  # loss of a run that did not diverge
     for colour, configuration in zip((PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4]), MAIN):
@@ -81,7 +81,7 @@ def settled_sharpness(tables: Tables, curves: pd.DataFrame) -> Figure:
             name = f"{label}, lr = {row['learning_rate']:g}"
             rows.append((name, seeds_of(tables, configuration, "late_sharpness_ratio"), colour))
     if not rows:
-        return empty("No run of claim E1.")
+        raise NothingToDraw
     figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.22 * len(rows)))
     shade_band(axes.axvspan, tables, "E1.level-mid", label="registered band {low:g} to {high:g}")
     axes.axvline(1, color=INK, ls="--", lw=1, label="predicted: S = 2/lr")
@@ -140,7 +140,7 @@ def edges(tables: Tables, curves: pd.DataFrame) -> Figure:
         if there:
             panels.append((edge, *next(iter(there.items()))))
     if not panels:
-        return empty("No run of claims E1, E3, E4, E7, E8 and E9.")
+        raise NothingToDraw
     rows = -(-len(panels) // 3)
     figure, grid = plt.subplots(rows, 3, figsize=(7.2, 0.7 + 1.75 * rows), squeeze=False)
     for axes in grid.flat[len(panels) :]:
@@ -184,7 +184,7 @@ def stability_thresholds(tables: Tables) -> Figure:
     checks = tables["claims"]
     mine = checks[(checks["claim"] == "C5") & (checks["role"] == "main") & checks["measured"].notna()]
     if mine.empty:
-        return empty("No optimizer of claim C5.")
+        raise NothingToDraw
     lr = tables["stability_thresholds"]["learning_rate"].iloc[0]
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     y = -np.arange(len(mine))
@@ -214,7 +214,7 @@ def descent_lemma(tables: Tables, curves: pd.DataFrame) -> Figure:
     ]
     along = drawable(tables, curves, SMALL, "segment_sharpness")
     if not rows and not along:
-        return empty("No run of claim C6.")
+        raise NothingToDraw
     places = [["curvature", "summary"], ["rises", "summary"]]
     figure, axes = plt.subplot_mosaic(places, figsize=(7.2, 4.6), width_ratios=(1.25, 1))
     curvature, rises, summary = axes["curvature"], axes["rises"], axes["summary"]
@@ -250,7 +250,7 @@ def descent_lemma(tables: Tables, curves: pd.DataFrame) -> Figure:
 
 def catapult(tables: Tables) -> Figure:
     """Both boundaries of the learning rate, seed by seed, against 2 and 4; where the curvature lands from between."""
-    table = tables.get("catapult", pd.DataFrame({"system": []}))
+    table = tables["catapult"]
     systems = [
         (label, table[table["system"] == system])
         for label, system in (
@@ -262,7 +262,7 @@ def catapult(tables: Tables) -> Figure:
         if system in set(table["system"])
     ]
     if not systems:
-        return empty("No run of claim E10.")
+        raise NothingToDraw
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.2, 1.3 + 0.38 * len(systems)), sharey=True, width_ratios=(1.7, 1)
     )
@@ -294,7 +294,7 @@ def gradient_flow(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Sharpness against time lr x steps, of gradient descent and of gradient flow, and the distance between the two."""
     runs = drawable(tables, curves, SMALL, "flow_sharpness")
     if not runs:
-        return empty("No run of claim E2.")
+        raise NothingToDraw
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.0), sharex=True)
     longest = max(runs, key=lambda name: runs[name]["learning_rate"] * runs[name]["steps"])
     for colour, configuration in zip(PALETTE, SMALL):
@@ -330,7 +330,7 @@ def central_flow(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Loss, sharpness and distances of gradient descent, its central flow and gradient flow, from one start."""
     runs = drawable(tables, curves, (FLOWED,), "central_loss")
     if not runs:
-        return empty("No run of claim E6.")
+        raise NothingToDraw
     mine = curves[curves["configuration"] == FLOWED]
     threshold = runs[FLOWED]["stability_threshold"]
     figure, (loss, sharpness, distance) = plt.subplots(3, 1, figsize=(6.4, 7.6), sharex=True, height_ratios=(1.2, 1, 1))
@@ -379,7 +379,7 @@ def oscillation_variance(tables: Tables, curves: pd.DataFrame) -> Figure:
     rows = [row for row in rows if len(row[1])]
     along = drawable(tables, curves, (FLOWED,), "predicted_variance_average")
     if not rows and not along:
-        return empty("No run of claim E5.")
+        raise NothingToDraw
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.6), width_ratios=(1.25, 1))
     if along:
         threshold = along[FLOWED]["stability_threshold"]
@@ -410,7 +410,7 @@ def batch_sharpness(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Settled batch sharpness and sharpness in units of 2/lr against the batch size, and both along training."""
     runs = drawable(tables, curves, tuple(BATCHES), "batch_sharpness")
     if not runs:
-        return empty("No run of claim E8.")
+        raise NothingToDraw
     sizes = {name: row["batch_size"] for name, row in runs.items()}
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.6), sharey=True)
     shade_band(left.axhspan, tables, "E8.b8")
@@ -457,7 +457,7 @@ def sharpening_modifiers(tables: Tables, curves: pd.DataFrame) -> Figure:
     panels = [(title, lines, drawable(tables, curves, tuple(lines), "sharpness")) for title, lines in MODIFIERS]
     panels = [panel for panel in panels if panel[2]]
     if not panels:
-        return empty("No run of claim E11.")
+        raise NothingToDraw
     figure, grid = plt.subplots(1, len(panels), figsize=(7.2, 3.4), sharey=True, squeeze=False)
     for axes, (title, lines, runs) in zip(grid.flat, panels):
         axes.axhline(1, color=INK, lw=0.6)

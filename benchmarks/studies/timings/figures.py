@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.drawing import INK, PALETTE, Tables, empty, plain_ticks, remark
+from benchmarks.evidence.drawing import INK, PALETTE, Tables, plain_ticks, remark
 from benchmarks.studies.optimizer_comparison.figures import losses
 
 
@@ -51,7 +51,5 @@ def eigensolvers(tables: Tables) -> Figure:
 
 def optimizer_seconds(tables: Tables, curves: pd.DataFrame) -> Figure:
     """The objective of each tuned optimizer against seconds, at the time a step takes alone on this machine."""
-    timings = tables.get("timings/optimizer_steps")
-    if timings is None or timings.empty:
-        return empty("No timing of optimizers.")
+    timings = tables["timings/optimizer_steps"]
     return losses(tables, curves, timings.set_index(["workload", "optimizer"])["loop_seconds"])
