@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.evidence import register
 from benchmarks.studies import catalog
@@ -115,29 +116,13 @@ def _images() -> Iterator[Finding]:
         data = parameters.load().data
     except parameters.ParametersError:
         return
-    pinned = data.sha256.model_dump()
-    prepared = IMAGES
-    if prepared.is_file():
-        try:
-            sources.verified(sources.from_archive(prepared), pinned, str(prepared))
-            yield True, f"{prepared} holds the pinned {data.source} arrays", ""
-        except sources.DataError as error:
-            yield False, str(error), f"remove {prepared}; `dvc repro prepare` makes it again"
-        return
-    if data.source != "cifar10":
-        yield True, f"the images are {data.source}, which are installed with scikit-learn", ""
-        return
-    found = []
-    for name, route in sources.cifar10_routes(Path.cwd())[:2]:
-        try:
-            sources.verified(route(), pinned, name)
-            yield True, f"CIFAR-10 by {name}", ""
-            return
-        except sources.DataError as error:
-            found.append(f"{name}: {error}")
-    yield (
+    yield _data(
+        IMAGES,
+        "digits, which are installed with scikit-learn" if data.source == "digits" else "CIFAR-10",
+        lambda: sources.from_archive(IMAGES),
+        sources.cifar10_routes(Path.cwd()) if data.source == "cifar10" else [],
+        lambda arrays, origin: sources.verified(arrays, data.sha256.model_dump(), origin),
         False,
-        "CIFAR-10 is not here (" + "; ".join(found) + ")",
         f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: "
         "torchvision then downloads it. `make quick` needs no data",
     )
@@ -148,30 +133,48 @@ def _text() -> Iterator[Finding]:
         asked = parameters.load().corpus
     except parameters.ParametersError:
         return
-    if CORPUS.is_file():
-        try:
-            text_sources.verified(CORPUS.read_bytes(), asked.sha256, str(CORPUS))
-            yield True, f"{CORPUS} is the pinned text, {asked.source}", ""
-        except sources.DataError as error:
-            yield False, str(error), f"remove {CORPUS}; `dvc repro prepare_corpus` makes it again"
-        return
-    if asked.source == "markov-chain":
-        yield True, "the text is a Markov chain's, which this package writes", ""
-        return
-    found = []
-    for name, route in text_sources.routes(Path.cwd(), asked.sha256)[:2]:
-        try:
-            text_sources.verified(route(), asked.sha256, name)
-            yield True, f"Tiny Shakespeare by {name}", ""
-            return
-        except sources.DataError as error:
-            found.append(f"{name}: {error}")
-    yield (
+    own = asked.source == "markov-chain"
+    yield _data(
+        CORPUS,
+        "a Markov chain's text, which this package writes" if own else "Tiny Shakespeare",
+        CORPUS.read_bytes,
+        [] if own else text_sources.routes(Path.cwd(), asked.sha256),
+        lambda content, origin: text_sources.verified(content, asked.sha256, origin),
         None,
-        "Tiny Shakespeare is not here (" + "; ".join(found) + "); only stages that take text need it",
-        f"be online when one of them runs (it is then downloaded), or put {text_sources.NAMES[0]} into data/raw or "
-        "where TINYSHAKESPEARE points",
+        "only stages that take text need it: be online when one runs (it is then downloaded), or put "
+        f"{text_sources.NAMES[0]} into data/raw or where TINYSHAKESPEARE points",
     )
+
+
+def _data(
+    prepared: Path,
+    data: str,
+    load: Callable[[], Any],
+    routes: list[sources.Route],
+    verified: Callable[[Any, str], Any],
+    absent: bool | None,
+    mend: str,
+) -> Finding:
+    """Whether the prepared file or, before there is one, a route other than the download has the pinned data.
+
+    Args:
+        data: what they are.
+        routes: the last is the download; empty if the data need none.
+        absent: what to find where none has them.
+    """
+    if prepared.is_file():
+        try:
+            verified(load(), str(prepared))
+            return True, f"{prepared} holds the pinned data: {data}", ""
+        except sources.DataError as error:
+            return False, str(error), f"remove {prepared}; `bench repro` makes it again"
+    if not routes:
+        return True, f"data: {data}", ""
+    try:
+        _, route = sources.first_of(routes[:-1], verified)
+        return True, f"{data} by {route}", ""
+    except sources.DataError as error:
+        return absent, f"{data} is not here ({'; '.join(map(str.strip, str(error).splitlines()))})", mend
 
 
 def _tracking() -> Iterator[Finding]:

@@ -49,7 +49,7 @@ def build(params: Any) -> dict:
             "stage": address,
             "lock": lock_hash(locks, address),
             "parameters": _hash([one.settings.model_dump() for one in feeding]),
-            "data": _hash(params.data.model_dump() | stages.data_of(feeding, params)),
+            "data": _hash(stages.data_of(feeding, params)),
             "code": code_hash(feeding),
             "commits": sorted({record["commit"] for record in records}),
             "environments": _distinct(environment_of(record, one.compute) for record, one in zip(records, feeding)),

@@ -10,12 +10,14 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 Arrays = dict[str, np.ndarray]
+# A name, and a function that gives the data or raises `DataError`.
+Route = tuple[str, Callable[[], Any]]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -60,19 +62,43 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
     """
     if source == "digits":
         return verified(digits(), pinned, "scikit-learn's digits"), "scikit-learn"
+    try:
+        return first_of(cifar10_routes(root), lambda arrays, name: verified(arrays, pinned, name))
+    except DataError as failures:
+        raise DataError(
+            f"no route gave the pinned CIFAR-10 arrays.\n{failures}\nDo one of these, then run again:\n"
+            f"  1. set CIFAR10_ROOT to a folder with {ARCHIVE} or with the official cifar-10-batches-py;\n"
+            "  2. put either of them into data/raw;\n"
+            "  3. run where torchvision can download CIFAR-10.\n"
+            "Or run `make quick`, which needs no data: it uses scikit-learn's digits."
+        ) from None
+
+
+def first_of(routes: list[Route], check: Callable[[Any, str], Any]) -> tuple[Any, str]:
+    """What the first route gives that passes the check, and the route's name.
+
+    Raises:
+        DataError: if there is none; a line per route says why.
+    """
     failures = []
-    for name, route in cifar10_routes(root):
+    for name, route in routes:
         try:
-            return verified(route(), pinned, name), name
+            return check(route(), name), name
         except DataError as failure:
             failures.append(f"  {name}: {failure}")
-    raise DataError(
-        "no route gave the pinned CIFAR-10 arrays.\n" + "\n".join(failures) + "\nDo one of these, then run again:\n"
-        f"  1. set CIFAR10_ROOT to a folder with {ARCHIVE} or with the official cifar-10-batches-py;\n"
-        "  2. put either of them into data/raw;\n"
-        "  3. run where torchvision can download CIFAR-10.\n"
-        "Or run `make quick`, which needs no data: it uses scikit-learn's digits."
-    )
+    raise DataError("\n".join(failures))
+
+
+def from_variable(variable: str, read: Callable[[Path], Any]) -> Route:
+    """The route to where an environment variable points."""
+
+    def route() -> Any:
+        place = os.environ.get(variable)
+        if not place:
+            raise DataError("not set")
+        return read(Path(place).expanduser())
+
+    return f"${variable}", route
 
 
 def settle() -> None:
@@ -84,18 +110,11 @@ def settle() -> None:
             os.environ[variable] = str(Path(given).expanduser().resolve())
 
 
-def cifar10_routes(root: Path) -> list[tuple[str, Callable[[], Arrays]]]:
-    """The routes in the order they are tried, each with its name."""
+def cifar10_routes(root: Path) -> list[Route]:
+    """The routes in the order they are tried; the last is a download."""
     raw = root / "data" / "raw"
-
-    def from_environment() -> Arrays:
-        folder = os.environ.get("CIFAR10_ROOT")
-        if not folder:
-            raise DataError("not set")
-        return from_folder(Path(folder).expanduser())
-
     return [
-        ("$CIFAR10_ROOT", from_environment),
+        from_variable("CIFAR10_ROOT", from_folder),
         ("data/raw", lambda: from_folder(raw)),
         ("torchvision's download", lambda: from_torchvision(raw, download=True)),
     ]

@@ -5,9 +5,7 @@ split, is no matter of these routes (`benchmarks.lab.text`).
 """
 
 import hashlib
-import os
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
@@ -16,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines import markov_text
 from pipelines.files import replacing
-from pipelines.sources import DataError, Sha256
+from pipelines.sources import DataError, Route, Sha256, first_of, from_variable
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 BYTES = 1_115_394
@@ -44,35 +42,23 @@ def obtain(source: str, pinned: str, root: Path) -> tuple[bytes, str]:
     """
     if source == "markov-chain":
         return verified(markov_text.text().encode(), pinned, "the Markov chain"), "a Markov chain"
-    failures = []
-    for name, route in routes(root, pinned):
-        try:
-            return verified(route(), pinned, name), name
-        except DataError as failure:
-            failures.append(f"  {name}: {failure}")
-    raise DataError(
-        "no route gave the pinned text of Tiny Shakespeare.\n"
-        + "\n".join(failures)
-        + "\nDo one of these, then run again:\n"
-        f"  1. set TINYSHAKESPEARE to the file, or to a folder that has it as {' or '.join(NAMES)};\n"
-        f"  2. put it into data/raw as {NAMES[0]};\n"
-        f"  3. run where {URL} can be reached.\n"
-        "Or run `make quick`, which needs no data: it uses a text that a Markov chain writes."
-    )
+    try:
+        return first_of(routes(root, pinned), lambda content, name: verified(content, pinned, name))
+    except DataError as failures:
+        raise DataError(
+            f"no route gave the pinned text of Tiny Shakespeare.\n{failures}\nDo one of these, then run again:\n"
+            f"  1. set TINYSHAKESPEARE to the file, or to a folder that has it as {' or '.join(NAMES)};\n"
+            f"  2. put it into data/raw as {NAMES[0]};\n"
+            f"  3. run where {URL} can be reached.\n"
+            "Or run `make quick`, which needs no data: it uses a text that a Markov chain writes."
+        ) from None
 
 
-def routes(root: Path, pinned: str) -> list[tuple[str, Callable[[], bytes]]]:
-    """The routes to Tiny Shakespeare in the order they are tried, each with its name."""
+def routes(root: Path, pinned: str) -> list[Route]:
+    """The routes to Tiny Shakespeare in the order they are tried; the last is a download."""
     raw = root / "data" / "raw"
-
-    def from_environment() -> bytes:
-        place = os.environ.get("TINYSHAKESPEARE")
-        if not place:
-            raise DataError("not set")
-        return from_place(Path(place).expanduser())
-
     return [
-        ("$TINYSHAKESPEARE", from_environment),
+        from_variable("TINYSHAKESPEARE", from_place),
         ("data/raw", lambda: from_place(raw)),
         ("the download", lambda: download(raw, pinned)),
     ]
