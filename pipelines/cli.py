@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from pipelines import (
     diff,
     doctor,
     dvcfile,
+    fingerprints,
     finished,
     images,
     manifest,
@@ -40,7 +42,7 @@ from pipelines import (
     store,
     verify,
 )
-from pipelines.files import IMAGES, TABLES, read_tables, table_path, write_yaml
+from pipelines.files import IMAGES, TABLES, read_json, read_tables, table_path, write_yaml
 from pipelines.sources import DataError
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
@@ -236,7 +238,8 @@ def write_stages(parsed: argparse.Namespace) -> int:
 
 
 def status(parsed: argparse.Namespace) -> int:
-    dvcfile.require_current(_params())
+    params = _params()
+    dvcfile.require_current(params)
     reasons = rebuild.stale()
     if not reasons:
         print("everything is up to date")
@@ -246,6 +249,12 @@ def status(parsed: argparse.Namespace) -> int:
             for kind, what in entry.items() if isinstance(entry, dict) else ((entry, {}),):
                 listed = ", ".join(f"{name} ({state})" for name, state in what.items()) if what else ""
                 print(f"    {kind}{': ' + listed if listed else ''}")
+    if "fingerprint" in reasons:  # DVC sees what follows from it only after it has run
+        for stage in stages.training(params):
+            now = json.loads(json.dumps(fingerprints.of_stage(stage, params, Path.cwd())))
+            was = read_json(stage.code) if stage.code.is_file() else {}
+            if changed := [key for key in now if was.get(key) != now[key]]:
+                print(f"stale: {stage.address}\n    {'changed: ' + ', '.join(changed) if was else 'new'}")
     if (TABLES / "claims.csv").is_file():
         _print_verdicts(_claims())
     return 0

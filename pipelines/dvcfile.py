@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from benchmarks.studies import catalog
 from benchmarks.studies.declaration import Experiment, Family
 from pipelines import fingerprints, stages
-from pipelines.files import CODE, CORPUS, IMAGES, META, RUNS, table_path, write_text
+from pipelines.files import CODE, CORPUS, FIGURES, IMAGES, META, RUNS, table_path, write_text
 from pipelines.stages import Following, Stage
 
 HEAD = "# Written by `bench stages` from params.yaml and the studies' declarations: do not edit.\n"
@@ -120,6 +120,8 @@ def _root(following: list[Following], corpus: bool) -> str:
             # So that `dvc params diff`, `dvc exp show` and `-S` see all of it; no stage depends on it by keys.
             "params": ["params.yaml"],
             "stages": {**prepare, "fingerprint": fingerprint, **entries},
+            # For `dvc plots show`.
+            "plots": [str(FIGURES / f"{figure.name}.svg") for s in catalog.studies().values() for figure in s.figures],
             # For `dvc artifacts get` at a tag NAME@vX.Y.Z; `bench release` makes the tags.
             "artifacts": artifacts,
         }

@@ -45,6 +45,8 @@ def prune(study: str, paths: Iterable[str]) -> None:
     for record in sorted((RUNS / study).rglob("run.json")):
         if record.parent not in wanted:
             shutil.rmtree(record.parent)
+            if not any(record.parent.parent.iterdir()):
+                record.parent.parent.rmdir()
             print(f"pruned {record.parent}: params.yaml no longer asks for it")
 
 

@@ -5,14 +5,14 @@ YAML 1.2, as DVC reads it: ``1e-3`` is a number.
 
 import functools
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import ValidationError, create_model
 from ruamel.yaml import YAMLError
 
+from benchmarks.evidence.faults import annotation, explained
 from benchmarks.studies import catalog
 from benchmarks.studies.declaration import Study
 from benchmarks.studies.schema import Compute, Layered, Name, Strict, resolve
@@ -157,7 +157,7 @@ def _validated(model, raw, place, faults, overrides=None, defaults_place=None):
             key = [*location, "name"] if "unknown entry" in fault["msg"] else location
             inherited = overrides is not None and fault["type"] != "missing" and not _contains(overrides, key)
             around = ".".join([*(defaults_place if inherited else place), *location])
-            faults.append(_told(around, _explain(model, fault)))
+            faults.append(_told(around, explained(model, fault)))
         return None
 
 
@@ -171,7 +171,7 @@ def _place(model, loc: tuple) -> list[str]:
     return [
         str(part)
         for i, part in enumerate(loc)
-        if part != "[key]" and not isinstance(_annotation(model, loc[:i]), UnionType)
+        if part != "[key]" and not isinstance(annotation(model, loc[:i]), UnionType)
     ]
 
 
@@ -181,42 +181,3 @@ def _contains(mapping: Any, location: list[str]) -> bool:
             return False
         mapping = mapping[part]
     return True
-
-
-def _explain(model, fault: dict) -> str:
-    if fault["type"] == "extra_forbidden":
-        around = _annotation(model, fault["loc"][:-1])
-        known = list(around.model_fields) if isinstance(around, type) and issubclass(around, BaseModel) else []
-        return _unknown("key", str(fault["loc"][-1]), known)
-    if fault["type"] == "missing":
-        return "missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return message
-    return f"{message[0].lower()}{message[1:]}, got {fault['input']!r}"
-
-
-def _annotation(model, location: tuple) -> Any:
-    """The type of what lies at a location of a model; None where there is nothing to say."""
-    annotation = model
-    for part in location:
-        if isinstance(annotation, UnionType):  # of several kinds of data, which this part names
-            kinds = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(annotation)}
-            annotation = kinds.get(part)
-        elif get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
-        elif get_origin(annotation) is list:
-            annotation = get_args(annotation)[0]
-        elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields:
-            annotation = annotation.model_fields[part].annotation
-        else:
-            return None
-        if get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-    return annotation
-
-
-def _unknown(kind: str, name: str, known) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"unknown {kind} {name!r}{hint}; known are {', '.join(known)}"

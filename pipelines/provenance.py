@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +33,8 @@ def commit() -> str:
 def _kernels() -> dict[str, str]:
     """Which kernels the libraries of numpy and torch have chosen for this processor: they determine how sums round.
     Without versions, because scipy has its own copy of the library, which may or may not be loaded."""
+    # Loaded here even if nothing else did, so that one machine always says the same.
+    import torch
     from threadpoolctl import threadpool_info
 
     found = {
@@ -41,9 +42,7 @@ def _kernels() -> dict[str, str]:
         for library in threadpool_info()
         if "architecture" in library
     }
-    if "torch" in sys.modules:
-        found.add(f"torch {sys.modules['torch'].backends.cpu.get_cpu_capability()}")
-    return {"kernels": ", ".join(sorted(found))} if found else {}
+    return {"kernels": ", ".join(sorted(found | {f"torch {torch.backends.cpu.get_cpu_capability()}"}))}
 
 
 def _gpu(device: str) -> dict[str, str]:

@@ -8,6 +8,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
+from benchmarks.evidence.faults import explained
+
 
 class SectionError(ValueError):
     """A ``section.yaml`` that is wrong, or names what is not there; the message says which."""
@@ -66,7 +68,7 @@ def _section(path: Path) -> Section:
         return Section.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        raise SectionError(": ".join([str(path), *map(str, first["loc"]), first["msg"]])) from None
+        raise SectionError(": ".join([str(path), *map(str, first["loc"]), explained(Section, first)])) from None
     except (UnicodeDecodeError, YAMLError) as error:
         raise SectionError(f"cannot read {path}: {error}") from None
 

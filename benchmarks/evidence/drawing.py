@@ -2,8 +2,8 @@
 
 A figure is a function in the ``figures.py`` of its study: (tables by name) -> Figure, or (tables, curves) -> Figure if
 it draws curves. The study's ``study.py`` declares it. What is absent or diverged is left out; with nothing left, the
-function raises `NothingToDraw` and the figure is a sentence. Colours are seaborn's colour-blind palette; equal data
-give SVGs of equal bytes.
+function raises `NothingToDraw`, and `pipelines.figures` makes a sentence of it. Colours are seaborn's colour-blind
+palette; equal data give SVGs of equal bytes.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from benchmarks.evidence.statistics import t_interval
-from benchmarks.studies.declaration import Figure as Declared
 
 matplotlib.use("Agg")
 sns.set_theme(
@@ -52,22 +51,12 @@ class NothingToDraw(Exception):
     """Nothing of what a figure shows is there."""
 
 
-def drawn(declared: Declared, function: Callable[..., Figure], tables: Tables, *curves: pd.DataFrame) -> Figure:
-    """A declared figure, drawn by its function; a sentence that names its claims, if there is nothing to draw."""
-    try:
-        if not set(declared.reads) <= set(tables):
-            raise NothingToDraw
-        return function({name: tables[name] for name in declared.reads}, *curves)
-    except NothingToDraw:
-        of = (
-            f"claim{'s' * (len(declared.claims) > 1)} {', '.join(declared.claims)}"
-            if declared.claims
-            else declared.name
-        )
-        figure, axes = plt.subplots(figsize=(6.4, 0.8), layout="none")
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, f"No run of {of}.", ha="center", va="center", color=INK)
-        return figure
+def sentence(said: str) -> Figure:
+    """A figure that is one sentence, for when there is nothing to draw."""
+    figure, axes = plt.subplots(figsize=(6.4, 0.8), layout="none")
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, said, ha="center", va="center", color=INK)
+    return figure
 
 
 def draw_curve(axes: Axes, curve: pd.DataFrame, *, color, x=1.0, y=1.0, lw=1.2, alpha=0.25, **line) -> None:

@@ -41,6 +41,7 @@ from benchmarks.evidence.amendments import RULES
 from benchmarks.evidence.card import Card
 from benchmarks.evidence.carry_over import LADDER, SWEEPS
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, Tables
+from benchmarks.evidence.faults import explained
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.theory.stability import FORMULAS
 
@@ -342,7 +343,7 @@ def load(paths: Iterable[Path | str], cards: Mapping[str, Card] | None = None) -
                 except ValidationError as error:
                     for fault in error.errors():
                         place = ".".join([name, *map(str, fault["loc"])])
-                        wrong.append((place, fault["msg"].removeprefix("Value error, ")))
+                        wrong.append((place, explained(Claim, fault)))
             if not wrong and cards is not None:
                 for check, body in claims[name].checks.items():
                     if lacks := body.estimator.missing(cards):

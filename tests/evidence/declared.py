@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-from benchmarks.evidence import drawing
 from benchmarks.studies import catalog
+from pipelines import figures
 from pipelines.stages import curves_of
 
 STUDY_OF = {figure.name: name for name, study in catalog.studies().items() for figure in study.figures}
@@ -21,4 +21,4 @@ def function(name):
 
 def draw(name, tables, curves):
     """The figure; curves are given to those that draw any."""
-    return drawing.drawn(FIGURES[name], function(name), tables, *([curves] if source_of(name) else []))
+    return figures.drawn(STUDY_OF[name], FIGURES[name], tables, curves if source_of(name) else None)

@@ -33,12 +33,12 @@ def test_a_study_that_has_claims_and_no_section_is_named():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"title: A\nknown: b\nmeasured: c\nsurprise: d\n", "section.yaml: open: Field required"),
+        (b"title: A\nknown: b\nmeasured: c\nsurprise: d\n", "section.yaml: open: missing"),
         (
             b"title: A\nknown: b\nmeasured: c\nopen: d\nsurprise: e\nclosed: f\n",
-            "section.yaml: closed: Extra inputs are not",
+            "section.yaml: closed: unknown key 'closed'",
         ),
-        (b"", "section.yaml: Input should be a valid dictionary"),
+        (b"", "section.yaml: input should be a valid dictionary"),
         (b"title: [A\n", "cannot read .*section.yaml: while parsing"),
         ("title: \u00fc\n".encode("latin-1"), "cannot read .*section.yaml: 'utf-8' codec"),
     ],

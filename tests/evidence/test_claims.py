@@ -229,8 +229,8 @@ def test_an_exact_check_has_no_interval(tmp_path):
         ("metric: edge_fraction", "metric: edge", "X1.checks.X1.level.regime.metric: unknown metric 'edge'"),
         ("at_least: 0.5,", "at_least: 0.5, share: 1.5,", "X1.checks.X1.level.regime.share"),
         ("origin: ours", "origin: theirs", "X1.checks.X1.level.origin"),
-        ("  origin: ours\n", "", "X1.checks.X1.level.origin: Field required"),
-        ("  primary: X1.level\n", "", "X1.primary: Field required"),
+        ("  origin: ours\n", "", "X1.checks.X1.level.origin: missing"),
+        ("  primary: X1.level\n", "", "X1.primary: missing"),
         (
             "primary: X1.level",
             "primary: X1.leve",

@@ -132,7 +132,7 @@ def test_positions_are_told_apart(kind):
         (dict(patch=3), r"images of \(8, 4\) pixels cannot be cut into patches of 3"),
         (dict(patch=8), r"images of \(8, 4\) pixels cannot be cut into patches of 8"),
         (dict(patch=0), "give a patch for images or a vocabulary for tokens, not both"),
-        (dict(vocabulary=5), "and not both"),
+        (dict(vocabulary=5), "not both"),
         (dict(patch=0, vocabulary=5), r"inputs \(2, 8, 4\)"),
         (dict(input_shape=(5,)), r"inputs \(5,\)"),
         (dict(input_shape=(8, 4)), r"inputs \(8, 4\)"),

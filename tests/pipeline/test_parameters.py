@@ -37,10 +37,10 @@ STUDY = "progressive_sharpening"
         ),
         ("lr: 0.03}, steps: 800", "lr: 0.03, momentum: 1}, steps: 800", "lr-mid.optimizer", "must be in [0, 1)"),
         ("name: sgd}\n", "name: sdg}\n", f"{STUDY}.defaults.optimizer", "did you mean 'sgd'?"),
-        ("name: sgd}\n", "name: nowhere:build}\n", f"{STUDY}.defaults.optimizer", "there is no module 'nowhere'"),
+        ("name: sgd}\n", "name: 'nowhere:build'}\n", f"{STUDY}.defaults.optimizer", "there is no module 'nowhere'"),
         (
             "{name: rmsprop, lr: 5.0e-5, beta2: 0.99}",
-            "{name: torch.optim:RMSprp, lr: 5.0e-5}",
+            "{name: 'torch.optim:RMSprp', lr: 5.0e-5}",
             f"{STUDY}.comparisons.rmsprop.optimizer",
             "module 'torch.optim' has no 'RMSprp'",
         ),
@@ -162,7 +162,7 @@ STUDY = "progressive_sharpening"
         ),
         ("channels: [8, 16]", "chanels: [8, 16]", "optimizer_comparison.workloads.cnn", "did you mean 'channels'?"),
         ("decay: true #", "decay: 1 #", "optimizer_comparison.defaults.decay", "valid boolean"),
-        ("warmup: 15 #", "warmup: 300 #", "optimizer_comparison.", "leaves nothing of 300 steps"),
+        ("warmup: 15 #", "warmup: 300 #", "optimizer_comparison.", "leaves nothing of the 300 steps"),
         ("train: 4000,", "train: 0,", "optimizer_comparison.defaults.data.train", "greater than or equal to 2"),
         (
             "patch: 4}, batch_size: 64}",
