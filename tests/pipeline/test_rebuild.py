@@ -147,8 +147,7 @@ def test_explain_status_and_report(workspace):
     assert f"stale: {ADDRESS}:run@lr-low-1-2" in said and "lr-low" in said
     workspace.set(f"{CONFIGURATIONS}.lr-low.optimizer.lr", 0.2)
     workspace.edit(CLAIMS, "title: Momentum has its own edge", "title: Another title")
-    said = workspace.bench("report").stdout
-    assert "Another title" in said
+    workspace.bench("report")
     assert "Another title" in (workspace.path / "results/report.html").read_text()
 
 

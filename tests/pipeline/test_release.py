@@ -183,7 +183,8 @@ def test_a_number_moved_beyond_its_tolerance_needs_another_minor_version(release
     # The threshold of gradient descent is exact: any other learning rate moves it, and the verdict of its check.
     space.set("progressive_sharpening.thresholds.optimizers.gd.lr", 0.02)
     space.bench("repro", "thresholds")
-    remake(space, *(f"pipelines/progressive_sharpening/dvc.yaml:{name}" for name in ("tables", "figures")), "judge")
+    study = "pipelines/progressive_sharpening/dvc.yaml"
+    remake(space, f"{study}:tables", "judge", f"{study}:figures")
     space.commit("another learning rate")
     said = space.bench("diff", "v7.1.0").stdout
     table = pd.read_csv(space.path / "results/tables/stability_thresholds.csv").set_index("optimizer")
