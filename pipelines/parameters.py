@@ -112,7 +112,9 @@ def read(path: Path | str) -> dict:
     except FileNotFoundError:
         raise ParametersError(f"{path} does not exist: run from the repository's root") from None
     except YAMLError as error:
-        raise ParametersError(f"{path} is not valid YAML: {error}") from None
+        # The C parser, which DVC uses too, refuses {name: package.module:factory}.
+        hint = "\na name with a colon needs quotes inside {}" if "found unexpected ':'" in str(error) else ""
+        raise ParametersError(f"{path} is not valid YAML: {error}{hint}") from None
     if not isinstance(raw, dict):
         raise ParametersError(f"{path}: expected a mapping at the top level")
     return raw

@@ -180,6 +180,10 @@ def test_a_fault_is_named_by_its_path(tmp_path, old, new, path, says):
     assert lines and any(says in line for line in lines), message
 
 
+def test_a_name_with_a_colon_in_braces_needs_quotes(tmp_path):
+    assert "needs quotes inside {}" in fault(tmp_path, "name: sgd}\n", "name: nowhere:build}\n")
+
+
 def test_every_fault_is_told_at_once(tmp_path):
     text = (ROOT / "params.yaml").read_text()
     text = text.replace("0.03}, steps: 800", "0.03}, stpes: 800").replace("lr: 0.05}, steps: 400", "lr: 0, steps: 400}")
