@@ -78,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     except EXPECTED as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # what reads this, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(
             "interrupted: finished stages are kept, and runs with a checkpoint will continue from it", file=sys.stderr
