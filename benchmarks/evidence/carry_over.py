@@ -3,7 +3,7 @@
 A rung is judged by three numbers that are never averaged: the network's own greediness (waypoint score P1 and
 sequentiality SEQ), its linear twin's, and how well it tracks its twin (P5). The bounds below
 were fixed before the first reference run. The word "nothing to track" was added after it: those rungs had been called
-"neither", one of them on a single seed.
+"neither", one of them on a single seed. P5 against the twin of another seed is shown beside it and changes no word.
 """
 
 import math
@@ -38,7 +38,15 @@ WORDS = (
     ("not", -math.inf, 0.2),
 )
 WITH_INTERVALS = ("waypoint_score", "sequentiality", "tracking")
-PLAIN = ("visible_share", "loss_fall", "concurrency", "null_concurrency", "timing_slope", "growth_exponent")
+PLAIN = (
+    "tracking_other",
+    "visible_share",
+    "loss_fall",
+    "concurrency",
+    "null_concurrency",
+    "timing_slope",
+    "growth_exponent",
+)
 OF_TWIN = ("timing_slope", "growth_exponent", "departure")
 LAST = ("time_factor", "time_spread", "edge_share", "learning_rate", "steps", "modes")
 ANSWER_COLUMNS = [
@@ -245,7 +253,9 @@ def described(settings: dict) -> dict:
     inputs = "Gaussian" if planted else data["inputs"] + (", rotated" if data["rotate"] else "")
     examples = data["examples"] if planted else data["images"]
     return {
-        "architecture": f"{architecture['name']} ({options})" + (", linearized" if settings["linearized"] else ""),
+        "architecture": f"{architecture['name']} ({options})"
+        + (", linearized" if settings["linearized"] else "")
+        + ("" if settings["centred"] else ", not centred"),
         "optimizer": settings["optimizer"]["name"] + (f" ({optimizer})" if optimizer else ""),
         "labels": labels + (f", {settings['basis']} modes" if settings["basis"] != "data" else ""),
         "data": f"{examples} examples, {data['components']} components, {inputs}",

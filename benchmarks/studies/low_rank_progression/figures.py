@@ -345,7 +345,7 @@ GROUPS = (
     ("slope of the ReLU below zero", ("leaky-",)),
     ("from the textbook recipe", ("textbook-", "depth-")),
     ("from the default recipe", ("practice-",)),
-    ("controls", ("one-layer", "default-raw", "linearised", "flat-", "random-", "rotated-", "muon-")),
+    ("controls", ("one-layer", "default-raw", "linearised", "flat-", "random-", "rotated-", "muon-", "uncentred-")),
     ("order of the modes swapped", ("swap-",)),
     ("modes of a kernel, or planted", ("",)),
 )

@@ -61,6 +61,7 @@ class Rung(Strict):
     data: Annotated[ImagesData | PlantedData, Field(discriminator="name")]
     architecture: Architecture
     linearized: bool
+    centred: bool
     loss: Literal["mse", "cross_entropy"]
     init: Positive | None
     optimizer: RungOptimizer
@@ -126,7 +127,8 @@ _SCORE = statistical(otherwise=0.02, floor=1e-4)
 _MODES = relative(1e-4, floor=1e-8)
 _LIMITS = (
     "CIFAR-10 subset, whitened or raw; only modes above the noise floor of permuted labels are scored, up to 95 % of "
-    "the way to the target. docs/architecture.md has the conventions."
+    "the way to the target. Networks and twins are trained and read without their outputs at the start, except in the "
+    "uncentred rungs. docs/architecture.md has the conventions."
 )
 _SCORES = {  # how they agree, unless they say it: _SCORE
     "diverged": Column("", "1 if the run diverged, else 0", EXACT),
@@ -156,12 +158,13 @@ _SCORES = {  # how they agree, unless they say it: _SCORE
         "", "P2: Kendall's tau between how early modes are learned and how strong they are", IDENTICAL
     ),
     "growth_exponent": Column("", "P4: power of the amplitude with which modes grow, mean over modes"),
-    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line"),
+    "tracking": Column("", "P5: 1 on the twin's path, 0 as far from it as the straight line from the network's start"),
+    "tracking_other": Column("", "P5 against the twin of another seed, which has the recipe but not the start"),
     "time_factor": Column("", "time the network takes relative to its twin"),
     "time_spread": Column("", "spread of this factor over modes, in ln"),
     "visible_share": Column("fraction", "fraction of the decrease in loss that the linear modes account for"),
     "loss_fall": Column("fraction", "decrease of the loss by the end of the clock, relative to the first loss"),
-    "departure": Column("", "root mean square distance from the straight line, as a fraction of $s$"),
+    "departure": Column("", "root mean square distance from the straight line, over the target's norm"),
     "edge_share": Column("", r"$\mathrm{lr}$ times the largest sharpness, over 2"),
     "strength_*": Column("", "$s_k$: singular value of the target's $k$-th mode", _MODES),
     "share_*": Column("fraction", "fraction of the target's squared norm in the $k$-th mode", _MODES),
@@ -223,7 +226,8 @@ _ANSWER = Card(
         "verdict": Column("", "the rung's verdict: greedy, tracks its twin, neither, ..."),
         **_carry_over("waypoint_score"),
         **_carry_over("sequentiality"),
-        **{name: _mean(name) for name in ("visible_share", "loss_fall", "concurrency", "null_concurrency")},
+        **{name: _mean(name) for name in ("tracking_other", "visible_share", "loss_fall")},
+        **{name: _mean(name) for name in ("concurrency", "null_concurrency")},
         **{name: _mean(name) for name in ("timing_slope", "growth_exponent")},
         **{f"twin_{name}": _mean(name, True) for name in ("timing_slope", "growth_exponent", "departure")},
         **{name: _mean(name) for name in ("time_factor", "time_spread", "edge_share", "learning_rate")},
