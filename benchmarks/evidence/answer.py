@@ -233,8 +233,8 @@ def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
         f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where it can be "
         f"measured, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
         f"{practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} times the twin's "
-        f"time, and {practice['tracking_other']:.2f} against the twin of another seed, which starts elsewhere. There the "
-        f"twin's own path departs from the straight line by {practice.twin_departure:.2f} of the target's norm "
+        f"time, and {practice['tracking_other']:.2f} against the twin of another seed, which starts elsewhere. There "
+        f"the twin's own path departs from the straight line by {practice.twin_departure:.2f} of the target's norm "
         f"(textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f})."
     )
 

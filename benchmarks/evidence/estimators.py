@@ -177,17 +177,22 @@ def decades_from_half_score(tables: Tables, *, sweep: str, rung: str, quantity: 
     return Estimate(carry_over.decades_from_half_score(_table(tables, LADDER), sweep, inits), "decades")
 
 
-def contests(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
+def contests(
+    tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None, log: bool = False
+) -> Estimate:
     """A weighted sum of quantities of tuned runs, for each seed; with ``over``, its ratio to another, as in `rungs`,
     which has no value unless the denominator is significantly positive.
 
     Args:
         terms: each has ``workload``, ``optimizer`` (if several, the one whose tuned objective is lowest there), and,
             unless they are ``objective`` and 1, ``quantity`` and ``weight``.
+        log: take the natural logarithm of each quantity: with ``steps_to_tenth`` the difference of two is how many
+            times the steps one needs to the same loss, in ln. A run that never comes down to a loss counts as if it
+            did at its last step.
     """
-    top = _tuned(tables, terms)
-    unit = "" if over else comparison.COLUMNS[terms[0].get("quantity", "objective")][0]
-    values = top.to_numpy() if over is None else _ratio(top, _tuned(tables, over), 0.0)
+    top = _tuned(tables, terms, log)
+    unit = "" if over or log else comparison.COLUMNS[terms[0].get("quantity", "objective")][0]
+    values = top.to_numpy() if over is None else _ratio(top, _tuned(tables, over, log), 0.0)
     return Estimate(values, unit)
 
 
@@ -337,8 +342,9 @@ def _ratio(top: pd.Series, bottom: pd.Series, least: float) -> np.ndarray:
     return ratio + (both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean()
 
 
-def _tuned(tables: Tables, terms: Sequence[dict]) -> pd.Series:
-    """A weighted sum of quantities of tuned runs, by seed; a seed in which one diverged has none."""
+def _tuned(tables: Tables, terms: Sequence[dict], log: bool = False) -> pd.Series:
+    """A weighted sum of quantities of tuned runs, or of their logarithms, by seed; a seed in which one diverged has
+    none."""
     long = _table(tables, comparison.LONG)
     parts = []
     for term in terms:
@@ -349,7 +355,13 @@ def _tuned(tables: Tables, terms: Sequence[dict]) -> pd.Series:
             raise NotRun(f"no run of {' or '.join(map(repr, names))} on {workload!r} in {comparison.LONG}.csv")
         runs = comparison.finals(long[(long["workload"] == workload) & (long["optimizer"] == chosen)])
         runs = runs.set_index("seed")
-        values = runs[term.get("quantity", "objective")].astype(float).where(runs["diverged"] == 0)
+        quantity = term.get("quantity", "objective")
+        if quantity not in runs:
+            raise NotRun(f"no {quantity!r} in {comparison.LONG}.csv")
+        values = runs[quantity].astype(float)
+        if log:
+            values = np.log(values.fillna(runs["steps"]) if quantity.startswith("steps_to_") else values)
+        values = values.where(runs["diverged"] == 0)
         parts.append(term.get("weight", 1) * values)
     return pd.concat(parts, axis=1).dropna().sum(axis=1)
 

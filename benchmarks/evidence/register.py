@@ -23,7 +23,8 @@ the date, the reason and the old verdict. Reasons that several share are in `ben
     post_hoc    why this check's verdict must be read as post hoc: something other than its seeds was changed after its
                 own results had been seen
 
-What a claim says about its checks (band, regime, protocol, fidelity, origin) applies to each that does not override it.
+What a claim says about its checks (band, regime, protocol, fidelity, origin, post_hoc) applies to each that does not
+override it.
 """
 
 import datetime
@@ -45,7 +46,7 @@ from benchmarks.evidence.faults import explained
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.theory.stability import FORMULAS
 
-HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin")
+HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin", "post_hoc")
 # The stages whose tables these estimators read.
 APART = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
 # The estimators whose values rest on training runs, of which a regime may ask something.
