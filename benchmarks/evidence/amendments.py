@@ -30,7 +30,8 @@ RULES = {
         "Networks and twins are now trained and read without their outputs at the start. From default weights the old "
         "readings showed how a random start is forgotten, not what is learned. P5 was zero on the straight line from "
         "zero, so that a start which network and twin share counted as tracking; it is now zero on the line from the "
-        "network's own start. Neither predictions nor bands changed."
+        "network's own start. Neither predictions nor bands changed. Controls that were added with it were chosen "
+        "with the old table in sight."
     ),
     "stopped-run": (
         "The first reference run was stopped after 51 of 119 stages, when tests found bugs in the code. Some of its "

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence import carry_over, comparison
+from benchmarks.evidence import comparison
 from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.statistics import t_interval
@@ -145,12 +145,16 @@ def rung_agreement(tables: Tables, *, rungs: Sequence[str], quantity: str, predi
     return Estimate(1 - np.square(y - p).sum(1) / np.square(y - y.mean(1, keepdims=True)).sum(1), "")
 
 
-def rung_residuals(tables: Tables, *, rung: str, reference: str) -> Estimate:
+def rung_residuals(tables: Tables, *, rung: str, reference: str, twin: str | None = None) -> Estimate:
     """The correlation over modes between the log half times of a network and its twin, after regressing each on those
-    of a reference rung (a single layer), for each seed; at least four modes."""
+    of a reference rung (a single layer), for each seed; at least four modes.
+
+    Args:
+        twin: the rung whose twin it is, if not the network's own.
+    """
     table = _table(tables, LADDER)
     times = {}
-    for name, mine, system in (("net", rung, "net"), ("twin", rung, "twin"), ("reference", reference, "net")):
+    for name, mine, system in (("net", rung, "net"), ("twin", twin or rung, "twin"), ("reference", reference, "net")):
         rows = table[(table["rung"] == mine) & (table["system"] == system)]
         rows = rows[rows["quantity"].str.startswith("half_time_")]
         if rows.empty:
@@ -169,12 +173,6 @@ def rung_residuals(tables: Tables, *, rung: str, reference: str) -> Estimate:
         ]
         found.append(np.corrcoef(*rests)[0, 1])
     return Estimate(np.array(found), "")
-
-
-def decades_from_half_score(tables: Tables, *, sweep: str, rung: str, quantity: str = "init") -> Estimate:
-    """log10 of a rung's u0 / s_1 over that at which a sweep's waypoint score is one half, seed by seed."""
-    inits = _across(tables, [rung], quantity)[rung]
-    return Estimate(carry_over.decades_from_half_score(_table(tables, LADDER), sweep, inits), "decades")
 
 
 def contests(
@@ -299,7 +297,6 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
         rung_order,
         rung_agreement,
         rung_residuals,
-        decades_from_half_score,
         contests,
         speedup,
         rank_flips,
