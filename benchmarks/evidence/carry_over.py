@@ -251,14 +251,18 @@ def described(settings: dict) -> dict:
     if not planted and data["spectrum"] != "natural":
         labels += f", {data['spectrum']} spectrum"
     inputs = "Gaussian" if planted else data["inputs"] + (", rotated" if data["rotate"] else "")
-    examples = data["examples"] if planted else data["images"]
+    examples = f"{data['examples'] if planted else data['images']} examples"
+    if not planted:
+        examples += (" of scikit-learn's digits" if data["source"] == "digits" else "") + (
+            ", others for each seed" if data["draw"] else ""
+        )
     return {
         "architecture": f"{architecture['name']} ({options})"
         + (", linearized" if settings["linearized"] else "")
         + ("" if settings["centred"] else ", not centred"),
         "optimizer": settings["optimizer"]["name"] + (f" ({optimizer})" if optimizer else ""),
         "labels": labels + (f", {settings['basis']} modes" if settings["basis"] != "data" else ""),
-        "data": f"{examples} examples, {data['components']} components, {inputs}",
+        "data": f"{examples}, {data['components']} components, {inputs}",
         "loss": settings["loss"],
         "batch_size": settings["batch_size"] or "all",
     }

@@ -168,7 +168,10 @@ def test_tracking_that_two_seeds_alone_give_is_nothing_to_track():
 def test_swaps_and_bases_are_told_in_words():
     words = {name: carry_over.described(SETTINGS[name])["labels"] for name in ("swap-small-relu", "quadratic-small")}
     assert words == {"swap-small-relu": "real, s1 and s3 swapped", "quadratic-small": "residual, quadratic modes"}
-    assert carry_over.described(SETTINGS["planted-he2"])["data"].startswith("2000 examples")
+    told = {name: carry_over.described(SETTINGS[name])["data"] for name in ("planted-he2", "draws-relu", "digits-relu")}
+    assert told["planted-he2"].startswith("2000 examples, 10 components")
+    assert told["draws-relu"] == "1000 examples, others for each seed, 32 components, whitened"
+    assert told["digits-relu"].startswith("1000 examples of scikit-learn's digits, 10")
 
 
 def test_a_rung_that_is_not_centred_says_so():

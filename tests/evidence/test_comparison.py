@@ -1124,9 +1124,7 @@ def contests_of(claim, check):
 def test_a_check_tells_which_contests_it_reads():
     pair = {("imbalanced-long", name) for name in ("sgd", "polyak", "rmsprop", "adam")}
     assert contests_of("W2", "W2.late-steps") == pair
-    assert contests_of("W3", "W3.batch-64") == {
-        (w, o) for w in ("tokens", "tokens-b64") for o in ("polyak", "adam")
-    }
+    assert contests_of("W3", "W3.batch-64") == {(w, o) for w in ("tokens", "tokens-b64") for o in ("polyak", "adam")}
     eight = REGISTER["W4"].checks["W4.rank"].estimator.model_extra["workloads"]
     assert len(eight) == 8
     assert contests_of("W4", "W4.rank") == {(w, o) for w in eight for o in ("polyak", "adam")}

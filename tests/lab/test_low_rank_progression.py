@@ -19,7 +19,9 @@ from benchmarks.theory.ranks import stable_rank
 
 DATA = {
     "name": "images",
+    "source": "prepared",
     "images": 300,
+    "draw": False,
     "pool": 1,
     "components": 12,
     "inputs": "whitened",
@@ -151,6 +153,30 @@ def test_planted_features_are_orthonormal_and_the_second_polynomial_is_not_linea
     correlation = features.T @ one.inputs.numpy() / 400
     assert np.linalg.norm(correlation[0]) == pytest.approx(1, abs=0.02)
     assert np.linalg.norm(correlation[1]) < 0.3
+
+
+def test_draws_are_disjoint_and_spread_over_the_file(images):
+    draws = [setting.drawn(images, 200, place) for place in (1, 2)]
+    rows = torch.cat([draw.train_inputs for draw in draws])
+    assert [len(draw.train_labels) for draw in draws] == [200, 200] and len(torch.unique(rows, dim=0)) == 400
+    assert torch.equal(draws[1].train_inputs[:3], images.train_inputs[[1, 3, 5]])
+    assert torch.equal(draws[1].train_labels[:3], images.train_labels[[1, 3, 5]])
+    with pytest.raises(ValueError, match="2 disjoint draws of 200 images can be had, and seed 3 asks for another"):
+        setting.drawn(images, 200, 3)
+    one, two = (made(images, images=200, draw=True, seed=seed) for seed in (1, 2))
+    assert one.modes.s_K[0] != pytest.approx(two.modes.s_K[0], rel=1e-6)
+
+
+def test_the_digits_are_a_second_data_set(images):
+    one = made(images, source="digits", images=1000, components=10)
+    assert one.targets.shape == (1000, 10) and len(one.modes.s_K) >= 3
+    assert one.modes.s_K.min() > one.noise_floor
+
+
+def test_a_rung_of_draws_gives_each_seed_its_own_modes(images):
+    table = scores(images, data={"images": 200, "draw": True})
+    assert table.loc["net", "strength_1"].nunique() == 2
+    assert ("net", "tracking") in table.index and ("net", "tracking_other") not in table.index
 
 
 # Networks

@@ -342,6 +342,7 @@ VERDICTS = {
 GROUPS = (
     ("factorial of four axes", tuple(carry_over.CORNERS.values())),
     ("initialization, tanh", ("init-", "small-gd-tanh", "default-gd-tanh")),
+    ("other draws and other data", ("draws-", "digits-")),
     ("slope of the ReLU below zero", ("leaky-",)),
     ("from the textbook recipe", ("textbook-", "depth-")),
     ("from the default recipe", ("practice-",)),

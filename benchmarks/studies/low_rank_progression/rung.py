@@ -69,7 +69,7 @@ def run(settings, seeds: Sequence[int], images: Images, compute) -> Runs:
     beside: dict[int, Beside] = {}
     dtype = getattr(torch, compute.dtype)
     data = settings.data
-    shared = data.name == "images" and not data.rotate and data.labels != "random"
+    shared = data.name == "images" and not data.rotate and not data.draw and data.labels != "random"
     shared = shared and settings.basis != "kernel" and not settings.linearized
     # Runs that share their data are one stack.
     for group in [list(seeds)] if shared else [[seed] for seed in seeds]:

@@ -14,7 +14,9 @@ class ImagesData(Strict):
     """A rung's data from images."""
 
     name: Literal["images"]
+    source: Literal["prepared", "digits"]  # the pipeline's images, or scikit-learn's
     images: Annotated[int, Field(ge=2)]
+    draw: bool  # give each seed its own images, which no other seed has
     pool: Count
     components: Annotated[int, Field(ge=2)]
     # Principal components of unit variance, the same with their own variances (of mean one), or put back into pixels.
