@@ -65,8 +65,8 @@ def images():
     return datasets.images(pixels[:500], labels[:500], pixels[500:], labels[500:], dtype=torch.float32)
 
 
-def made(images, seed=1, loss="mse", **changes):
-    return setting.from_images(ImagesData.model_validate({**DATA, **changes}), images, seed, loss, torch.float64)
+def made(given, seed=1, loss="mse", **changes):
+    return setting.from_images(ImagesData.model_validate({**DATA, **changes}), given, seed, loss, torch.float64)
 
 
 def scores(images, seeds=(1, 2), **overrides):
