@@ -51,7 +51,7 @@ def render(scores: pd.DataFrame, table: pd.DataFrame, figures: Iterable[Drawn], 
 
     Args:
         scores: ``low_rank_progression.long``.
-        table: ``open_question_4_1``.
+        table: ``low_rank_progression``.
         figures: of the study ``low_rank_progression``.
     """
     return template("answer.html.j2").render(

@@ -1,4 +1,4 @@
-"""The answer to Open Question 4.1 as a table: from the scores of every rung to one row per rung.
+"""The ladder of Open Question 4.1 as a table: from the scores of every rung to one row per rung.
 
 A rung is judged by three numbers that are never averaged: the network's own greediness (waypoint score P1 and
 sequentiality SEQ), its linear twin's, and how well it tracks its twin (P5). The bounds below

@@ -283,7 +283,7 @@ def _update_ranks(scores: pd.DataFrame, rung: str) -> pd.DataFrame:
 
 def carry_over_ladder(tables: Tables) -> Figure:
     """Every rung: waypoint score of network and twin, how it tracks its twin, and the verdict."""
-    table = tables["open_question_4_1"]
+    table = tables["low_rank_progression"]
     table = table[table["n"] > 0]
     if table.empty:
         raise NothingToDraw

@@ -187,7 +187,7 @@ _SCORES = {  # how they agree, unless they say it: _SCORE
     "kernel_cosine": Column("", "cosine between the tangent kernel early and at the end"),
 }
 _MEAN = {name: Column(_SCORES[name].unit, f"{_SCORES[name].meaning}; mean over seeds", _SCORE) for name in _SCORES}
-# The means in the answer have no intervals, except for the scores that it judges.
+# The means in the table of rungs have no intervals, except for the scores that it judges.
 _PLAIN = statistical(otherwise=0.05, floor=1e-4)
 
 
@@ -203,8 +203,8 @@ def _carry_over(of: str) -> dict[str, Column]:
     return {**with_interval(name, ratio), f"{name}_word": word}
 
 
-_ANSWER = Card(
-    title="Open Question 4.1: networks and their linear twins",
+_RUNGS = Card(
+    title="The ladder: networks and their linear twins, from textbook to practice",
     row="one rung of the ladder",
     keys=("rung",),
     computed="means and 95 % intervals over seeds of low_rank_progression.long; ratios by Fieller 1954",
@@ -309,7 +309,7 @@ FIGURES = (
         "carry_over_ladder",
         "Every rung: the waypoint score of the network (filled) and its linear twin (open), and how closely the "
         "network tracks its twin; bars are 95 % intervals, dashed lines the registered bounds.",
-        reads=("open_question_4_1",),
+        reads=("low_rank_progression",),
         claims=("Q1", "Q11", "Q14", "Q15"),
     ),
 )
@@ -322,6 +322,6 @@ STUDY = Study(
     model=Ladder,
     reads=("deep_linear/waypoints",),
     curves=True,
-    tables={"low_rank_progression.long": _LONG, "open_question_4_1": _ANSWER},
+    tables={"low_rank_progression.long": _LONG, "low_rank_progression": _RUNGS},
     figures=FIGURES,
 )
