@@ -37,7 +37,7 @@ def filled(text: str) -> str:
 def parts() -> dict[str, str]:
     """Each part by its name, as Markdown."""
     claims, sections = catalog.registered(), chapter.load(catalog.sections())
-    checks, scores, rungs = read_tables(("claims", "low_rank_progression.long", "open_question_4_1")).values()
+    checks, scores, rungs = read_tables(("claims", "low_rank_progression.long", "low_rank_progression")).values()
     rows = summary.verdicts(claims, checks)
     return {
         "answer": answer.in_five(scores, rungs),

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.lab import digits
+
 Arrays = dict[str, np.ndarray]
 # A name, and a function that gives the data or raises `DataError`.
 Route = tuple[str, Callable[[], Any]]
@@ -61,7 +63,7 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
         DataError: if no route gives the pinned arrays, with what each one said.
     """
     if source == "digits":
-        return verified(digits(), pinned, "scikit-learn's digits"), "scikit-learn"
+        return verified(digits.arrays(), pinned, "scikit-learn's digits"), "scikit-learn"
     try:
         return first_of(cifar10_routes(root), lambda arrays, name: verified(arrays, pinned, name))
     except DataError as failures:
@@ -177,16 +179,6 @@ def from_torchvision(folder: Path, download: bool) -> Arrays:
         "x_test": np.ascontiguousarray(test.data[:PER_BATCH].transpose(channels_first)),
         "y_test": np.asarray(test.targets, dtype=np.uint8)[:PER_BATCH],
     }
-
-
-def digits() -> Arrays:
-    """scikit-learn's 8 x 8 digits in file order: the first 1,000 to train on, the next 500 to test."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = bunch.images.astype(np.uint8)[:, None]
-    y = bunch.target.astype(np.uint8)
-    return {"x_train": x[:1000], "y_train": y[:1000], "x_test": x[1000:1500], "y_test": y[1000:1500]}
 
 
 def sha256(array: np.ndarray) -> str:

@@ -19,6 +19,8 @@ NOT_SHOWN = (
     "happens after that.",
     "The modes are those of the linear part of the labels. What a network learns beyond it shows up only in the "
     "visible share, in planted tasks and in modes of the tangent kernel.",
+    "Networks and twins are trained and read without their outputs at the start, which nobody does in practice: with "
+    "them left in, the readings from default weights show how a random start is forgotten (the uncentred rungs).",
     "Under cross-entropy the map is that of the class probabilities; the twin of a normalised network has no "
     "normalization; a network on images is measured on the principal components of its pixels. These are conventions.",
     "Carry-over ratios compare a network with a linear one that starts from an output of the same size at the same "
@@ -34,6 +36,7 @@ COLUMNS = [
     ("sequentiality", "sequentiality"),
     ("twin_sequentiality", "its twin's"),
     ("tracking", "tracks its twin"),
+    ("tracking_other", "tracks another seed's"),
     ("twin_departure", "bend of the twin's path"),
     ("carry_over_waypoint_score", "carry-over"),
     ("visible_share", "visible share"),
@@ -48,7 +51,7 @@ def render(scores: pd.DataFrame, table: pd.DataFrame, figures: Iterable[Drawn], 
 
     Args:
         scores: ``low_rank_progression.long``.
-        table: ``open_question_4_1``.
+        table: ``low_rank_progression``.
         figures: of the study ``low_rank_progression``.
     """
     return template("answer.html.j2").render(
@@ -225,13 +228,14 @@ def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
     near = judged.index.str.startswith(PRACTICE)
     close = judged["tracking_low"] >= carry_over.TRACKS
     return (
-        f"P5 is significantly above {carry_over.TRACKS:g} (1: the twin's path; 0: no closer than the straight line) in "
+        f"P5 is significantly above {carry_over.TRACKS:g} (1: the twin's path; 0: no closer to it than the straight "
+        "line from the network's own start) in "
         f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where it can be "
         f"measured, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "
         f"{practice.tracking:.2f} ({_between(practice, 'tracking')}), at {practice.time_factor:.1f} times the twin's "
-        f"time; but there the twin's own path departs from the straight line by only {practice.twin_departure:.2f} of "
-        f"a mode's strength (textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f}), so there is little to "
-        "follow."
+        f"time, and {practice['tracking_other']:.2f} against the twin of another seed, which starts elsewhere. There "
+        f"the twin's own path departs from the straight line by {practice.twin_departure:.2f} of the target's norm "
+        f"(textbook: {rows.loc['small-gd-relu-hat', 'twin_departure']:.2f})."
     )
 
 

@@ -1,9 +1,9 @@
-"""The answer to Open Question 4.1 as a table: from the scores of every rung to one row per rung.
+"""The ladder of Open Question 4.1 as a table: from the scores of every rung to one row per rung.
 
 A rung is judged by three numbers that are never averaged: the network's own greediness (waypoint score P1 and
 sequentiality SEQ), its linear twin's, and how well it tracks its twin (P5). The bounds below
 were fixed before the first reference run. The word "nothing to track" was added after it: those rungs had been called
-"neither", one of them on a single seed.
+"neither", one of them on a single seed. P5 against the twin of another seed is shown beside it and changes no word.
 """
 
 import math
@@ -38,7 +38,15 @@ WORDS = (
     ("not", -math.inf, 0.2),
 )
 WITH_INTERVALS = ("waypoint_score", "sequentiality", "tracking")
-PLAIN = ("visible_share", "loss_fall", "concurrency", "null_concurrency", "timing_slope", "growth_exponent")
+PLAIN = (
+    "tracking_other",
+    "visible_share",
+    "loss_fall",
+    "concurrency",
+    "null_concurrency",
+    "timing_slope",
+    "growth_exponent",
+)
 OF_TWIN = ("timing_slope", "growth_exponent", "departure")
 LAST = ("time_factor", "time_spread", "edge_share", "learning_rate", "steps", "modes")
 ANSWER_COLUMNS = [
@@ -243,12 +251,18 @@ def described(settings: dict) -> dict:
     if not planted and data["spectrum"] != "natural":
         labels += f", {data['spectrum']} spectrum"
     inputs = "Gaussian" if planted else data["inputs"] + (", rotated" if data["rotate"] else "")
-    examples = data["examples"] if planted else data["images"]
+    examples = f"{data['examples'] if planted else data['images']} examples"
+    if not planted:
+        examples += (" of scikit-learn's digits" if data["source"] == "digits" else "") + (
+            ", others for each seed" if data["draw"] else ""
+        )
     return {
-        "architecture": f"{architecture['name']} ({options})" + (", linearized" if settings["linearized"] else ""),
+        "architecture": f"{architecture['name']} ({options})"
+        + (", linearized" if settings["linearized"] else "")
+        + ("" if settings["centred"] else ", not centred"),
         "optimizer": settings["optimizer"]["name"] + (f" ({optimizer})" if optimizer else ""),
         "labels": labels + (f", {settings['basis']} modes" if settings["basis"] != "data" else ""),
-        "data": f"{examples} examples, {data['components']} components, {inputs}",
+        "data": f"{examples}, {data['components']} components, {inputs}",
         "loss": settings["loss"],
         "batch_size": settings["batch_size"] or "all",
     }

@@ -12,6 +12,8 @@ from benchmarks.theory.tuning import lr_sensitivity
 LONG = "optimizer_comparison.long"
 # The names of targets, by the factor of the tuned learning rate at which the optimizer that sets them ran.
 TARGETS = {1.0: "target", 0.25: "quarter", 4.0: "fourfold"}
+# Fractions of a run's own first objective, by the names of the columns that say when it comes down to them.
+LEVELS = {"steps_to_tenth": 0.1, "steps_to_hundredth": 0.01}
 # Every column of the long table: (unit, what it is).
 COLUMNS: dict[str, tuple[str, str]] = {
     "workload": ("", "its name in params.yaml"),
@@ -30,6 +32,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "steps_to_target": ("steps", "to the target, interpolated between readings; empty if never reached"),
     "steps_to_quarter": ("steps", "to the target set by its optimizer at a quarter of the tuned learning rate"),
     "steps_to_fourfold": ("steps", "to the target set by its optimizer at four times the tuned learning rate"),
+    "steps_to_tenth": ("steps", "until the objective is a tenth of its first value; empty if it never is"),
+    "steps_to_hundredth": ("steps", "until it is a hundredth of its first value"),
     "lr_sensitivity": ("nats", "mean excess objective over the learning rates tried, clipped at the first objective"),
     "train_loss": ("nats", "on all training data, at the end"),
     "validation_loss": ("nats", "at the end"),
@@ -62,6 +66,10 @@ SUMMARISED = (
     "sharpness_end",
     "edge_ratio_half",
 )
+
+
+# Losses are read between two readings on a straight line of their logarithm, which this keeps finite.
+TINY = 1e-30
 
 
 def finals(long: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +125,7 @@ def long_table(runs: pd.DataFrame, curves: pd.DataFrame, goals: pd.DataFrame, op
     table = runs.copy()
     table["diverged"] = table["diverged"].astype(int)
     added = {name: np.full(len(table), np.nan) for name in ("first_objective", "best_objective")}
-    added |= {f"steps_to_{name}": np.full(len(table), np.nan) for name in TARGETS.values()}
+    added |= {name: np.full(len(table), np.nan) for name in (*(f"steps_to_{t}" for t in TARGETS.values()), *LEVELS)}
     objective = objective_curves(curves)
     grouped = {key: mine.droplevel(list(range(5))) for key, mine in objective.groupby(level=[0, 1, 2, 3, 4])}
     goal_of = {(row.workload, row.target): row.objective for row in goals.itertuples()}
@@ -128,6 +136,8 @@ def long_table(runs: pd.DataFrame, curves: pd.DataFrame, goals: pd.DataFrame, op
         steps, values = curve.index.to_numpy(float), curve.to_numpy(float)
         added["first_objective"][place], added["best_objective"][place] = values[0], values.min()
         if run.role == "final":
+            for name, level in LEVELS.items():
+                added[name][place] = steps_to(steps, np.log(np.maximum(values, TINY)), np.log(level * values[0]))
             for name in TARGETS.values():
                 goal = goal_of.get((run.workload, name))
                 if goal is not None:

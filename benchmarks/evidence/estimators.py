@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence import carry_over, comparison
+from benchmarks.evidence import comparison
 from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.statistics import t_interval
@@ -145,12 +145,16 @@ def rung_agreement(tables: Tables, *, rungs: Sequence[str], quantity: str, predi
     return Estimate(1 - np.square(y - p).sum(1) / np.square(y - y.mean(1, keepdims=True)).sum(1), "")
 
 
-def rung_residuals(tables: Tables, *, rung: str, reference: str) -> Estimate:
+def rung_residuals(tables: Tables, *, rung: str, reference: str, twin: str | None = None) -> Estimate:
     """The correlation over modes between the log half times of a network and its twin, after regressing each on those
-    of a reference rung (a single layer), for each seed; at least four modes."""
+    of a reference rung (a single layer), for each seed; at least four modes.
+
+    Args:
+        twin: the rung whose twin it is, if not the network's own.
+    """
     table = _table(tables, LADDER)
     times = {}
-    for name, mine, system in (("net", rung, "net"), ("twin", rung, "twin"), ("reference", reference, "net")):
+    for name, mine, system in (("net", rung, "net"), ("twin", twin or rung, "twin"), ("reference", reference, "net")):
         rows = table[(table["rung"] == mine) & (table["system"] == system)]
         rows = rows[rows["quantity"].str.startswith("half_time_")]
         if rows.empty:
@@ -171,23 +175,22 @@ def rung_residuals(tables: Tables, *, rung: str, reference: str) -> Estimate:
     return Estimate(np.array(found), "")
 
 
-def decades_from_half_score(tables: Tables, *, sweep: str, rung: str, quantity: str = "init") -> Estimate:
-    """log10 of a rung's u0 / s_1 over that at which a sweep's waypoint score is one half, seed by seed."""
-    inits = _across(tables, [rung], quantity)[rung]
-    return Estimate(carry_over.decades_from_half_score(_table(tables, LADDER), sweep, inits), "decades")
-
-
-def contests(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
+def contests(
+    tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None, log: bool = False
+) -> Estimate:
     """A weighted sum of quantities of tuned runs, for each seed; with ``over``, its ratio to another, as in `rungs`,
     which has no value unless the denominator is significantly positive.
 
     Args:
         terms: each has ``workload``, ``optimizer`` (if several, the one whose tuned objective is lowest there), and,
             unless they are ``objective`` and 1, ``quantity`` and ``weight``.
+        log: take the natural logarithm of each quantity: with ``steps_to_tenth`` the difference of two is how many
+            times the steps one needs to the same loss, in ln. A run that never comes down to a loss counts as if it
+            did at its last step.
     """
-    top = _tuned(tables, terms)
-    unit = "" if over else comparison.COLUMNS[terms[0].get("quantity", "objective")][0]
-    values = top.to_numpy() if over is None else _ratio(top, _tuned(tables, over), 0.0)
+    top = _tuned(tables, terms, log)
+    unit = "" if over or log else comparison.COLUMNS[terms[0].get("quantity", "objective")][0]
+    values = top.to_numpy() if over is None else _ratio(top, _tuned(tables, over, log), 0.0)
     return Estimate(values, unit)
 
 
@@ -294,7 +297,6 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
         rung_order,
         rung_agreement,
         rung_residuals,
-        decades_from_half_score,
         contests,
         speedup,
         rank_flips,
@@ -337,8 +339,9 @@ def _ratio(top: pd.Series, bottom: pd.Series, least: float) -> np.ndarray:
     return ratio + (both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean()
 
 
-def _tuned(tables: Tables, terms: Sequence[dict]) -> pd.Series:
-    """A weighted sum of quantities of tuned runs, by seed; a seed in which one diverged has none."""
+def _tuned(tables: Tables, terms: Sequence[dict], log: bool = False) -> pd.Series:
+    """A weighted sum of quantities of tuned runs, or of their logarithms, by seed; a seed in which one diverged has
+    none."""
     long = _table(tables, comparison.LONG)
     parts = []
     for term in terms:
@@ -349,7 +352,13 @@ def _tuned(tables: Tables, terms: Sequence[dict]) -> pd.Series:
             raise NotRun(f"no run of {' or '.join(map(repr, names))} on {workload!r} in {comparison.LONG}.csv")
         runs = comparison.finals(long[(long["workload"] == workload) & (long["optimizer"] == chosen)])
         runs = runs.set_index("seed")
-        values = runs[term.get("quantity", "objective")].astype(float).where(runs["diverged"] == 0)
+        quantity = term.get("quantity", "objective")
+        if quantity not in runs:
+            raise NotRun(f"no {quantity!r} in {comparison.LONG}.csv")
+        values = runs[quantity].astype(float)
+        if log:
+            values = np.log(values.fillna(runs["steps"]) if quantity.startswith("steps_to_") else values)
+        values = values.where(runs["diverged"] == 0)
         parts.append(term.get("weight", 1) * values)
     return pd.concat(parts, axis=1).dropna().sum(axis=1)
 

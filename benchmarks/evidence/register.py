@@ -23,7 +23,8 @@ the date, the reason and the old verdict. Reasons that several share are in `ben
     post_hoc    why this check's verdict must be read as post hoc: something other than its seeds was changed after its
                 own results had been seen
 
-What a claim says about its checks (band, regime, protocol, fidelity, origin) applies to each that does not override it.
+What a claim says about its checks (band, regime, protocol, fidelity, origin, post_hoc) applies to each that does not
+override it.
 """
 
 import datetime
@@ -39,19 +40,19 @@ from ruamel.yaml import YAML, YAMLError
 from benchmarks.evidence import comparison
 from benchmarks.evidence.amendments import RULES
 from benchmarks.evidence.card import Card
-from benchmarks.evidence.carry_over import LADDER, SWEEPS
+from benchmarks.evidence.carry_over import LADDER
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, Tables
 from benchmarks.evidence.faults import explained
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.theory.stability import FORMULAS
 
-HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin")
+HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin", "post_hoc")
 # The stages whose tables these estimators read.
 APART = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank": "heterogeneity"}
 # The estimators whose values rest on training runs, of which a regime may ask something.
 OF_RUNS = ("cell", "exponent", "log_ratio")
 # What an argument of an estimator may be, where it is one of a few.
-CHOICES = {"metric": COLUMNS, "sweep": SWEEPS, "target": list(comparison.TARGETS.values())}
+CHOICES = {"metric": COLUMNS, "target": list(comparison.TARGETS.values())}
 # What a term of `rungs` and of `contests` must say, and what it may say beside that.
 TERMS = {
     "rungs": ({"rung", "quantity"}, {"system", "weight"}),
@@ -172,8 +173,8 @@ class Estimator(BaseModel):
     def rungs(self) -> set[str]:
         """The ladder's rungs that it reads."""
         given = self.model_extra
-        listed = [*given.get("rungs", ()), *(given.get("minus") or ()), *SWEEPS.get(given.get("sweep"), ())]
-        named = [given[key] for key in ("rung", "reference") if key in given]
+        listed = [*given.get("rungs", ()), *(given.get("minus") or ())]
+        named = [given[key] for key in ("rung", "reference", "twin") if key in given]
         return {*listed, *named, *(term["rung"] for term in self._terms if "rung" in term)}
 
     @property

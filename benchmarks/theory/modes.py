@@ -200,48 +200,6 @@ def growth_exponents(times_T: np.ndarray, amplitudes_TxK: np.ndarray, s_K: np.nd
     return exponents_K
 
 
-def tracking(maps_TxCxD: np.ndarray, twin_TxCxD: np.ndarray, modes: Modes) -> float:
-    """P5: 1 - int sum_k s_k^2 (a_k - a_k^twin)^2 dphi / int sum_k s_k^2 (a_k^null - a_k^twin)^2 dphi, a_k over s_k.
-
-    Over phi in [0.02, 0.95], by the trapezoidal rule; the null is the straight line from zero, a = 1 - sqrt(1 - phi).
-    1 follows the twin's path, greedy or not; 0 is no closer to it than the straight line is. Where the twin itself is
-    close to that line (`departure`) it says nothing.
-
-    Returns nan if either path ends before the clock does.
-    """
-    net, twin = _shares(maps_TxCxD, modes), _shares(twin_TxCxD, modes)
-    room = _distance(_STRAIGHT[:, None], twin, modes)
-    return float(1 - _distance(net, twin, modes) / room) if room > 0 else np.nan
-
-
-def departure(maps_TxCxD: np.ndarray, modes: Modes) -> float:
-    """How far a path is from the straight line, as `tracking` measures it: the root mean square of a_k / s_k.
-
-    Returns nan if the path ends before the clock does.
-    """
-    squares = _distance(_shares(maps_TxCxD, modes), _STRAIGHT[:, None], modes)
-    return float(np.sqrt(squares / ((_GRID[-1] - _GRID[0]) * (modes.sizes_K * modes.s_K**2).sum())))
-
-
-_GRID = np.linspace(0.02, CLOCK_END, 400)
-_STRAIGHT = 1 - np.sqrt(1 - _GRID)
-
-
-def _shares(maps_TxCxD: np.ndarray, modes: Modes) -> np.ndarray:
-    """a_k / s_k when phi first has each value of the grid, G x K; nan if it does not get that far."""
-    phi_T = np.maximum.accumulate(progress(maps_TxCxD, modes.target_CxD))
-    if not phi_T[-1] >= CLOCK_END:
-        return np.full((len(_GRID), len(modes.s_K)), np.nan)
-    phi, first = np.unique(phi_T, return_index=True)
-    shares = modes.amplitudes(maps_TxCxD) / modes.s_K
-    return np.stack([np.interp(_GRID, phi, shares[first, k]) for k in range(len(modes.s_K))], axis=1)
-
-
-def _distance(path_GxK: np.ndarray, other_GxK: np.ndarray, modes: Modes) -> float:
-    weights_K = modes.sizes_K * modes.s_K**2
-    return np.trapezoid((weights_K * np.square(path_GxK - other_GxK)).sum(1), _GRID)
-
-
 def shifted_concurrency(amplitudes_TxK: np.ndarray, draws: int = 50) -> float:
     """N_act, with equal weight for all steps, when each mode's changes are shifted circularly in time, independently.
 
@@ -260,9 +218,11 @@ def shifted_concurrency(amplitudes_TxK: np.ndarray, draws: int = 50) -> float:
 
 
 def participation(matrices_TxCxD: np.ndarray) -> np.ndarray:
-    """The participation ratio of the squared singular values, (sum s^2)^2 / sum s^4: an effective rank, T."""
+    """The participation ratio of the squared singular values, (sum s^2)^2 / sum s^4: an effective rank, T; nan for a
+    zero matrix."""
     squares = np.square(np.linalg.svd(matrices_TxCxD, compute_uv=False))
-    return squares.sum(-1) ** 2 / np.square(squares).sum(-1)
+    fourths = np.square(squares).sum(-1)
+    return np.divide(squares.sum(-1) ** 2, fourths, out=np.full(fourths.shape, np.nan), where=fourths > 0)
 
 
 def followed(depth: int, times_T: np.ndarray, starts_K: np.ndarray, s_K: np.ndarray) -> np.ndarray:

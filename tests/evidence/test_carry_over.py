@@ -24,6 +24,7 @@ FIRM = {
     "init_mup": 0.3,
     "sequentiality": 0.9,
     "tracking": 0.95,
+    "tracking_other": 0.9,
     "visible_share": 0.6,
     "concurrency": 1.5,
     "null_concurrency": 5.0,
@@ -167,7 +168,17 @@ def test_tracking_that_two_seeds_alone_give_is_nothing_to_track():
 def test_swaps_and_bases_are_told_in_words():
     words = {name: carry_over.described(SETTINGS[name])["labels"] for name in ("swap-small-relu", "quadratic-small")}
     assert words == {"swap-small-relu": "real, s1 and s3 swapped", "quadratic-small": "residual, quadratic modes"}
-    assert carry_over.described(SETTINGS["planted-he2"])["data"].startswith("2000 examples")
+    told = {name: carry_over.described(SETTINGS[name])["data"] for name in ("planted-he2", "draws-relu", "digits-relu")}
+    assert told["planted-he2"].startswith("2000 examples, 10 components")
+    assert told["draws-relu"] == "1000 examples, others for each seed, 32 components, whitened"
+    assert told["digits-relu"].startswith("1000 examples of scikit-learn's digits, 10")
+
+
+def test_a_rung_that_is_not_centred_says_so():
+    said = {
+        name: carry_over.described(SETTINGS[name])["architecture"] for name in ("linearised", "uncentred-practice-raw")
+    }
+    assert said["linearised"].endswith("linearized") and said["uncentred-practice-raw"].endswith(", not centred")
 
 
 def test_the_waterfall_ends_where_the_factorial_does_in_any_order():
@@ -193,8 +204,8 @@ def test_the_half_score_is_interpolated_in_decades():
     # A seed that lacks a rung would be interpolated across the gap.
     gap = (scores["rung"] == "init-1e-2-relu") & (scores["seed"] == 3)
     assert np.isnan(carry_over.half_score_init(scores[~gap], carry_over.SWEEPS["relu"], 3))
-    found = estimate("decades_from_half_score", scores, sweep="relu", rung="default-adam-relu-real")
-    assert found[1] == pytest.approx(3.0)
+    inits = pd.Series([1.0, 1.0, 1.0], index=[1, 2, 3])
+    assert carry_over.decades_from_half_score(scores, "relu", inits)[1] == pytest.approx(3.0)
 
 
 # The gate
@@ -290,6 +301,14 @@ def test_residuals_beyond_a_single_layer():
 
     assert with_rests(rest, rest**2) == pytest.approx(1.0)
     assert with_rests(rest, 1 / rest) == pytest.approx(-1.0)
+    parts = [
+        rows("one", times(layer)),
+        rows("net", times(layer * rest)),
+        rows("net", times(layer * rest), "twin"),
+        rows("other", times(layer / rest), "twin"),
+    ]
+    apart = estimate("rung_residuals", pd.concat(parts), rung="net", reference="one", twin="other")
+    assert apart == pytest.approx(-1.0)
 
 
 # The page

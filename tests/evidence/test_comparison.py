@@ -203,6 +203,19 @@ def test_the_long_table_has_every_run_its_first_and_its_lowest_reading(measured)
     assert np.isnan(table.loc[("mlp", "adamw", "trial", 1.0, 1), "first_objective"])
 
 
+def test_steps_to_a_share_of_the_first_loss_are_exact_where_the_loss_falls_exponentially():
+    """10^(-step / 25) is a tenth at 25 and a hundredth at 50, which is after the end; readings are every ten steps."""
+    falling = [3 * 10 ** (-step / 25) for step in STEPS]
+    runs, curves = joined(
+        attempts("mlp", "sgd", {1: falling, 2: [1, 1, 0, 0, 0]}), attempts("mlp", "sgd", {1: falling}, "trial")
+    )
+    table = comparison.long_table(runs, curves, comparison.targets(runs, curves, "adamw", 0.8), "adamw").set_index(KEYS)
+    tuned = table.loc[("mlp", "sgd", "final", 1.0, 1)]
+    assert tuned["steps_to_tenth"] == pytest.approx(25.0) and np.isnan(tuned["steps_to_hundredth"])
+    assert 10 < table.loc[("mlp", "sgd", "final", 1.0, 2), "steps_to_hundredth"] < 20, "a loss of zero"
+    assert table.loc[("mlp", "sgd", "trial", 1.0, 1), ["steps_to_tenth", "steps_to_hundredth"]].isna().all()
+
+
 def test_sensitivity_stands_with_the_tuned_run_from_it_and_its_other_learning_rates():
     flat = {1: [2, 1, 1, 1, 0.5], 2: [2, 1, 1, 1, 0.5]}
     runs, curves = joined(
@@ -639,6 +652,22 @@ def test_of_several_optimizers_a_term_takes_the_one_that_is_best_on_its_workload
     # Chosen by the objective, whatever is read of it.
     assert values("contests", tables, terms=[term(either, quantity="train_loss")]) == pytest.approx([0.5, 0.6])
     assert values("contests", tables, terms=[term(["lion", "adam"])]) == pytest.approx([1.0, 1.0])
+
+
+def test_at_equal_loss_a_gap_is_the_ln_of_how_many_times_the_steps_one_needs():
+    tables = known(
+        ran("mlp", "sgd", [1.0, 1.0, 1.0, np.inf], steps_to_tenth=[20.0, np.nan, 30.0, 5.0]),  # 40 steps in all
+        ran("mlp", "adam", [0.5] * 4, steps_to_tenth=[10.0, 5.0, 10.0, 5.0]),
+        ran("mlp", "signum", [0.6] * 4, steps_to_tenth=[10.0] * 4),
+    )
+    slow, fast, sign = (term(name, quantity="steps_to_tenth") for name in ("sgd", "adam", "signum"))
+    gap = [slow, fast | {"weight": -1}]
+    found = estimate("contests", tables, terms=gap, log=True)
+    assert found.values == pytest.approx(np.log([2.0, 8.0, 3.0])) and found.unit == ""
+    closed = values("contests", tables, terms=[slow, sign | {"weight": -1}], over=[slow], log=True)
+    assert closed.mean() == pytest.approx(np.log(2 * 4 * 3) / np.log(20 * 40 * 30))
+    with pytest.raises(NotRun, match=r"no 'steps_to_tenth' in optimizer_comparison\.long\.csv"):
+        estimate("contests", {LONG: tables[LONG].drop(columns="steps_to_tenth")}, terms=gap, log=True)
 
 
 def test_quantities_have_their_units_and_a_ratio_none():
@@ -1094,7 +1123,7 @@ def contests_of(claim, check):
 
 def test_a_check_tells_which_contests_it_reads():
     pair = {("imbalanced-long", name) for name in ("sgd", "polyak", "rmsprop", "adam")}
-    assert contests_of("W2", "W2.gap") == pair
+    assert contests_of("W2", "W2.late-steps") == pair
     assert contests_of("W3", "W3.batch-64") == {(w, o) for w in ("tokens", "tokens-b64") for o in ("polyak", "adam")}
     eight = REGISTER["W4"].checks["W4.rank"].estimator.model_extra["workloads"]
     assert len(eight) == 8
@@ -1109,7 +1138,7 @@ def test_a_check_tells_which_contests_it_reads():
 def test_what_is_not_a_contest_is_read_from_none():
     for claim in ("W1", "W9", "C5"):
         assert not set().union(*(contests_of(claim, check) for check in REGISTER[claim].checks))
-    assert not REGISTER["W2"].checks["W2.gap"].estimator.rungs
+    assert not REGISTER["W2"].checks["W2.late-steps"].estimator.rungs
 
 
 def test_every_contest_that_a_claim_reads_is_in_the_reference_profile():

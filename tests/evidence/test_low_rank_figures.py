@@ -78,7 +78,7 @@ def tables(rungs=None, long=None):
     long, answer = scores() if long is None else long, answers()
     if rungs is not None:
         long, answer = long[long["rung"].isin(rungs)], answer[answer["rung"].isin(rungs)]
-    return {carry_over.LADDER: long, "open_question_4_1": answer}
+    return {carry_over.LADDER: long, "low_rank_progression": answer}
 
 
 @pytest.fixture
@@ -210,14 +210,14 @@ def test_every_rung_has_its_row_and_verdict(draw):
 
 def test_a_rung_without_a_run_has_no_row(draw):
     given = tables()
-    given["open_question_4_1"] = answers().assign(n=lambda t: t["n"].where(t["rung"] != "practice-muon", 0))
+    given["low_rank_progression"] = answers().assign(n=lambda t: t["n"].where(t["rung"] != "practice-muon", 0))
     _, text = draw("carry_over_ladder", given, curves())
     assert "practice-muon" not in text and low_rank.TEXTBOOK in text
 
 
 def test_what_lies_beyond_the_axis_is_an_arrow_at_its_end(draw):
     given = tables([low_rank.TEXTBOOK])
-    given["open_question_4_1"] = given["open_question_4_1"].assign(
+    given["low_rank_progression"] = given["low_rank_progression"].assign(
         waypoint_score=-2.0, waypoint_score_low=-2.1, waypoint_score_high=-1.9, tracking_high=3.0
     )
     figure, _ = draw("carry_over_ladder", given, curves())

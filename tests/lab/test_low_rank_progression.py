@@ -19,7 +19,9 @@ from benchmarks.theory.ranks import stable_rank
 
 DATA = {
     "name": "images",
+    "source": "prepared",
     "images": 300,
+    "draw": False,
     "pool": 1,
     "components": 12,
     "inputs": "whitened",
@@ -36,6 +38,7 @@ BASE = {
     "data": DATA,
     "architecture": {"name": "bias_free_mlp", "hidden": [20], "activation": "relu"},
     "linearized": False,
+    "centred": True,
     "loss": "mse",
     "init": 1e-4,
     "optimizer": {"name": "sgd"},
@@ -62,8 +65,8 @@ def images():
     return datasets.images(pixels[:500], labels[:500], pixels[500:], labels[500:], dtype=torch.float32)
 
 
-def made(images, seed=1, loss="mse", **changes):
-    return setting.from_images(ImagesData.model_validate({**DATA, **changes}), images, seed, loss, torch.float64)
+def made(given, seed=1, loss="mse", **changes):
+    return setting.from_images(ImagesData.model_validate({**DATA, **changes}), given, seed, loss, torch.float64)
 
 
 def scores(images, seeds=(1, 2), **overrides):
@@ -150,6 +153,30 @@ def test_planted_features_are_orthonormal_and_the_second_polynomial_is_not_linea
     correlation = features.T @ one.inputs.numpy() / 400
     assert np.linalg.norm(correlation[0]) == pytest.approx(1, abs=0.02)
     assert np.linalg.norm(correlation[1]) < 0.3
+
+
+def test_draws_are_disjoint_and_spread_over_the_file(images):
+    draws = [setting.drawn(images, 200, place) for place in (1, 2)]
+    rows = torch.cat([draw.train_inputs for draw in draws])
+    assert [len(draw.train_labels) for draw in draws] == [200, 200] and len(torch.unique(rows, dim=0)) == 400
+    assert torch.equal(draws[1].train_inputs[:3], images.train_inputs[[1, 3, 5]])
+    assert torch.equal(draws[1].train_labels[:3], images.train_labels[[1, 3, 5]])
+    with pytest.raises(ValueError, match="2 disjoint draws of 200 images can be had, and seed 3 asks for another"):
+        setting.drawn(images, 200, 3)
+    one, two = (made(images, images=200, draw=True, seed=seed) for seed in (1, 2))
+    assert one.modes.s_K[0] != pytest.approx(two.modes.s_K[0], rel=1e-6)
+
+
+def test_the_digits_are_a_second_data_set(images):
+    one = made(images, source="digits", images=1000, components=10)
+    assert one.targets.shape == (1000, 10) and len(one.modes.s_K) >= 3
+    assert one.modes.s_K.min() > one.noise_floor
+
+
+def test_a_rung_of_draws_gives_each_seed_its_own_modes(images):
+    table = scores(images, data={"images": 200, "draw": True})
+    assert table.loc["net", "strength_1"].nunique() == 2
+    assert ("net", "tracking") in table.index and ("net", "tracking_other") not in table.index
 
 
 # Networks
@@ -435,3 +462,64 @@ def test_participation_and_shifts():
     assert observables.shifted_concurrency(together) == pytest.approx(3.0, abs=1e-6)
     one_by_one = np.stack([np.clip(np.arange(300) / 100 - k, 0, 1) for k in range(3)], axis=1)
     assert 1.0 < observables.shifted_concurrency(one_by_one) < 2.0
+
+
+# Centring
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_step_is_that_of_the_outputs_less_those_at_the_start(images, centred):
+    one = made(images)
+    nets = [net.double() for net in architectures.build_stack("deep_linear", (12,), 3, [1, 2], hidden=[5])]
+    path = follow(nets, one, sgd(lr=0.1), steps=1, seeds=[1, 2], centred=centred, curvature=False)
+    x, y = one.inputs.numpy(), one.targets.numpy()
+    for r, net in enumerate(nets):
+        first, second = (p.detach().numpy() for p in net.parameters())
+        start = first.T @ second.T
+        residual = (y - (0 if centred else x @ start)) / len(x)
+        after = (first + 0.1 * second.T @ residual.T @ x).T @ (second + 0.1 * residual.T @ x @ first.T).T
+        for reading, product in zip(path.maps_RxTxCxD[r], (start, after)):
+            assert reading == pytest.approx((product - (start if centred else 0)).T, abs=1e-10)
+
+
+def test_a_centred_rung_starts_from_nothing_and_keeps_its_networks_scale(images):
+    default = {"init": None, "steps": 400}
+    settings = Rung.model_validate(resolve(BASE, default))
+    runs = rung.run(settings, [1, 2], images, COMPUTE)
+    first = runs.curves[runs.curves["step"] == 0]
+    assert first.filter(like="amplitude").abs().to_numpy().max() < 1e-5
+    assert (first["null_rank"].to_numpy() >= 1).all() and (first["rank"].to_numpy() >= 1).all()
+    table = runs.rows.pivot_table(index=["system", "quantity"], columns="seed", values="value")
+    plain = scores(images, **default, centred=False)
+    assert table.loc["net", "init"].to_numpy() == pytest.approx(plain.loc["net", "init"].to_numpy())
+    assert table.loc["net", "init"].min() > 0.01
+
+
+def test_the_second_null_is_the_twin_of_another_seed(images):
+    linear = {"architecture": {"activation": "identity"}, "init": 1e-2}
+    both, alone = scores(images, **linear), scores(images, seeds=[1], **linear)
+    assert both.loc["net", "tracking"].to_numpy() == pytest.approx(1, abs=1e-3)
+    other = both.loc["net", "tracking_other"].to_numpy()
+    assert ((other > 0.5) & (other < 1 - 1e-4)).all()
+    assert ("net", "tracking_other") not in alone.index
+    planted = scores(images, data=PLANTED | {"functions": ["he1", "he1"]}, **linear)
+    assert ("net", "tracking") in planted.index and ("net", "tracking_other") not in planted.index
+
+
+def test_the_closed_form_counts_a_large_start_that_is_taken_away(images):
+    """A linear network in which each mode has its own weights: du/dt = 2 u (s - u) holds exactly, from any start."""
+    one = made(images)
+    left, s, right = np.linalg.svd(one.modes.target_CxD, full_matrices=False)
+    net = architectures.build("deep_linear", (12,), 3, hidden=[3]).double()
+    root = np.sqrt(0.4 * s)
+    with torch.no_grad():
+        for parameter, matrix in zip(net.parameters(), (root[:, None] * right, left * root)):
+            parameter.copy_(torch.from_numpy(matrix))
+    lr = 0.02 / s[0]
+    path = follow([net], one, sgd(lr=lr), steps=1500, seeds=[1], centred=True, curvature=False)
+    settings = Rung.model_validate(resolve(BASE, LINEAR))
+    found = rung._closed_form_scores(one, net, path, 0, settings, lr)
+    maps = path.maps_RxTxCxD[0]
+    assert observables.progress(maps, one.modes.target_CxD)[-1] >= observables.CLOCK_END
+    assert found["predicted_waypoint_score"] == pytest.approx(observables.waypoint_score(maps, one.modes), abs=0.01)
+    assert found["predicted_concurrency"] == pytest.approx(observables.concurrency(maps, one.modes), abs=0.02)

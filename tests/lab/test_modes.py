@@ -140,15 +140,6 @@ def test_unbalanced_weights_have_no_such_solution():
         deep_linear.balanced_product(np.eye(3), 2 * np.eye(3), np.eye(3), 0.0, np.array([1.0]))
 
 
-def test_tracking_is_one_on_the_same_path_at_any_speed_and_zero_on_the_straight_line():
-    twin = saddle_to_saddle()
-    slower = saddle_to_saddle()[np.sort(np.concatenate([np.arange(2001), np.arange(0, 2001, 3)]))]
-    assert modes.tracking(slower, twin, FOUR) == pytest.approx(1, abs=1e-6)
-    assert modes.tracking(straight(), twin, FOUR) == pytest.approx(0, abs=1e-3)
-    assert modes.tracking(saddle_to_saddle((3, 2, 1, 0)), twin, FOUR) < -0.5
-    assert np.isnan(modes.tracking(straight()[:1000], twin, FOUR))
-
-
 def test_more_modes_than_the_target_has_are_refused():
     with pytest.raises(ValueError, match="5 modes asked for, the target has 4"):
         Modes.of(TARGET, 5)

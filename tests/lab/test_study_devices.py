@@ -9,12 +9,12 @@ import pytest
 import torch
 from pretend_device import NAME
 
-from benchmarks.lab import datasets
+from benchmarks.lab import datasets, digits
 from benchmarks.studies.low_rank_progression import rung
 from benchmarks.studies.optimizer_comparison import contest
 from benchmarks.studies.optimizer_comparison.study import contests
 from benchmarks.studies.schema import Compute
-from pipelines import parameters, sources, stages
+from pipelines import parameters, stages
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -40,7 +40,7 @@ EXPERIMENTS = [stage for stage in stages.training(TINY) if stage.table is not No
 
 @pytest.fixture(scope="module")
 def images():
-    return datasets.images(**sources.digits(), dtype=torch.float32)
+    return datasets.images(**digits.arrays(), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("workload, optimizer", CONTESTS)

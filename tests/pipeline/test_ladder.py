@@ -19,7 +19,7 @@ def blind(input_shape, outputs):
 
 
 def test_a_rebuild_leaves_the_table_and_the_page(built):
-    table = pd.read_csv(built.path / "results/tables/open_question_4_1.csv").set_index("rung")
+    table = pd.read_csv(built.path / "results/tables/low_rank_progression.csv").set_index("rung")
     assert list(table.index) == ["small-gd-relu-hat", "default-adam-relu-real"]
     assert table["verdict"].notna().all() and (table["n"] == 2).all()
     long = pd.read_csv(built.path / "results/tables/low_rank_progression.long.csv")
@@ -59,7 +59,7 @@ def test_a_new_rung_trains_alone(workspace):
     assert [name for name in ran if "rung" in name] == ["pipelines/low_rank_progression/dvc.yaml:rung@mine"]
     others = [name for name in ran if name.startswith("pipelines/") and not name.endswith((":tables", ":figures"))]
     assert others == ["pipelines/low_rank_progression/dvc.yaml:rung@mine"]
-    assert "mine" in set(pd.read_csv(workspace.path / "results/tables/open_question_4_1.csv")["rung"])
+    assert "mine" in set(pd.read_csv(workspace.path / "results/tables/low_rank_progression.csv")["rung"])
 
 
 def test_more_modes_than_there_are_is_one_clear_error(workspace):

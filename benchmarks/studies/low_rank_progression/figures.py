@@ -283,7 +283,7 @@ def _update_ranks(scores: pd.DataFrame, rung: str) -> pd.DataFrame:
 
 def carry_over_ladder(tables: Tables) -> Figure:
     """Every rung: waypoint score of network and twin, how it tracks its twin, and the verdict."""
-    table = tables["open_question_4_1"]
+    table = tables["low_rank_progression"]
     table = table[table["n"] > 0]
     if table.empty:
         raise NothingToDraw
@@ -342,10 +342,11 @@ VERDICTS = {
 GROUPS = (
     ("factorial of four axes", tuple(carry_over.CORNERS.values())),
     ("initialization, tanh", ("init-", "small-gd-tanh", "default-gd-tanh")),
+    ("other draws and other data", ("draws-", "digits-")),
     ("slope of the ReLU below zero", ("leaky-",)),
     ("from the textbook recipe", ("textbook-", "depth-")),
     ("from the default recipe", ("practice-",)),
-    ("controls", ("one-layer", "default-raw", "linearised", "flat-", "random-", "rotated-", "muon-")),
+    ("controls", ("one-layer", "default-raw", "linearised", "flat-", "random-", "rotated-", "muon-", "uncentred-")),
     ("order of the modes swapped", ("swap-",)),
     ("modes of a kernel, or planted", ("",)),
 )

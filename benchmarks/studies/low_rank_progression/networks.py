@@ -1,4 +1,5 @@
-"""Networks of this study: the linear twin of any network, its linearization, and weights scaled to a given output."""
+"""Networks of this study: the linear twin of any network, its linearization, its outputs less those that it starts
+with, and weights scaled to a given output."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -64,6 +65,19 @@ class Linearized(nn.Module):
             (dict(zip(start, self.moves)),),
         )
         return outputs + change
+
+
+class Centred(nn.Module):
+    """(f - f_0) / scale, with f_0 the module as it is given, so that training starts from zero (Chizat et al. 2019)."""
+
+    def __init__(self, module: nn.Module, scale: float = 1.0):
+        super().__init__()
+        self.module = module
+        self.start = deepcopy(module).requires_grad_(False)
+        self.scale = scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (self.module(inputs) - self.start(inputs)) / self.scale
 
 
 def scaled(module: nn.Module, factor: float) -> nn.Module:

@@ -5,11 +5,9 @@ change a great deal before the outputs do (Atanasov et al. 2025).
 """
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from benchmarks.lab import architectures
 from benchmarks.lab.architectures import bias_free_mlp
@@ -17,24 +15,12 @@ from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.loop import descend, last
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
+from benchmarks.studies.low_rank_progression.networks import Centred
 from benchmarks.studies.low_rank_progression.setting import one_hot, whiten
 from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.exponents import log_slope
 
 DIVERGENCE = 10.0
-
-
-class Centred(nn.Module):
-    """(g - g_0) / scale, with g_0 the module as it is given."""
-
-    def __init__(self, module: nn.Module, scale: float):
-        super().__init__()
-        self.module = module
-        self.start = deepcopy(module).requires_grad_(False)
-        self.scale = scale
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return (self.module(inputs) - self.start(inputs)) / self.scale
 
 
 @tidy

@@ -12,7 +12,8 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.measurements.sharpness import top_eigenpairs
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.optimizers import Optimizer
-from benchmarks.lab.problem import Point, Problem, stack_parameters
+from benchmarks.lab.problem import Point, Problem
+from benchmarks.studies.low_rank_progression.networks import Centred
 from benchmarks.studies.low_rank_progression.setting import Setting
 from benchmarks.theory.modes import CLOCK_END
 
@@ -55,10 +56,15 @@ class Path:
     diverged: tuple[int, ...]
 
 
-def build_problem(module: nn.Module, setting: Setting) -> Problem:
-    """The network's loss on the setting's data, on their device; the network itself stays where it is."""
-    module = deepcopy(module).to(setting.inputs.device)
-    return Problem(module, setting.inputs, setting.targets, setting.loss)
+def build_problem(modules: Sequence[nn.Module], setting: Setting, centred: bool) -> Problem:
+    """The networks' loss on the setting's data, on their device; the networks themselves stay where they are.
+
+    Args:
+        centred: whether each is trained and read without its outputs at the start.
+    """
+    copies = [deepcopy(module).to(setting.inputs.device) for module in modules]
+    stack = [Centred(copy) for copy in copies] if centred else copies
+    return Problem(stack, setting.inputs, setting.targets, setting.loss)
 
 
 @dataclass
@@ -108,6 +114,7 @@ def follow(
     steps: int,
     seeds: Sequence[int],
     batch_size: int | None = None,
+    centred: bool = False,
     curvature: bool = True,
 ) -> Path:
     """Train a stack until every run has reached the end of the clock, for at most ``steps`` updates.
@@ -115,10 +122,11 @@ def follow(
     It trains on the device of the setting's tensors; what it returns is on the CPU.
 
     Args:
+        centred: as in `build_problem`.
         curvature: whether to measure the sharpness at the snapshots.
     """
-    problem = build_problem(modules[0], setting)
-    params_RxP = stack_parameters(modules).to(setting.inputs.device)
+    problem = build_problem(modules, setting, centred)
+    params_RxP = problem.initial_RxP()
     minibatches = Minibatches(seeds, examples=problem.examples, size=batch_size) if batch_size else None
     every = max(1, -(-steps // READINGS))
     readings = _Readings(setting)
@@ -133,7 +141,7 @@ def follow(
     if curvature:
         for r, taken in enumerate(readings.snapshots):
             if r not in diverged:
-                sharpness_R[r] = _sharpness(problem, taken, params_RxP.device)
+                sharpness_R[r] = _sharpness(problem.only(r), taken, params_RxP.device)
     return Path(
         np.array(readings.steps),
         torch.stack(readings.maps, dim=1).double().cpu().numpy(),

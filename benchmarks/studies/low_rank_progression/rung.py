@@ -18,6 +18,7 @@ from benchmarks.studies.low_rank_progression.path import EIGEN_TOLERANCE, MARKS,
 from benchmarks.studies.low_rank_progression.setting import Setting, from_images, planted
 from benchmarks.studies.table import Result, Runs, tabulate
 from benchmarks.theory import modes as observables
+from benchmarks.theory import predictions
 from benchmarks.theory.modes import CLOCK_END, Modes
 from benchmarks.theory.ranks import stable_rank
 
@@ -28,6 +29,15 @@ PILOT_FRACTION = 0.25
 PILOT_SEED = 1000
 # A twin whose own path is closer to the straight line than this says nothing about a network that follows it.
 LEAST_DEPARTURE = 0.05
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The paths of a network and its twin, T x C x D, neither of which diverged."""
+
+    modes: Modes
+    maps: np.ndarray
+    twin_maps: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -56,15 +66,21 @@ def run(settings, seeds: Sequence[int], images: Images, compute) -> Runs:
     """
     results: list[Result] = []
     curves: list[pd.DataFrame] = []
+    beside: dict[int, Beside] = {}
     dtype = getattr(torch, compute.dtype)
     data = settings.data
-    shared = data.name == "images" and not data.rotate and data.labels != "random"
+    shared = data.name == "images" and not data.rotate and not data.draw and data.labels != "random"
     shared = shared and settings.basis != "kernel" and not settings.linearized
     # Runs that share their data are one stack.
     for group in [list(seeds)] if shared else [[seed] for seed in seeds]:
-        group_results, group_curves = _group(settings, images, group, dtype, compute.device)
+        group_results, group_curves, group_beside = _group(settings, images, group, dtype, compute.device)
         results += group_results
         curves += group_curves
+        beside |= group_beside
+    for system, seed, scores in results:
+        if system == "net" and seed in beside:
+            following = seeds[(list(seeds).index(seed) + 1) % len(seeds)]
+            scores |= _tracking(beside[seed], beside.get(following) if following != seed else None)
     together = pd.concat(curves, ignore_index=True)
     numbers = {name: "float32" for name in together if name != "system"}
     return Runs(rows=tabulate(results), curves=together.astype(numbers), facts={})
@@ -72,7 +88,7 @@ def run(settings, seeds: Sequence[int], images: Images, compute) -> Runs:
 
 def _group(
     settings, images: Images, seeds: list[int], dtype: torch.dtype, device: str
-) -> tuple[list[Result], list[pd.DataFrame]]:
+) -> tuple[list[Result], list[pd.DataFrame], dict[int, Beside]]:
     data = settings.data
     if data.name == "planted":
         setting = planted(data, seeds[0], dtype)
@@ -85,7 +101,12 @@ def _group(
         setting = bases.kernel(setting, pairs[0].net, data.components, data.merge)
     there = setting.to(device)
     optimizer, twin_optimizer = _optimizers(settings, setting, there, pairs)
-    options = {"steps": settings.steps, "seeds": seeds, "batch_size": settings.batch_size}
+    options = {
+        "steps": settings.steps,
+        "seeds": seeds,
+        "batch_size": settings.batch_size,
+        "centred": settings.centred,
+    }
     nets = [pair.net for pair in pairs]
     curvature = not settings.linearized
     net_path = follow(nets, there, optimizers.named(**optimizer), curvature=curvature, **options)
@@ -99,14 +120,18 @@ def _group(
 
     results: list[Result] = []
     curves: list[pd.DataFrame] = []
+    beside: dict[int, Beside] = {}
     for system, (modules, path, used) in paths.items():
         for r, seed in enumerate(seeds):
             scores = _scores(setting, modules[r], path, r, used, settings)
             if system == "net" and "twin" in paths:
-                scores |= _against_twin(setting.modes, path, paths["twin"][1], r)
+                twin_path = paths["twin"][1]
+                scores |= _against_twin(setting.modes, path, twin_path, r)
+                if r not in {*path.diverged, *twin_path.diverged}:
+                    beside[seed] = Beside(setting.modes, path.maps_RxTxCxD[r], twin_path.maps_RxTxCxD[r])
             results.append((system, seed, {name: value for name, value in scores.items() if np.isfinite(value)}))
             curves.append(_curve(setting.modes, path, r, used["lr"]).assign(system=system, seed=seed))
-    return results, curves
+    return results, curves, beside
 
 
 def _pair(settings, setting: Setting, seed: int) -> Pair:
@@ -124,12 +149,17 @@ def _pair(settings, setting: Setting, seed: int) -> Pair:
     return Pair(net, networks.scaled(twin, factor), factor)
 
 
-def strength(setting: Setting, module: nn.Module) -> float:
-    """u0, the end-to-end scale: the root mean square of the singular values of the outputs' linear part."""
+def start_map(setting: Setting, module: nn.Module) -> np.ndarray:
+    """The linear part of a network's own outputs, before any centring: C x D."""
     dtype = next(module.parameters()).dtype
     with torch.no_grad():
-        maps_CxD = setting.maps(module(setting.inputs.to(dtype))[None])[0]
-    return float(maps_CxD.norm() / min(maps_CxD.shape) ** 0.5)
+        return setting.maps(module(setting.inputs.to(dtype))[None])[0].double().cpu().numpy()
+
+
+def strength(setting: Setting, module: nn.Module) -> float:
+    """u0, the end-to-end scale: the root mean square of the singular values of the outputs' linear part."""
+    maps_CxD = start_map(setting, module)
+    return float(np.linalg.norm(maps_CxD) / min(maps_CxD.shape) ** 0.5)
 
 
 def top_singular_value(setting: Setting) -> float:
@@ -156,12 +186,12 @@ def _optimizers(settings, setting: Setting, there: Setting, pairs: list[Pair]) -
 
 def _pilot(settings, setting: Setting, module: nn.Module) -> float:
     """The largest sharpness along a run of plain gradient descent, restarted with a smaller step while it diverges."""
-    problem = build_problem(module, setting)
+    problem = build_problem([module], setting, settings.centred)
     at_start, _ = top_eigenpairs(problem.at(problem.initial_RxP(), curvature=True), None, 1, EIGEN_TOLERANCE)
     sharpness = max(float(at_start.eigenvalues_RxK[0, 0]), 2 * top_singular_value(setting))
     for _ in range(6):
         optimizer = sgd(lr=PILOT_FRACTION * 2 / sharpness)
-        path = follow([module], setting, optimizer, steps=settings.steps, seeds=[PILOT_SEED])
+        path = follow([module], setting, optimizer, steps=settings.steps, seeds=[PILOT_SEED], centred=settings.centred)
         if not path.diverged:
             return max(float(path.sharpness_R[0]), sharpness if len(path.snapshots[0]) < 2 else 0.0)
         sharpness *= 4
@@ -201,7 +231,7 @@ def _scores(setting: Setting, module: nn.Module, path: Path, r: int, optimizer: 
         # Under cross-entropy the two losses have no common unit.
         "visible_share": visible / (losses[0] - losses[end]) if setting.loss == "mse" else np.nan,
         "loss_fall": 1 - losses[end] / losses[0],
-        "departure": observables.departure(maps, modes),
+        "departure": predictions.bend(maps, modes, CLOCK_END),
         "edge_share": lr * path.sharpness_R[r] / 2,
     }
     scores |= {f"strength_{k}": strength_k for k, strength_k in enumerate(modes.s_K, start=1)}
@@ -210,51 +240,61 @@ def _scores(setting: Setting, module: nn.Module, path: Path, r: int, optimizer: 
     scores |= {f"half_time_{k}": time for k, time in enumerate(halves, start=1)}
     if len(halves) >= 3:
         scores["log_time_ratio_31"] = np.log(halves[2] / halves[0])
-    scores |= _closed_form_scores(modes, path, r, settings, lr)
+    scores |= _closed_form_scores(setting, module, path, r, settings, lr)
     if not settings.linearized:
         scores["init_mup"] = strength(setting, networks.mup(module, PILOT_SEED)) / top_singular_value(setting)
-        scores |= _weight_scores(setting, module, path.snapshots[r], modes)
+        scores |= _weight_scores(setting, module, path.snapshots[r], settings.centred)
     return scores
 
 
-def _closed_form_scores(modes: Modes, path: Path, r: int, settings, lr: float) -> dict[str, float]:
+def _closed_form_scores(
+    setting: Setting, module: nn.Module, path: Path, r: int, settings, lr: float
+) -> dict[str, float]:
     """Scores of a deep linear network as independent mode dynamics (D1, D3) predict them, once a mode has aligned.
 
     Each singular mode of the target starts where it is when it has grown to a fiftieth of its strength, or where it
-    starts if that is larger.
+    starts if that is larger. What obeys the equation is the network's own map: where outputs are centred, its start is
+    added to map and target, and taken away from what is predicted.
     """
-    depth = settings.depth
+    depth, modes = settings.depth, setting.modes
     if depth is None:
         return {}
     left, s, right = np.linalg.svd(modes.target_CxD, full_matrices=False)
     kept = s > 1e-6 * s[0]
     left, s, right = left[:, kept], s[kept], right[kept]
-    amplitudes = np.einsum("ck,tcd,kd->tk", left, path.maps_RxTxCxD[r], right)
+    starts_K = np.zeros(len(s))
+    if settings.centred:
+        starts_K = np.einsum("ck,cd,kd->k", left, start_map(setting, module), right)
+    amplitudes = np.einsum("ck,tcd,kd->tk", left, path.maps_RxTxCxD[r], right) + starts_K
     times = path.steps_T * lr
-    grown = np.empty((len(times), len(s)))
-    for k, (a_T, strength_k) in enumerate(zip(amplitudes.T, s)):
-        first = int(np.argmax(a_T >= strength_k / 50)) if (a_T >= strength_k / 50).any() else len(times) - 1
+    # A mode whose start outweighs its strength does not grow.
+    grown = np.repeat(amplitudes[:1], len(times), axis=0)
+    for k, (a_T, goal) in enumerate(zip(amplitudes.T, s + starts_K)):
+        if goal <= 0:
+            continue
+        first = int(np.argmax(a_T >= goal / 50)) if (a_T >= goal / 50).any() else len(times) - 1
         start = max(a_T[first], 1e-9)
-        ahead = observables.followed(depth, times[first:] - times[first], np.array([start]), np.array([strength_k]))
+        ahead = observables.followed(depth, times[first:] - times[first], np.array([start]), np.array([goal]))
         grown[first:, k] = ahead[:, 0]
-        # Before it has aligned the mode is small, and its exact value does not matter.
-        grown[:first, k] = np.clip(a_T[:first], 0, start)
-    maps = np.einsum("ck,tk,kd->tcd", left, grown, right)
+        # Before it has aligned the mode is small, and stays where it was measured.
+        grown[:first, k] = np.minimum(a_T[:first], start)
+    maps = np.einsum("ck,tk,kd->tcd", left, grown - starts_K, right)
     return {
         "predicted_waypoint_score": observables.waypoint_score(maps, modes),
         "predicted_concurrency": observables.concurrency(maps, modes),
     }
 
 
-def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], modes: Modes) -> dict[str, float]:
-    start, end = taken[0], taken[-1]
+def _weight_scores(setting: Setting, module: nn.Module, taken: list[Snapshot], centred: bool) -> dict[str, float]:
+    modes, start, end = setting.modes, taken[0], taken[-1]
     count = int(modes.sizes_K.sum())
     first, last = (weights.layers(module, snapshot.params_P) for snapshot in (start, end))
     scores: dict[str, float] = {}
     scores["alignment"], scores["alignment_chance"] = weights.alignment(last, count)
     scores["alignment_over_chance"] = scores["alignment"] / scores["alignment_chance"]
     scores["imbalance_diagonal"], scores["imbalance_rest"] = weights.imbalance(first, last)
-    at_start = setting.residuals(call(module, start.params_P, setting.inputs))
+    outputs = call(module, start.params_P, setting.inputs)
+    at_start = setting.residuals(torch.zeros_like(outputs) if centred else outputs)
     gradients = weights.frozen_update(module, start.params_P, setting.inputs, at_start)
     scores["subspace_energy"], scores["subspace_chance"] = weights.subspace_energy(
         first, gradients, last, len(modes.target_CxD)
@@ -275,7 +315,6 @@ def _against_twin(modes: Modes, path: Path, twin: Path, r: int) -> dict[str, flo
     if r in path.diverged or r in twin.diverged:
         return {}
     maps, twin_maps = path.maps_RxTxCxD[r], twin.maps_RxTxCxD[r]
-    room = observables.departure(twin_maps, modes)
     times = [
         observables.half_times(p.steps_T.astype(float), modes.amplitudes(m), modes.s_K)
         for p, m in ((path, maps), (twin, twin_maps))
@@ -283,10 +322,24 @@ def _against_twin(modes: Modes, path: Path, twin: Path, r: int) -> dict[str, flo
     ratios = np.log(times[0] / times[1])
     ratios = ratios[np.isfinite(ratios)]
     return {
-        "tracking": observables.tracking(maps, twin_maps, modes) if room >= LEAST_DEPARTURE else np.nan,
         "time_factor": float(np.exp(ratios.mean())) if len(ratios) else np.nan,
         "time_spread": float(ratios.std()) if len(ratios) > 1 else np.nan,
     }
+
+
+def _tracking(mine: Beside, other: Beside | None) -> dict[str, float]:
+    """P5, and its second null: the same against the twin of another seed, which has the recipe and not the start.
+
+    The straight line that both are measured against starts where the network starts.
+    """
+    scores = {}
+    for name, twin in (("tracking", mine), ("tracking_other", other)):
+        # Planted and permuted labels are drawn by the seed: another seed's twin learns another target.
+        if twin is None or not np.allclose(twin.modes.target_CxD, mine.modes.target_CxD):
+            continue
+        if predictions.bend(twin.twin_maps, mine.modes, CLOCK_END) >= LEAST_DEPARTURE:
+            scores[name] = predictions.path_agreement(mine.maps, twin.twin_maps, mine.modes, CLOCK_END)
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 def _curve(modes: Modes, path: Path, r: int, lr: float) -> pd.DataFrame:
@@ -305,10 +358,18 @@ def _curve(modes: Modes, path: Path, r: int, lr: float) -> pd.DataFrame:
             "time": path.steps_T[chosen] * lr,
             "phi": phi[chosen],
             "loss": path.losses_RxT[r][chosen],
-            "rank": observables.participation(maps[chosen]),
-            "null_rank": observables.participation(line),
+            "rank": _ranks(maps[chosen], modes),
+            "null_rank": _ranks(line, modes),
         }
     )
     for k, share in enumerate(amplitudes.T, start=1):
         table[f"amplitude_{k}"] = share
     return table
+
+
+def _ranks(path_TxCxD: np.ndarray, modes: Modes) -> np.ndarray:
+    """The effective rank along a path; where it starts from nothing but rounding, that of its first step."""
+    ranks_T = observables.participation(path_TxCxD)
+    if len(ranks_T) > 1 and np.linalg.norm(path_TxCxD[0]) < 1e-7 * np.linalg.norm(modes.target_CxD):
+        ranks_T[0] = ranks_T[1]
+    return ranks_T

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.lab import datasets, digits
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.theory.modes import Modes
 
@@ -123,8 +124,28 @@ def modes_above(target_CxD: np.ndarray, floor: float, wanted: int | None, merge:
     return Modes.of(target_CxD, wanted or above, merge_from=merge * s[0])
 
 
+def drawn(images: Images, count: int, place: int) -> Images:
+    """One of as many disjoint draws of ``count`` training images as there are, each spread evenly over the file.
+
+    Args:
+        place: which, from 1.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    draws = len(images.train_inputs) // count
+    if not 1 <= place <= draws:
+        raise ValueError(f"{draws} disjoint draws of {count} images can be had, and seed {place} asks for another")
+    rows = slice(place - 1, draws * count, draws)
+    return replace(images, train_inputs=images.train_inputs[rows], train_labels=images.train_labels[rows])
+
+
 def from_images(settings, images: Images, seed: int, loss: str, dtype: torch.dtype) -> Setting:
-    """CIFAR-10, or whatever the images are. The seed is that of the rotation and of the permutation."""
+    """CIFAR-10, or whatever the images are. The seed is that of the draw, the rotation and the permutation."""
+    if settings.source == "digits":
+        images = datasets.images(**digits.arrays(), dtype=torch.float64)
+    if settings.draw:
+        images = drawn(images, settings.images, seed)
     data = subset(images, settings.images, pool=settings.pool)
     pixels = data.train_inputs.double().reshape(len(data.train_inputs), -1).numpy()
     scores, deviations, axes = whiten(pixels, settings.components)

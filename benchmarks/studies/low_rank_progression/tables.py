@@ -10,7 +10,7 @@ from benchmarks.studies.declaration import Finished, Made, Measured
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
-    """Every score, and the table that answers Open Question 4.1.
+    """Every score, and the ladder with a row a rung.
 
     Raises:
         ValueError: as "instrument broken", where the observables fail on what is known.
@@ -21,7 +21,7 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     curves = pd.concat([one.curves.assign(rung=one.record["name"]) for one in runs], ignore_index=True)
     shown = curves[curves["rung"].isin(carry_over.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
     answer = carry_over.answer(long, {one.record["name"]: one.record["settings"] for one in runs})
-    return Made({"low_rank_progression.long": long, "open_question_4_1": answer}, curves if shown.empty else shown)
+    return Made({"low_rank_progression.long": long, "low_rank_progression": answer}, curves if shown.empty else shown)
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
