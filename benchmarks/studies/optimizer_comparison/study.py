@@ -273,8 +273,8 @@ def measured_heterogeneity(parameters: Any) -> MeasuredHeterogeneity:
 
 
 _LIMITS = (
-    "Small networks, a few hundred steps, twenty tuning trials. On another machine another trial may narrowly win the "
-    "tuning, and then the whole contest differs."
+    "Small networks, a few hundred steps (100 on the text), twenty tuning trials. On another machine another trial may "
+    "narrowly win the tuning, and then the whole contest differs."
 )
 _RUNS = from_dictionary(
     comparison.COLUMNS,
@@ -427,8 +427,9 @@ FIGURES = (
     Figure(
         "optimizer_loss",
         "Each optimizer with its tuned settings, mean and range over seeds not used in tuning; dashed: the target, 95 "
-        "% of AdamW's decrease. Top: validation loss with cosine decay (not for Schedule-Free); bottom: full-batch "
-        "training loss at a constant learning rate. Where a tuned run diverged, the optimizer is left out.",
+        "% of AdamW's decrease. Images and text: validation loss with cosine decay (not for Schedule-Free); the "
+        "others: full-batch training loss at a constant learning rate. Where a tuned run diverged, the optimizer is "
+        "left out.",
         reads=("optimizer_comparison", "optimizer_comparison/targets"),
         claims=("W5", "W2", "W3"),
     ),
