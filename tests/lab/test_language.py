@@ -94,8 +94,8 @@ def test_losses_are_means_over_positions():
         assert scores["accuracy"] == pytest.approx(np.mean([logits_VxV[a].argmax() == b for a, b in pairs]))
         # The most frequent token, the next two, the last: a; b and c; d.
         groups = np.array([[0, 1, 1, 2][b] for _, b in pairs])
-        expected = [losses[groups == g].mean() for g in range(3)]
-        assert scores["group_losses"].tolist() == pytest.approx(expected, rel=1e-12)
+        expected = [losses[groups == g].mean() if g in groups else np.nan for g in range(3)]
+        assert scores["group_losses"].tolist() == pytest.approx(expected, rel=1e-12, nan_ok=True)
     point = task.problem.at(stack_parameters([task.network]))
     assert float(point.losses_R[0]) == pytest.approx(task.evaluate(stack_parameters([task.network]), "train")["loss"])
     assert task.part(3).examples == 3 and task.problem.chunk_size == 5
@@ -113,7 +113,8 @@ def test_windows_lie_in_their_part_of_the_text_at_equal_distances():
         assert torch.equal(inputs + 1, targets) and torch.equal(inputs, inputs[:, :1] + torch.arange(5)), name
         assert torch.equal(inputs, other.splits[name][0])
     assert first.splits["validation"][1].max() < 125 <= first.splits["test"][0].min()
-    assert not any(torch.equal(p, q) for p, q in zip(first.network.parameters(), other.network.parameters()))
+    embeddings = [next(task.network.parameters()) for task in (first, other)]
+    assert not torch.isclose(*embeddings).any()
 
 
 def test_more_windows_than_there_are_is_one_clear_error():
@@ -125,12 +126,12 @@ def test_more_windows_than_there_are_is_one_clear_error():
 
 def test_a_contest_learns_what_follows_what():
     corpus = text.split("abcd" * 150)
-    asked = settings({"name": "adam"}, {"lr": {"log": [0.1, 0.3]}}, steps=60)
+    asked = settings({"name": "adam"}, {"lr": {"log": [0.02, 0.05]}}, architecture={"width": 8}, steps=100)
     made = language.run(asked, corpus, COMPUTE)
     finals = made.rows[made.rows["role"] == "final"]
     assert (finals["objective"] == finals["validation_loss"]).all() and set(finals["seed"]) == {1, 2}
-    assert (finals[["validation_loss", "test_loss", "train_loss"]] < 0.1).all(axis=None)
-    assert (finals[["validation_accuracy", "test_accuracy"]] == 1).all(axis=None)
+    assert (finals[["validation_loss", "test_loss", "train_loss"]] < 0.3).all(axis=None)
+    assert (finals[["validation_accuracy", "test_accuracy"]] > 0.9).all(axis=None)
     assert finals["sharpness_end"].notna().all()
 
 
