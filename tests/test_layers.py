@@ -197,7 +197,7 @@ import json, sys
 from importlib import import_module
 from inspect import signature
 import numpy as np, torch
-from benchmarks.lab import datasets
+from benchmarks.lab import datasets, text
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
 
@@ -211,6 +211,7 @@ given = {
     "settings": catalog.part(asked["study"], asked["group"]).given.model_validate(asked["settings"]),
     "seeds": [1, 2],
     "images": datasets.images(pixels, labels, pixels, labels, dtype=torch.float32),
+    "corpus": text.split("".join(map(chr, range(33, 98))) * 20),  # as many characters as Tiny Shakespeare has
     "compute": Compute(device="cpu", dtype="float32", threads=1, chunk_size=100),
     "device": "cpu",
 }
@@ -262,12 +263,14 @@ def test_a_fingerprint_names_what_an_experiment_imports(experiment):
     assert imported <= named
 
 
-@pytest.mark.parametrize("pair", ["mlp-adam", "transformer-blockwise", "imbalanced-muon-flattened"])
+@pytest.mark.parametrize("pair", ["mlp-adam", "transformer-blockwise", "imbalanced-muon-flattened", "gpt-soap"])
 def test_a_fingerprint_names_what_a_contest_imports(pair):
     stage = training()[f"optimizer_comparison/{pair}"]
     workload = {"steps": 2, "warmup": 0, "factors": [], "batch_size": None, "curvature_examples": 4}
     if stage.settings.workload.data.name == "images":
         workload["data"] = {"train": 20, "validation": 5, "pool": 1}
+    if stage.settings.workload.on_text:
+        workload["data"] = {"length": 8, "train": 20, "validation": 5, "test": 5}
     imported, named = imported_by(stage, {"protocol": {"trials": 1, "seeds": [1, 2], "marks": 2}, "workload": workload})
     assert imported <= named
 

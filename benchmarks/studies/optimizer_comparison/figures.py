@@ -28,6 +28,7 @@ TITLES = {
     "cnn": "convolutional net",
     "cnn-deep": "deeper convolutional net",
     "transformer": "transformer",
+    "gpt": "characters of a text",
     "imbalanced": "imbalanced softmax",
     "tokens": "tokens, full batch",
 }

@@ -65,10 +65,20 @@ class Tokens(Strict):
     copied: Annotated[float, Field(ge=0, le=1)]
 
 
+class Text(Strict):
+    """Next characters of a text, in windows of ``length``: how many of them each part gives."""
+
+    name: Literal["text"]
+    length: Count
+    train: Count
+    validation: Count
+    test: Count
+
+
 class Workload(Strict):
     """What optimizers are compared on, resolved."""
 
-    data: Annotated[SplitImages | Imbalanced | Tokens, Field(discriminator="name")]
+    data: Annotated[SplitImages | Imbalanced | Tokens | Text, Field(discriminator="name")]
     architecture: Architecture
     batch_size: Count | None
     steps: Count
@@ -78,9 +88,13 @@ class Workload(Strict):
     factor_seeds: Count
     curvature_examples: Count
 
+    @property
+    def on_text(self) -> bool:
+        return self.data.name == "text"
+
     @model_validator(mode="after")
     def _consistent(self):
-        examples = {"images": "train", "tokens": "examples"}.get(self.data.name)
+        examples = {"images": "train", "tokens": "examples", "text": "train"}.get(self.data.name)
         if self.batch_size and examples and self.batch_size > getattr(self.data, examples):
             raise ValueError(f"batch_size {self.batch_size} exceeds the {getattr(self.data, examples)} examples")
         if self.warmup >= self.steps:
@@ -88,6 +102,12 @@ class Workload(Strict):
         if 1.0 in self.factors:
             raise ValueError("factors multiply the tuned learning rate, which is run anyway: leave out 1")
         return self
+
+
+class Extra(Workload):
+    """A workload for the optimizers of ``pair``: on no text."""
+
+    data: Annotated[SplitImages | Imbalanced | Tokens, Field(discriminator="name")]
 
 
 class Contender(Strict):
@@ -191,7 +211,7 @@ class MeasuredHeterogeneity(Heterogeneity):
 class Comparison(Layered):
     """Every optimizer on every workload, one stage each; those of ``pair`` on ``extras`` too; and the experiments."""
 
-    layers: ClassVar[dict[str, type[Strict]]] = {"workloads": Workload, "extras": Workload}
+    layers: ClassVar[dict[str, type[Strict]]] = {"workloads": Workload, "extras": Extra}
 
     protocol: TuningProtocol
     target: Target
@@ -210,18 +230,25 @@ class Comparison(Layered):
 
 
 def contests(study: Comparison) -> Iterator[Member]:
-    """Every optimizer on every workload."""
-    return _members(study, "workloads", list(study.optimizers))
+    """Every optimizer on every workload, but for those on a text."""
+    return _members(study, "workloads", list(study.optimizers), on_text=False)
+
+
+def text_contests(study: Comparison) -> Iterator[Member]:
+    """Every optimizer on every workload on a text."""
+    return _members(study, "workloads", list(study.optimizers), on_text=True)
 
 
 def extra_contests(study: Comparison) -> Iterator[Member]:
     """The optimizers of ``pair`` on every extra workload."""
-    return _members(study, "extras", study.pair)
+    return _members(study, "extras", study.pair, on_text=False)
 
 
-def _members(study: Comparison, layer: str, optimizers: list[str]) -> Iterator[Member]:
+def _members(study: Comparison, layer: str, optimizers: list[str], on_text: bool) -> Iterator[Member]:
     for name in study.overrides(layer):
         workload = study.resolved(layer, name)
+        if workload.on_text != on_text:
+            continue
         for optimizer in optimizers:
             settings = Contest(protocol=study.protocol, workload=workload, **dict(study.optimizers[optimizer]))
             yield Member({"workload": name, "optimizer": optimizer}, study.protocol.seeds, settings)
@@ -239,12 +266,15 @@ def measured_heterogeneity(parameters: Any) -> MeasuredHeterogeneity:
     for name in asked.workloads:
         entries.require(name, list(layers), "workload")
     workloads = {name: study.resolved(layers[name], name) for name in asked.workloads}
+    for name, workload in workloads.items():
+        if workload.on_text:
+            raise ValueError(f"workload {name!r} is on a text: blocks are compared on images and generated data alone")
     return MeasuredHeterogeneity(**{**dict(asked), "workloads": workloads})
 
 
 _LIMITS = (
-    "Small networks, a few hundred steps, twenty tuning trials. On another machine another trial may narrowly win the "
-    "tuning, and then the whole contest differs."
+    "Small networks, a few hundred steps (100 on the text), twenty tuning trials. On another machine another trial may "
+    "narrowly win the tuning, and then the whole contest differs."
 )
 _RUNS = from_dictionary(
     comparison.COLUMNS,
@@ -397,8 +427,9 @@ FIGURES = (
     Figure(
         "optimizer_loss",
         "Each optimizer with its tuned settings, mean and range over seeds not used in tuning; dashed: the target, 95 "
-        "% of AdamW's decrease. Top: validation loss with cosine decay (not for Schedule-Free); bottom: full-batch "
-        "training loss at a constant learning rate. Where a tuned run diverged, the optimizer is left out.",
+        "% of AdamW's decrease. Images and text: validation loss with cosine decay (not for Schedule-Free); the "
+        "others: full-batch training loss at a constant learning rate. Where a tuned run diverged, the optimizer is "
+        "left out.",
         reads=("optimizer_comparison", "optimizer_comparison/targets"),
         claims=("W5", "W2", "W3"),
     ),
@@ -441,6 +472,7 @@ STUDY = Study(
     curves=True,
     families=(
         Family("contest", module="contest", path="{workload}-{optimizer}", settings=Contest, members=contests),
+        Family("text", module="language", path="{workload}-{optimizer}", settings=Contest, members=text_contests),
         Family("extra", module="contest", path="{workload}-{optimizer}", settings=Contest, members=extra_contests),
     ),
     experiments=(

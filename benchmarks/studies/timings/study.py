@@ -50,9 +50,10 @@ def timed_training(parameters: Any) -> TimedTraining:
 
 
 def timed_optimizers(parameters: Any) -> TimedOptimizers:
-    """Every workload and optimizer of the comparison, resolved."""
+    """Every optimizer of the comparison and every workload that is not on a text, resolved."""
     study = parameters.optimizer_comparison
-    workloads = {name: study.resolved("workloads", name) for name in study.workloads}
+    resolved = {name: study.resolved("workloads", name) for name in study.workloads}
+    workloads = {name: workload for name, workload in resolved.items() if not workload.on_text}
     return TimedOptimizers(workloads=workloads, contenders=study.optimizers, repeats=parameters.timings.repeats)
 
 
