@@ -54,20 +54,23 @@ def straight_active_modes(start_K: np.ndarray, s_K: np.ndarray) -> float:
 
 def effective_rank(matrix: np.ndarray) -> float:
     """exp of the entropy of the singular values over their sum (Roy and Vetterli 2007); nan for a zero matrix."""
-    s = np.linalg.svd(matrix.reshape(len(matrix), -1), compute_uv=False)
-    if not s[0] > 0:
+    flat = matrix.reshape(len(matrix), -1)
+    gram = flat @ flat.T if flat.shape[0] <= flat.shape[1] else flat.T @ flat
+    s = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None))
+    if not s[-1] > 0:
         return np.nan
     p = s[s > 0] / s.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
 def growth(ranks_T: np.ndarray) -> float:
-    """1 - r_first / r_last of a rank along training: 1 - 1 / K where it grows from one to K, 0 where it stays.
+    """1 - r_least / r_last of a rank along training: 1 - 1 / K where it grows from one to K, 0 where it falls or stays.
 
-    Readings without a change of the weights (nan) are left out; nan from fewer than two others.
+    From the least, because the first steps of a random start are noise of many ranks. Readings without a change of the
+    weights (nan) are left out; nan from fewer than two others.
     """
     ranks = ranks_T[np.isfinite(ranks_T)]
-    return float(1 - ranks[0] / ranks[-1]) if len(ranks) > 1 else np.nan
+    return float(1 - ranks.min() / ranks[-1]) if len(ranks) > 1 else np.nan
 
 
 def leaving_times(steps_T: np.ndarray, singular_values_TxK: np.ndarray, edge_T: np.ndarray) -> np.ndarray:
@@ -121,11 +124,14 @@ def explained_by_linear(
     generator = np.random.default_rng(0)
     groups = [np.flatnonzero(linear_N == value) for value in np.unique(linear_N)]
 
-    def information(predicted: np.ndarray) -> float:
-        return mutual_info_score(predicted, labels_N)
+    kinds = 1 + max(predicted_N.max(), labels_N.max())
+
+    def information(predicted: np.ndarray, rows: np.ndarray | slice = slice(None)) -> float:
+        counts = np.bincount(predicted[rows] * kinds + labels_N[rows], minlength=kinds**2).reshape(kinds, kinds)
+        return mutual_info_score(None, None, contingency=counts)
 
     def conditional(predicted: np.ndarray) -> float:
-        return sum(len(g) * mutual_info_score(predicted[g], labels_N[g]) for g in groups) / len(labels_N)
+        return sum(len(group) * information(predicted, group) for group in groups) / len(labels_N)
 
     def within(predicted: np.ndarray) -> np.ndarray:
         shuffled = predicted.copy()
@@ -143,47 +149,67 @@ def explained_by_linear(
 
 
 def path_agreement(maps_TxCxD: np.ndarray, other_TxCxD: np.ndarray, modes: Modes, end: float) -> float:
+    """P5 of two paths of maps; see `agreement`."""
+    each = [
+        (observables.progress(maps, modes.target_CxD), modes.amplitudes(maps)) for maps in (maps_TxCxD, other_TxCxD)
+    ]
+    return agreement(*each, modes.s_K, modes.sizes_K, end)
+
+
+def agreement(
+    path: tuple[np.ndarray, np.ndarray],
+    other: tuple[np.ndarray, np.ndarray],
+    s_K: np.ndarray,
+    sizes_K: np.ndarray,
+    end: float,
+) -> float:
     """P5: 1 - int |a - b|^2 dphi / int |a_0 - b|^2 dphi, with a a network's amplitudes and b another's.
 
     phi is each one's own progress, from `PATH_START` to ``end``, so that neither its clock nor its start matters; a_0
     is the straight line from the network's own start, a_k(0) + (s_k - a_k(0)) (1 - sqrt(1 - phi)). 1 is the other's
     path, 0 no nearer to it than that line. Squares are weighted by how many singular values a mode holds.
 
+    Args:
+        path, other: phi_T and amplitudes_TxK.
+
     Returns nan if either path ends before ``end``, or the other is that line.
     """
     phi_G = np.linspace(PATH_START, end, GRID)
-    net, other = (_amplitudes_at(maps, modes, phi_G) for maps in (maps_TxCxD, other_TxCxD))
-    room = _between(straight_line(maps_TxCxD[0], modes, phi_G), other, modes, phi_G)
-    return float(1 - _between(net, other, modes, phi_G) / room) if room > 0 else np.nan
+    a_GxK, b_GxK = (_at(*one, phi_G) for one in (path, other))
+    room = _between(_straight(path[1][0], s_K, phi_G), b_GxK, sizes_K, phi_G)
+    return float(1 - _between(a_GxK, b_GxK, sizes_K, phi_G) / room) if room > 0 else np.nan
 
 
 def bend(maps_TxCxD: np.ndarray, modes: Modes, end: float) -> float:
     """How far a path is from the straight line from its own start: the root mean square of the amplitudes' distance
     over phi, over that of the target's own size; nan if it ends before ``end``."""
     phi_G = np.linspace(PATH_START, end, GRID)
-    path = _amplitudes_at(maps_TxCxD, modes, phi_G)
-    squares = _between(path, straight_line(maps_TxCxD[0], modes, phi_G), modes, phi_G)
+    amplitudes = modes.amplitudes(maps_TxCxD)
+    path = _at(observables.progress(maps_TxCxD, modes.target_CxD), amplitudes, phi_G)
+    squares = _between(path, _straight(amplitudes[0], modes.s_K, phi_G), modes.sizes_K, phi_G)
     return float(np.sqrt(squares / ((phi_G[-1] - phi_G[0]) * (modes.sizes_K * modes.s_K**2).sum())))
 
 
 def straight_line(start_CxD: np.ndarray, modes: Modes, phi_G: np.ndarray) -> np.ndarray:
     """The amplitudes of the straight line from a start to the target, at given progress: G x K."""
-    start_K = modes.amplitudes(start_CxD[None])[0]
-    return start_K + (modes.s_K - start_K) * (1 - np.sqrt(1 - phi_G))[:, None]
+    return _straight(modes.amplitudes(start_CxD[None])[0], modes.s_K, phi_G)
 
 
-def _amplitudes_at(maps_TxCxD: np.ndarray, modes: Modes, phi_G: np.ndarray) -> np.ndarray:
+def _straight(start_K: np.ndarray, s_K: np.ndarray, phi_G: np.ndarray) -> np.ndarray:
+    return start_K + (s_K - start_K) * (1 - np.sqrt(1 - phi_G))[:, None]
+
+
+def _at(phi_T: np.ndarray, amplitudes_TxK: np.ndarray, phi_G: np.ndarray) -> np.ndarray:
     """The amplitudes when phi first has each value of the grid, G x K; nan if it does not get that far."""
-    phi_T = np.maximum.accumulate(observables.progress(maps_TxCxD, modes.target_CxD))
+    phi_T = np.maximum.accumulate(phi_T)
     if not phi_T[-1] >= phi_G[-1]:
-        return np.full((len(phi_G), len(modes.s_K)), np.nan)
+        return np.full((len(phi_G), amplitudes_TxK.shape[1]), np.nan)
     phi, first = np.unique(phi_T, return_index=True)
-    amplitudes = modes.amplitudes(maps_TxCxD)
-    return np.stack([np.interp(phi_G, phi, amplitudes[first, k]) for k in range(len(modes.s_K))], axis=1)
+    return np.stack([np.interp(phi_G, phi, column) for column in amplitudes_TxK[first].T], axis=1)
 
 
-def _between(a_GxK: np.ndarray, b_GxK: np.ndarray, modes: Modes, phi_G: np.ndarray) -> float:
-    return np.trapezoid((modes.sizes_K * np.square(a_GxK - b_GxK)).sum(1), phi_G)
+def _between(a_GxK: np.ndarray, b_GxK: np.ndarray, sizes_K: np.ndarray, phi_G: np.ndarray) -> float:
+    return np.trapezoid((sizes_K * np.square(a_GxK - b_GxK)).sum(1), phi_G)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,20 @@ def linear_twin(module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
         ValueError: if what results is not an affine function of its input, as where ``forward`` calls an activation
             as a function.
     """
-    twin = deepcopy(module)
-    for parent in list(twin.modules()):
+    twin = without_nonlinearities(module)
+    _assert_affine(twin, input_shape)
+    return twin
+
+
+def without_nonlinearities(module: nn.Module) -> nn.Module:
+    """A copy whose activations and normalizations are identities."""
+    copy = deepcopy(module)
+    for parent in list(copy.modules()):
         for name, child in list(parent.named_children()):
             activation = type(child).__module__ == nn.ReLU.__module__ and not isinstance(child, ATTENTION_AND_SOFTMAX)
             if activation or isinstance(child, NORMALIZATIONS):
                 setattr(parent, name, nn.Identity())
-    _assert_affine(twin, input_shape)
-    return twin
+    return copy
 
 
 def _assert_affine(module: nn.Module, input_shape: Sequence[int]) -> None:

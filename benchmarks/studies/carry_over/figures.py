@@ -1,0 +1,105 @@
+"""Figures of the open question where it is asked: the table of shares, modes along training, learning curves."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmarks.evidence.drawing import INK, PALETTE, NothingToDraw, Tables, draw_curve, over_seeds
+from benchmarks.evidence.share import CANNOT, PREDICTIONS
+
+SHADES = "mako"
+# Networks beside a system, as lines of its modes.
+STYLES = {"net": "-", "twin": "--"}
+
+
+def carry_over_table(tables: Tables) -> Figure:
+    """A cell per system and prediction: the share as colour, and its word."""
+    answer = tables["open_question_4_1"]
+    if answer.empty:
+        raise NothingToDraw
+    systems, columns = list(dict.fromkeys(answer["system"])), [one.name for one in PREDICTIONS]
+    cells = answer.set_index(["system", "prediction"])
+    figure, axes = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(systems)))
+    shown = np.full((len(systems), len(columns)), np.nan)
+    for i, system in enumerate(systems):
+        for j, column in enumerate(columns):
+            cell = cells.loc[(system, column)]
+            shown[i, j] = np.clip(cell["share"], 0, 1) if cell["word"] != CANNOT else np.nan
+            value = "" if np.isnan(cell["share"]) else f"{cell['share']:.2f}\n"
+            dark = shown[i, j] > 0.6
+            axes.text(
+                j, i, f"{value}{cell['word']}", ha="center", va="center", fontsize=6.5, color="w" if dark else INK
+            )
+    image = axes.imshow(shown, cmap=sns.light_palette(PALETTE[0], as_cmap=True), vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(systems)), systems)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="carry-over share", shrink=0.8, pad=0.02)
+    return figure
+
+
+def carry_over_modes(tables: Tables, curves: pd.DataFrame) -> Figure:
+    """A panel per system of the answer: what share of its own way each mode has gone."""
+    figure, grid = _panels(tables, curves)
+    for axes, (_, mine) in grid:
+        names = [name for name in mine if name.startswith("amplitude_") and mine[name].notna().any()]
+        colours = sns.color_palette(SHADES, len(names) + 1)
+        for role, style in STYLES.items():
+            for name, colour in zip(names, colours):
+                way = _own_way(mine[mine["role"] == role], name)
+                axes.plot(way.index, way.to_numpy(), color=colour, ls=style, lw=1.1)
+        axes.axhline(0.5, color=INK, lw=0.5, ls=":")
+        axes.set(xscale="symlog", ylim=(-0.15, 1.3))
+    figure.supxlabel("steps", fontsize="medium")
+    figure.supylabel("share of the way to the target", fontsize="medium")
+    _legend(figure, INK, {"network": STYLES["net"], "linear twin": STYLES["twin"]})
+    return figure
+
+
+def carry_over_learning(tables: Tables, curves: pd.DataFrame) -> Figure:
+    """A panel per system of the answer: loss on training and held-out examples."""
+    figure, grid = _panels(tables, curves)
+    for axes, (_, mine) in grid:
+        net = mine[mine["role"] == "net"]
+        for name, style in (("loss", "-"), ("test_loss", "--")):
+            curve = over_seeds(net.pivot(index="seed", columns="step", values=name))
+            draw_curve(axes, curve, color=PALETTE[0], ls=style)
+        axes.set_xscale("symlog")
+    figure.supxlabel("steps", fontsize="medium")
+    figure.supylabel("cross-entropy (nats)", fontsize="medium")
+    _legend(figure, PALETTE[0], {"training": "-", "held out": "--"})
+    return figure
+
+
+def _panels(tables: Tables, curves: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, tuple[str, pd.DataFrame]]]]:
+    """A figure with a panel for each system of the answer that has curves, titled."""
+    asked = list(dict.fromkeys(tables["open_question_4_1"]["system"]))
+    there = [(name, curves[curves["system"] == name]) for name in asked]
+    there = [pair for pair in there if len(pair[1])]
+    if not there:
+        raise NothingToDraw
+    columns = min(3, len(there))
+    figure, grid = plt.subplots(
+        -(-len(there) // columns), columns, figsize=(7.6, 0.6 + 1.9 * -(-len(there) // columns)), squeeze=False
+    )
+    for spare in grid.flat[len(there) :]:
+        spare.set_axis_off()
+    for axes, (name, _) in zip(grid.flat, there):
+        axes.set_title(name, loc="left", fontsize="medium")
+    return figure, list(zip(grid.flat, there))
+
+
+def _legend(figure: Figure, color, styles: dict[str, str]) -> None:
+    handles = [Line2D([], [], color=color, ls=style, label=label) for label, style in styles.items()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+
+
+def _own_way(curve: pd.DataFrame, name: str) -> pd.Series:
+    """(a - a_0) / (s - a_0) by step, mean over seeds; curves hold a / s."""
+    table = curve.pivot(index="step", columns="seed", values=name)
+    return ((table - table.iloc[0]) / (1 - table.iloc[0])).mean(axis=1) if len(table) else pd.Series(dtype=float)

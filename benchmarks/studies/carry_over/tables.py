@@ -1,0 +1,135 @@
+"""The study's tables and curves, from its runs: every score, and the table that answers Open Question 4.1."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.evidence import share
+from benchmarks.evidence.carry_over import described
+from benchmarks.studies.declaration import Finished, Made, Measured
+from benchmarks.theory import predictions
+
+SCORES = "carry_over/scores"
+
+
+def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
+    """Every score of every network, what only several runs tell together, and the answer."""
+    by_name = {one.record["name"]: one for one in runs}
+    scores = [_named(one.rows, name) for name, one in by_name.items()]
+    scores += [_named(_other_seeds(one), name) for name, one in by_name.items()]
+    scores += [_named(_clones(one, by_name), name) for name, one in by_name.items()]
+    long = pd.concat([one for one in scores if len(one)], ignore_index=True)
+    rows = [
+        {"system": name, "network": _network(one.record["settings"]), **row}
+        for name, one in by_name.items()
+        if "small" in one.record["settings"]["roles"]
+        for row in share.rows(long, name)
+    ]
+    curves = pd.concat([one.curves.assign(system=name) for name, one in by_name.items()], ignore_index=True)
+    return Made({SCORES: long, "open_question_4_1": pd.DataFrame(rows)}, curves)
+
+
+def _named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Roles as the table names systems: the network itself by its system's name."""
+    beside = rows["system"].map(lambda role: name if role == "net" else f"{name}/{role}")
+    return rows.assign(system=beside)
+
+
+def _network(settings: dict) -> str:
+    said = described({**settings, "loss": "cross_entropy"})
+    return f"{said['architecture']}; {said['optimizer']}"
+
+
+def _rows(values: Sequence[tuple[str, int, str, float]]) -> pd.DataFrame:
+    found = [value for value in values if np.isfinite(value[3])]
+    return pd.DataFrame(found, columns=["system", "seed", "quantity", "value"])
+
+
+def _other_seeds(one: Finished) -> pd.DataFrame:
+    """How closely each seed's network follows the twin of the next seed: what all twins have in common."""
+    seeds = one.record["seeds"]
+    if "twin" not in one.record["settings"]["roles"] or len(seeds) < 2:
+        return _rows([])
+    return _rows([("net", seed, "path_other_seed", _agreement(one, seed, other)) for seed, other in _next(seeds)])
+
+
+def _next(seeds: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(seeds, [*seeds[1:], seeds[0]]))
+
+
+def _agreement(one: Finished, seed: int, other: int) -> float:
+    net, twin = (_path(one, *which) for which in (("net", seed), ("twin", other)))
+    if net is None or twin is None or net[1].shape != twin[1].shape:
+        return nan
+    s_K = _strengths(one, seed)
+    end = min(0.95, net[0].max(), twin[0].max())
+    if end <= 2 * predictions.PATH_START:
+        return nan
+    return predictions.agreement((net[0], net[1] * s_K), (twin[0], twin[1] * s_K), s_K, np.ones(len(s_K)), end)
+
+
+def _path(one: Finished, role: str, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """phi_T, and amplitudes over their strengths, T x K; None without such a run."""
+    curve = one.curves[(one.curves["role"] == role) & (one.curves["seed"] == seed)]
+    columns = [name for name in curve if name.startswith("amplitude_") and curve[name].notna().any()]
+    return (curve["phi"].to_numpy(float), curve[columns].to_numpy(float)) if len(curve) else None
+
+
+def _strengths(one: Finished, seed: int) -> np.ndarray:
+    rows = one.rows[(one.rows["system"] == "net") & (one.rows["seed"] == seed)].set_index("quantity")["value"]
+    count = int(rows["modes"])
+    return np.array([rows[f"strength_{k}"] for k in range(1, count + 1)])
+
+
+def _clones(one: Finished, by_name: Mapping[str, Finished]) -> pd.DataFrame:
+    """Of a system trained on Gaussian clones: how far the test loss of the same system on the images is from its own,
+    at most, until its own is within 5 % of its least; and whether that then rises."""
+    settings = one.record["settings"]
+    if settings["data"].get("inputs", "real") == "real":
+        return _rows([])
+    real = next((other for other in by_name.values() if _same_but_inputs(other.record["settings"], settings)), None)
+    if real is None:
+        return _rows([])
+    found = []
+    for seed in one.record["seeds"]:
+        mine, theirs = (_test_loss(run, seed) for run in (one, real))
+        both = mine.index.intersection(theirs.index)
+        least = mine.min()
+        before = both[both <= (mine <= 1.05 * least).idxmax()]
+        gap = float((theirs[before] / mine[before] - 1).abs().max())
+        turns = float(mine.iloc[-1] > 1.02 * least)
+        found += [("net", seed, "tracking_clones", gap), ("net", seed, "clones_turn", turns)]
+    return _rows(found)
+
+
+def _same_but_inputs(real: dict, clones: dict) -> bool:
+    def rest(settings: dict) -> dict:
+        data = {**settings["data"], "inputs": None}
+        return {**settings, "data": data, "roles": None}
+
+    return real["data"].get("inputs") == "real" and rest(real) == rest(clones)
+
+
+def _test_loss(one: Finished, seed: int) -> pd.Series:
+    curve = one.curves[(one.curves["role"] == "net") & (one.curves["seed"] == seed)]
+    return curve.set_index("step")["test_loss"].astype(float)
+
+
+def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For W&B: a network and those beside it are one run per seed, with the curves as history and the scores as row."""
+    history = runs.curves.melt(["role", "seed", "step"], var_name="metric").dropna()
+    history["metric"] = history["role"] + "/" + history["metric"]
+    names = runs.rows["system"] + "/" + runs.rows["quantity"]
+    rows = runs.rows.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
+    return history.drop(columns="role"), rows
+
+
+def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
+    """A run's scores, or the means of a system's over its seeds."""
+    long = read(SCORES)
+    mine = (long["system"] == values["system"]) | long["system"].str.startswith(f"{values['system']}/")
+    long = long[mine & ((long["seed"] == seed) | (seed is None))]
+    scores = long.groupby([long["system"] + "/" + long["quantity"]], sort=False)["value"].mean()
+    return {key: (value, nan, nan) for key, value in scores.items()}

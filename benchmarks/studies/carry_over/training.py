@@ -1,0 +1,380 @@
+"""A system's training and that of the networks beside it, read as deep linear theory asks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.lab import architectures, optimizers
+from benchmarks.lab.loop import Step, descend
+from benchmarks.lab.optimizers import Built, Optimizer
+from benchmarks.lab.problem import Problem
+from benchmarks.lab.schedules import constant, scheduled, warmup_cosine
+from benchmarks.studies.carry_over import weights
+from benchmarks.studies.carry_over.networks import Linearized, linear_twin, scaled
+from benchmarks.studies.carry_over.task import Task
+from benchmarks.studies.table import Result, Runs, tabulate
+from benchmarks.theory import modes as observables
+from benchmarks.theory import predictions
+from benchmarks.theory.modes import Modes
+from benchmarks.theory.ranks import stable_rank
+
+# Times the first loss.
+DIVERGENCE = 20.0
+# The permuted strengths and answers of the nulls.
+DRAWS = 20
+# A path is compared to the end of the shorter one, and no further than this.
+CLOCK_END = 0.95
+
+
+@dataclass(frozen=True)
+class Path:
+    """What was read of one training. ``told`` has the other readings, by name, each along the grid of steps."""
+
+    steps_T: np.ndarray
+    maps_TxCxD: np.ndarray
+    told: dict[str, np.ndarray]
+    overlap: predictions.Overlap | None
+    diverged: bool
+
+
+def run_system(
+    settings,
+    seeds: Sequence[int],
+    task_of: Callable[[int], Task],
+    compute,
+    tick: Callable[[int, int], None],
+) -> Runs:
+    """Train a system and the networks beside it, and score them, seed by seed.
+
+    Args:
+        settings: `System` of study.py.
+        task_of: a seed's task.
+
+    Returns:
+        rows: a system is the role here (net, twin, ...); curves: a row per role, seed and reading.
+
+    Raises:
+        ValueError: for a network without a linear twin where one is asked for.
+    """
+    rows, curves = [], []
+    for number, seed in enumerate(seeds):
+
+        def along(done: int, planned: int, number: int = number) -> None:
+            tick(number * planned + done, len(seeds) * planned)
+
+        scored, curve = _of_seed(settings, task_of(seed), seed, getattr(torch, compute.dtype), along)
+        rows += scored
+        curves.append(curve)
+    return Runs(rows=tabulate(rows), curves=pd.concat(curves, ignore_index=True), facts={})
+
+
+def _of_seed(
+    settings, task: Task, seed: int, dtype: torch.dtype, tick: Callable[[int, int], None]
+) -> tuple[list[Result], pd.DataFrame]:
+    torch.manual_seed(seed)
+    net = architectures.build(input_shape=task.shape, outputs=task.outputs, **settings.architecture).to(dtype)
+    if settings.init != 1:
+        net = scaled(net, settings.init)
+    recipe = _recipe(settings)
+    planned = _planned(settings)
+    paths: dict[str, Path] = {}
+    for number, role in enumerate(planned):
+        done = sum(list(planned.values())[:number])
+
+        def along(step: int, done: int = done) -> None:
+            tick(done + step, sum(planned.values()))
+
+        steps = planned[role]
+        if role == "net":
+            paths[role] = follow(net, task, recipe, steps, settings, along)
+        elif role == "lazy":
+            paths[role] = follow(Linearized(net), task, recipe, steps, settings, along)
+        elif role == "random":
+            shuffled = task.with_targets(torch.Generator().manual_seed(seed))
+            paths[role] = follow(net, shuffled, recipe, steps, settings, along)
+        else:
+            twin = linear_twin(net, task.shape, task.tokens)
+            if role == "small":
+                plain = optimizers.named("sgd", lr=settings.small.lr)
+                paths[role] = follow(scaled(twin, settings.small.init), task, plain, steps, settings, along)
+            else:
+                slower = recipe if settings.twin_lr is None else recipe(lr=settings.twin_lr)
+                paths[role] = follow(twin, task, slower, steps, settings, along)
+    scored = [(role, seed, _finite(_scores(role, path, task, paths))) for role, path in paths.items()]
+    curves = pd.concat([_curve(path, task.modes).assign(role=role, seed=seed) for role, path in paths.items()])
+    return scored, curves
+
+
+def _planned(settings) -> dict[str, int]:
+    """The steps of each role."""
+    own = {"small": settings.small.steps if settings.small else 0, "lazy": settings.lazy_steps}
+    return {role: own.get(role) or settings.steps for role in ("net", *settings.roles)}
+
+
+def _recipe(settings) -> Optimizer:
+    """The optimizer, with weight decay on the parameters that the settings say."""
+    entry = optimizers.named(**settings.optimizer)
+    if settings.decay is None:
+        return entry
+
+    def build(parameters: list[nn.Parameter], **options) -> Built:
+        decayed = [p for p in parameters if settings.decays == "all" or (p.ndim > 1) == (settings.decays == "matrices")]
+        groups = [{"params": decayed, "weight_decay": settings.decay}]
+        if spared := [p for p in parameters if not any(p is one for one in decayed)]:
+            groups.append({"params": spared, "weight_decay": 0.0})
+        return entry.factory(groups, **options)
+
+    return replace(entry, factory=build)
+
+
+def grid(steps: int, readings: int) -> np.ndarray:
+    """Steps to read at: 0 and about so many others, evenly spaced in their logarithm."""
+    return np.unique(np.concatenate([[0], np.round(np.geomspace(1, steps, readings))])).astype(int)
+
+
+def follow(
+    module: nn.Module, task: Task, optimizer: Optimizer, steps: int, settings, along: Callable[[int], None]
+) -> Path:
+    """Train a network and read it on a logarithmic grid of steps. A run that diverges ends its path there."""
+    trained = Problem(task.dress(module), task.inputs, task.targets, "cross_entropy")
+    bare = Problem(module, task.read_inputs, task.read_targets, "cross_entropy")
+    schedule = warmup_cosine(steps, settings.warmup) if settings.cosine else constant
+    if settings.warmup and not settings.cosine:
+        raise ValueError("a warm-up is part of the cosine schedule here: set cosine too")
+    wanted = set(grid(steps, settings.readings).tolist())
+    reader = _Reader(task, bare, module)
+    lost = False
+    loop = descend(
+        trained,
+        trained.initial_RxP(),
+        optimizer,
+        steps=steps,
+        minibatches=task.batches,
+        divergence=DIVERGENCE,
+    )
+    for step in scheduled(loop, schedule):
+        lost = bool(step.lost_R.any())
+        if lost:
+            break
+        if step.number in wanted:
+            reader.read(step)
+            along(step.number)
+        if settings.clip:
+            size = float(step.point.grads_RxP.norm())
+            if size > settings.clip:
+                step.point.grads_RxP.mul_(settings.clip / size)
+    return reader.path(lost)
+
+
+class _Reader:
+    """A path under construction."""
+
+    def __init__(self, task: Task, bare: Problem, module: nn.Module):
+        self.task, self.bare = task, bare
+        # A linearized network moves as the one that it expands.
+        self.module = module.module if isinstance(module, Linearized) else module
+        self.steps: list[int] = []
+        self.maps: list[np.ndarray] = []
+        self.told: dict[str, list[float]] = {}
+        self._linear = task.linear.numpy()
+        self._labels = task.test_targets.reshape(-1).numpy()
+        self._level = float((self._linear == self._labels).mean())
+        self._as_good = False
+
+    def read(self, step: Step) -> None:
+        params_RxP = step.params_RxP
+        with torch.no_grad():
+            outputs = self.bare.outputs(params_RxP, self.task.read_inputs)[0].float()
+            tests = self.bare.outputs(params_RxP, self.task.test_inputs)[0].float()
+        log_read, log_test = outputs.log_softmax(-1), tests.log_softmax(-1)
+        self.steps.append(step.number)
+        self.maps.append(self.task.maps(log_read.exp()))
+        self._predicted = log_test.argmax(-1).reshape(-1).numpy()
+        told = {
+            "batch_loss": float(step.losses_R[0]),
+            "loss": _cross_entropy(log_read, self.task.read_targets),
+            "accuracy": float((log_read.argmax(-1) == self.task.read_targets).float().mean()),
+            "test_loss": _cross_entropy(log_test, self.task.test_targets),
+            "test_accuracy": float((self._predicted == self._labels).mean()),
+        }
+        told |= {f"distance_{name}": _divergence(log, log_test) for name, log in self.task.references.items()}
+        told |= self._linear_first(told["test_accuracy"])
+        now = weights.matrices(self.module, self.bare.views(params_RxP, 0))
+        if not self.told:
+            self._start = now
+        self._change = weights.change(self._start, now)
+        moved = len(self.steps) > 1
+        told["rank"] = weights.mean_rank(self._change) if moved else np.nan
+        told["stable_rank"] = weights.mean_rank(self._change, stable_rank) if moved else np.nan
+        told["weights_rank"] = weights.mean_rank(now)
+        for name, rank in weights.circuits(self.module, self._start, now).items() if moved else ():
+            told[f"rank_{name}"] = rank
+        for name, value in told.items():
+            column = self.told.setdefault(name, [np.nan] * (len(self.steps) - 1))
+            column.append(value)
+
+    def _linear_first(self, accuracy: float) -> dict[str, float]:
+        """The share of what the answers say of the labels that the linear predictor explains, until the network is as
+        good as it; and the same of answers permuted within each label, which say as much and agree by chance."""
+        self._as_good = self._as_good or accuracy >= self._level
+        if self._as_good:
+            return {"explained": np.nan, "explained_null": np.nan}
+        generator = np.random.default_rng(0)
+        apart = self._predicted.copy()
+        for label in np.unique(self._labels):
+            of_label = np.flatnonzero(self._labels == label)
+            apart[of_label] = generator.permutation(apart[of_label])
+        return {
+            name: predictions.explained_by_linear(answers, self._labels, self._linear, draws=5)
+            for name, answers in (("explained", self._predicted), ("explained_null", apart))
+        }
+
+    def path(self, diverged: bool) -> Path:
+        count = int(self.task.modes.sizes_K.sum())
+        self.told["kept"] = [np.nan] * (len(self.steps) - 1) + [_forgotten(self._linear, self._labels, self._predicted)]
+        return Path(
+            np.array(self.steps),
+            np.stack(self.maps),
+            {name: np.array(values) for name, values in self.told.items()},
+            weights.facing(self.module, self._change, count),
+            diverged,
+        )
+
+
+def _forgotten(linear_N: np.ndarray, labels_N: np.ndarray, predicted_N: np.ndarray) -> float:
+    """I(L;Y|F) / I(L;Y) at the end: what of the linear predictor the network does not keep; 0 if it keeps all."""
+    kept = predictions.explained_by_linear(linear_N, labels_N, predicted_N, draws=5)
+    return 1 - kept
+
+
+def _cross_entropy(log_probabilities: Tensor, targets: Tensor) -> float:
+    return float(-log_probabilities.gather(-1, targets[..., None]).mean())
+
+
+def _divergence(log_reference: Tensor, log_probabilities: Tensor) -> float:
+    """Mean KL divergence from a reference to the network, in nats."""
+    return float((log_reference.exp() * (log_reference - log_probabilities)).sum(-1).mean())
+
+
+def _scores(role: str, path: Path, task: Task, paths: dict[str, Path]) -> dict[str, float]:
+    """Everything that is asked of one path."""
+    modes = task.modes
+    amplitudes = modes.amplitudes(path.maps_TxCxD)
+    halves = predictions.half_times(path.steps_T, amplitudes, modes.s_K)
+    phi_T = observables.progress(path.maps_TxCxD, modes.target_CxD)
+    told = path.told
+    scores = {
+        "diverged": float(path.diverged),
+        "steps": float(path.steps_T[-1]),
+        "modes": float(len(modes.s_K)),
+        "noise_floor": task.floor,
+        "largest_phi": float(phi_T.max()),
+        "passed_half": float(np.isfinite(halves).sum()),
+        "active_modes": predictions.active_modes(amplitudes),
+        "active_modes_straight": predictions.straight_active_modes(amplitudes[0], modes.s_K),
+        "active_modes_shifted": observables.shifted_concurrency(amplitudes) if len(amplitudes) > 2 else np.nan,
+        "rank_growth": predictions.growth(told["rank"]),
+        "rank_least": float(np.nanmin(told["rank"])) if len(told["rank"]) > 1 else np.nan,
+        "rank_last": float(told["rank"][-1]),
+        "stable_rank_growth": predictions.growth(told["stable_rank"]),
+        "weights_rank": float(told["weights_rank"][-1]),
+        "explained": _mean(told["explained"]),
+        "explained_null": _mean(told["explained_null"]),
+        "forgotten": float(told["kept"][-1]),
+    }
+    for name in ("loss", "accuracy", "test_loss", "test_accuracy"):
+        scores[name] = float(told[name][-1])
+    scores["linear_accuracy"] = float((task.linear.numpy() == task.test_targets.reshape(-1).numpy()).mean())
+    scores["least_test_loss"] = float(np.nanmin(told["test_loss"]))
+    scores |= _timing(halves, modes, "")
+    if task.whitened is not None:
+        scores |= _whitened(path, task)
+    if path.overlap is not None:
+        scores |= {"alignment": path.overlap.value, "alignment_chance": path.overlap.chance}
+        scores["alignment_share"] = path.overlap.share
+    for name in ("query_key", "value_output"):
+        if f"rank_{name}" in told:
+            ranks = told[f"rank_{name}"]
+            scores[f"rank_{name}_first"], scores[f"rank_{name}_last"] = _first(ranks), float(ranks[-1])
+            scores[f"rank_{name}_rise"] = _rise(ranks)
+    for name in task.references:
+        distances = told[f"distance_{name}"]
+        scores[f"nearest_{name}"] = float(path.steps_T[np.nanargmin(distances)])
+        scores[f"distance_{name}"] = float(distances[-1])
+    scores |= {f"half_time_{k}": time for k, time in enumerate(halves, start=1)}
+    scores |= {f"strength_{k}": s for k, s in enumerate(modes.s_K, start=1)}
+    if role != "twin" and "twin" in paths:
+        scores |= _against_twin(path, paths["twin"], modes, halves)
+    return scores
+
+
+def _timing(halves_K: np.ndarray, modes: Modes, suffix: str) -> dict[str, float]:
+    """How the half times depend on the strengths; only if every mode passes half and there are three."""
+    if len(halves_K) < 3 or not np.isfinite(halves_K).all():
+        return {}
+    return {
+        f"timing_slope{suffix}": observables.timing_slope(halves_K, modes.s_K),
+        f"timing_order{suffix}": observables.timing_order(halves_K, modes.s_K)[0],
+        f"timing_spread{suffix}": float(np.log(halves_K).std()),
+    }
+
+
+def _whitened(path: Path, task: Task) -> dict[str, float]:
+    """The order of the modes as they would be read on inputs of unit variance."""
+    modes = Modes.of(task.modes.target_CxD / task.whitened, len(task.modes.s_K))
+    maps = path.maps_TxCxD / task.whitened
+    return _timing(predictions.half_times(path.steps_T, modes.amplitudes(maps), modes.s_K), modes, "_whitened")
+
+
+def _against_twin(path: Path, twin: Path, modes: Modes, halves_K: np.ndarray) -> dict[str, float]:
+    maps, other = path.maps_TxCxD, twin.maps_TxCxD
+    end = min(CLOCK_END, *(float(observables.progress(m, modes.target_CxD).max()) for m in (maps, other)))
+    found = {"path_end": end}
+    if end > 2 * predictions.PATH_START:
+        found["path"] = predictions.path_agreement(maps, other, modes, end)
+        found["twin_bend"] = predictions.bend(other, modes, end)
+    times_K = predictions.half_times(twin.steps_T, modes.amplitudes(other), modes.s_K)
+    law = predictions.law(halves_K, times_K)
+    found |= {"law": law.r2, "law_modes": float(law.modes), "time_ratio": law.ratio}
+    generator = np.random.default_rng(0)
+    shuffled = [predictions.law(halves_K, generator.permutation(times_K)).r2 for _ in range(DRAWS)]
+    found["law_null"] = float(np.mean(shuffled))
+    return found
+
+
+def _curve(path: Path, modes: Modes) -> pd.DataFrame:
+    shares = modes.amplitudes(path.maps_TxCxD) / modes.s_K
+    table = pd.DataFrame(
+        {
+            "step": path.steps_T,
+            "phi": observables.progress(path.maps_TxCxD, modes.target_CxD),
+            **{f"amplitude_{k}": share for k, share in enumerate(shares.T, start=1)},
+            **{name: values for name, values in path.told.items() if name != "kept"},
+        }
+    )
+    return table.astype({name: "float32" for name in table if name != "step"})
+
+
+def _first(values_T: Sequence[float]) -> float:
+    finite = np.asarray(values_T)[np.isfinite(values_T)]
+    return float(finite[0]) if len(finite) else np.nan
+
+
+def _mean(values_T: np.ndarray) -> float:
+    finite = values_T[np.isfinite(values_T)]
+    return float(finite.mean()) if len(finite) else np.nan
+
+
+def _rise(values_T: np.ndarray) -> float:
+    """Kendall's tau of a reading with time."""
+    finite = np.isfinite(values_T)
+    times = np.arange(len(values_T))[finite].astype(float)
+    return observables.timing_order(-times, values_T[finite])[0] if finite.sum() > 2 else np.nan
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if np.isfinite(value)}

@@ -1,0 +1,165 @@
+"""The open question where it is asked: tasks, the networks beside a network, and what is read of their weights."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from benchmarks.lab import architectures
+from benchmarks.lab.datasets import Images
+from benchmarks.lab.text import Corpus, characters
+from benchmarks.studies.carry_over import networks, on_images, on_text, task, weights
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def gaussian_images(count=400, classes=4):
+    """Classes whose means differ, on 3 x 4 x 4 pixels."""
+    labels = torch.arange(count) % classes
+    means = 2 * torch.randn(classes, 48, generator=GENERATOR, dtype=torch.float64)
+    pixels = means[labels] + torch.randn(count, 48, generator=GENERATOR, dtype=torch.float64)
+    inputs = pixels.view(-1, 3, 4, 4)
+    half = count // 2
+    return Images(inputs[:half], labels[:half], inputs[half:], labels[half:], classes)
+
+
+def image_settings(**data):
+    given = dict(source="images", images=200, pool=1, read=200, components=10, augment=False, draw=False)
+    return SimpleNamespace(
+        data=SimpleNamespace(**{**given, "labels": "real", "inputs": "real", **data}), batch_size=20, modes=9
+    )
+
+
+def text_settings(**data):
+    given = dict(context=8, read=400, order="natural", draw=False)
+    return SimpleNamespace(data=SimpleNamespace(**{**given, **data}), batch_size=20, modes=5)
+
+
+def text(length=6000):
+    """A chain of four characters, each mostly followed by the next."""
+    generator = np.random.default_rng(0)
+    moves = generator.choice([1, 2, 3], size=length, p=[0.7, 0.2, 0.1])
+    letters = np.array(list("abcd"))[np.cumsum(moves) % 4]
+    return characters(Corpus("".join(letters[: 5 * length // 6]), "".join(letters[5 * length // 6 :])))
+
+
+# Maps: what a network that knows everything would read
+
+
+def test_the_labels_themselves_read_as_the_target():
+    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
+    read = made.maps(torch.nn.functional.one_hot(made.read_targets, 4).double())
+    np.testing.assert_allclose(read, made.modes.target_CxD, atol=1e-12)
+    assert len(made.modes.s_K) == 3, "four classes, centred"
+    assert np.abs(made.maps(torch.full((200, 4), 0.25))).max() < 1e-12, "a flat network knows nothing"
+
+
+def test_modes_stand_on_principal_components():
+    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
+    images = made.read_inputs.flatten(1).numpy()
+    s = np.linalg.svd(images - images.mean(0), compute_uv=False)[:10]
+    np.testing.assert_allclose(made.whitened, s / np.sqrt(200), rtol=1e-6)
+
+
+def test_the_pairs_of_a_text_read_as_the_target():
+    tokens = text()
+    made = on_text.task(text_settings(), tokens, 1)
+    bigram = on_text.ngrams(tokens.train_N, 4)["bigram"].exp().double()
+    read = made.maps(bigram[made.read_inputs])
+    np.testing.assert_allclose(read, made.modes.target_CxD, atol=2e-3)
+    first = made.modes.parts_KxCxD[0]
+    unigram = np.bincount(tokens.train_N) / len(tokens.train_N)
+    np.testing.assert_allclose(first, np.outer(unigram, np.sqrt(unigram)), atol=0.02)
+
+
+def test_permuted_text_has_the_mode_of_frequencies_alone():
+    made = on_text.task(text_settings(order="permuted"), text(), 1)
+    assert len(made.modes.s_K) == 1
+
+
+def test_ngrams_are_distributions_and_know_a_text_that_repeats():
+    ids = np.array([0, 1, 0, 2] * 500)
+    models = {name: log.exp() for name, log in on_text.ngrams(ids, 3).items()}
+    for model in models.values():
+        torch.testing.assert_close(model.sum(-1), torch.ones(model.shape[:-1]))
+    assert models["bigram"][0, 1] == pytest.approx(0.5, abs=0.01)
+    assert models["trigram"][1, 0, 2] == pytest.approx(1, abs=0.01)
+
+
+# Data that are made
+
+
+def test_clones_have_the_mean_and_the_covariance_of_each_class():
+    data = gaussian_images(4000, 2)
+    cloned = on_images.clones(data.train_inputs, data.train_labels, 2, 1, isotropic=False).flatten(1)
+    flat = data.train_inputs.flatten(1)
+    for label in range(2):
+        mine, real = cloned[data.train_labels == label], flat[data.train_labels == label]
+        assert (mine.mean(0) - real.mean(0)).abs().max() < 0.15
+        assert (mine.T.cov() - real.T.cov()).abs().max() < 0.25
+
+
+def test_no_linear_classifier_sees_xor():
+    data = on_images.planted(gaussian_images(4000), 1)
+    train, test = data.train_inputs.flatten(1).numpy(), data.test_inputs.flatten(1).numpy()
+    linear = LogisticRegression(max_iter=2000).fit(train, data.train_labels.numpy())
+    assert linear.score(test, data.test_labels.numpy()) == pytest.approx(0.5, abs=0.05)
+
+
+def test_draws_share_no_image():
+    data = gaussian_images(400)
+    parts = [on_images.drawn(data, 50, seed).train_inputs for seed in (1, 2, 3, 4)]
+    assert len(torch.unique(torch.cat(parts).flatten(1), dim=0)) == 200
+    with pytest.raises(ValueError, match="seed 5 needs images 200 to 250, there are 200"):
+        on_images.drawn(data, 50, 5)
+
+
+# Twins
+
+
+def test_the_twin_of_a_gpt_is_its_zero_layer_model():
+    net = architectures.build("gpt", input_shape=(8,), outputs=5, width=8, heads=2, layers=2, vocabulary=5)
+    twin = networks.linear_twin(net, (8,), 5)
+    ids = torch.randint(5, (3, 8), generator=GENERATOR)
+    wanted = (net[0].weight[ids] + net[1].weight[:8]) @ net[-1].weight.T
+    torch.testing.assert_close(twin(ids), wanted)
+
+
+def test_a_network_without_a_twin_is_told():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.cell = nn.Embedding(5, 5), nn.GRU(5, 5, batch_first=True)
+
+        def forward(self, ids):
+            return self.cell(self.embedding(ids))[0]
+
+    with pytest.raises(ValueError, match="has no linear twin"):
+        networks.linear_twin(Recurrent(), (8,), 5)
+
+
+# Weights
+
+
+def test_neighbours_are_matrices_that_read_what_the_other_writes():
+    mlp = architectures.build("mlp", input_shape=(4,), outputs=2, hidden=[6, 5], activation="relu")
+    assert list(weights.neighbours(mlp)) == [("1", "3"), ("3", "5")]
+    gpt = architectures.build("gpt", input_shape=(8,), outputs=5, width=8, heads=2, layers=1, vocabulary=5)
+    assert list(weights.neighbours(gpt)) == [("2.attention.project.value", "2.attention.out"), ("2.mlp.0", "2.mlp.2")]
+
+
+def test_changes_that_face_each_other_overlap_wholly():
+    net = nn.Sequential(nn.Linear(12, 30, bias=False), nn.ReLU(), nn.Linear(30, 4, bias=False))
+    u = torch.linalg.qr(torch.randn(30, 2, generator=GENERATOR))[0]
+    first, second = u @ torch.randn(2, 12, generator=GENERATOR), torch.randn(4, 2, generator=GENERATOR) @ u.T
+    found = weights.facing(net, weights.matrices(net, [first, second]), 2)
+    assert found.value == pytest.approx(1, abs=1e-6) and found.chance == pytest.approx(2 / 30)
+
+
+def test_parallel_analysis_counts_what_exceeds_noise_of_the_same_rank():
+    noise = [np.diag([1.0, 0.5, 0.2]), np.diag([0.9, 0.6, 0.2])]
+    modes, floor = task.above_noise(np.diag([3.0, 0.7, 0.1]), noise, 9)
+    assert len(modes.s_K) == 2 and floor == 0.2
