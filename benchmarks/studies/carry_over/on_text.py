@@ -17,6 +17,8 @@ STRIDE = 16
 # What the next order's model counts for, in pairs or triples (additive smoothing towards it).
 PSEUDOCOUNTS = 1.0
 DRAWS = 5
+# How often a character of a flat chain is followed by its own successor.
+FOLLOWS = 0.5
 
 
 def run(settings, seeds: Sequence[int], corpus: Corpus, compute, tick: Callable[[int, int], None]) -> Runs:
@@ -36,7 +38,7 @@ def task(settings, tokens: Tokens, seed: int) -> Task:
     """Next-token prediction with the seed's batches, and where the text is drawn anew, its fifth of the text."""
     data, V = settings.data, len(tokens.vocabulary)
     generator = np.random.default_rng(seed)
-    train_N, test_N = (ordered(ids, data.order, generator) for ids in (tokens.train_N, tokens.validation_N))
+    train_N, test_N = (ordered(ids, data.order, V, seed) for ids in (tokens.train_N, tokens.validation_N))
     if data.draw:
         parts = np.array_split(train_N, DRAWS)
         if seed > len(parts):
@@ -84,11 +86,20 @@ def task(settings, tokens: Tokens, seed: int) -> Task:
     )
 
 
-def ordered(ids_N: np.ndarray, order: str, generator: np.random.Generator) -> np.ndarray:
-    """The text as it is (natural), backwards (reversed), or with its characters permuted in time (permuted)."""
-    if order == "reversed":
-        return ids_N[::-1].copy()
-    return generator.permutation(ids_N) if order == "permuted" else ids_N
+def ordered(ids_N: np.ndarray, order: str, vocabulary: int, seed: int) -> np.ndarray:
+    """The text as it is (natural), with its characters permuted in time (permuted), or as long a chain in which every
+    mode but that of frequencies has the same strength (flat): each character is followed by one of its own every other
+    time, else by any."""
+    if order == "natural":
+        return ids_N
+    generator = np.random.default_rng(seed)
+    if order == "permuted":
+        return generator.permutation(ids_N)
+    successor = generator.permutation(vocabulary)
+    chain, follows = generator.integers(vocabulary, size=len(ids_N)), generator.random(len(ids_N)) < FOLLOWS
+    for t in np.flatnonzero(follows[1:]) + 1:
+        chain[t] = successor[chain[t - 1]]
+    return chain
 
 
 def by_token(probabilities_NxLxV: Tensor, ids_NxL: Tensor, weight_V: np.ndarray) -> np.ndarray:

@@ -32,8 +32,18 @@ class TextData(Strict):
     name: Literal["text"]
     context: Annotated[int, Field(ge=2)]  # tokens of a window
     read: Count  # windows where maps are read, and as many to test on
-    order: Literal["natural", "reversed", "permuted"]
+    order: Literal["natural", "permuted", "flat"]
     draw: bool  # a fifth of the text of its own for each seed
+
+
+class Role(Strict):
+    """A network beside the system's own, on the system's recipe unless it says otherwise."""
+
+    steps: Count | None  # None for the system's own
+
+
+class Twin(Role):
+    lr: Positive | None  # None for the system's own
 
 
 class Small(Strict):
@@ -42,6 +52,16 @@ class Small(Strict):
     init: Positive  # by which the twin's weights are multiplied
     lr: Positive
     steps: Count
+
+
+class Beside(Strict):
+    """What is trained beside the network; None for what is not."""
+
+    twin: Twin | None  # its linear twin
+    small: Small | None
+    lazy: Role | None  # the network to first order
+    random: Role | None  # the network on targets that have nothing to do with the inputs
+    reversed: Twin | None  # the linear twin on a text read backwards
 
 
 class System(Strict):
@@ -61,19 +81,20 @@ class System(Strict):
     steps: Count
     readings: Annotated[int, Field(ge=3)]
     modes: Annotated[int, Field(ge=3)]
-    # Beside the network: its linear twin, the twin from small weights, the network to first order, and the network with
-    # targets that have nothing to do with the inputs.
-    roles: list[Literal["twin", "small", "lazy", "random"]]
-    twin_lr: Positive | None  # of the twin, if not the network's
-    small: Small
-    lazy_steps: Count | None
+    beside: Beside
 
     @model_validator(mode="after")
     def _consistent(self):
         if self.warmup and not self.cosine:
             raise ValueError("a warm-up is part of the cosine schedule: set cosine too")
-        if self.warmup >= self.steps:
-            raise ValueError(f"a warmup of {self.warmup} leaves nothing of the {self.steps} steps")
+        if self.beside.reversed and self.data.name != "text":
+            raise ValueError("only a text can be read backwards: set beside.reversed to null")
+        if self.beside.reversed and not self.beside.twin:
+            raise ValueError("beside.reversed is compared with the network beside beside.twin: set that too")
+        on_recipe = (self.beside.twin, self.beside.lazy, self.beside.random, self.beside.reversed)
+        shortest = min([self.steps, *(role.steps for role in on_recipe if role and role.steps)])
+        if self.warmup >= shortest:
+            raise ValueError(f"a warmup of {self.warmup} leaves nothing of {shortest} steps")
         return self
 
 
@@ -110,7 +131,9 @@ _SCORES = {
     "noise_floor": Column("", "largest singular value of the target without a relation to the inputs", _READ),
     "largest_phi": Column("fraction", "how much of the squared distance from the start to the target was covered"),
     "passed_half": Column("modes", "how many went half of their own way", IDENTICAL),
-    "timing_slope": Column("", r"slope of ln(half time) against $\ln s$, if every mode passed half"),
+    "timing_slope": Column(
+        "", r"slope of ln(half time) against $\ln s$, if every mode passed half of a way of its own"
+    ),
     "timing_order": Column("", "Kendall's tau between how early modes are learned and how strong they are", IDENTICAL),
     "timing_spread": Column("nats", "standard deviation of ln(half time) over the modes"),
     "timing_*_whitened": Column("", "the same for modes on principal components of unit variance"),
@@ -121,6 +144,7 @@ _SCORES = {
     "stable_rank_growth": Column("", "the same of the stable rank"),
     "rank_*_first": Column("", "stable rank of a circuit's change at the first reading, mean over blocks"),
     "rank_*_last": Column("", "the same at the end"),
+    "rank_*_start": Column("", "the first over the last"),
     "rank_*_rise": Column("", "Kendall's tau of the same with time", IDENTICAL),
     "rank_least": Column("", "least effective rank of the weights' change along training, mean over matrices"),
     "rank_last": Column("", "the same at the end"),
@@ -128,6 +152,7 @@ _SCORES = {
     "alignment": Column("", "overlap of the top singular spaces of neighbouring changes, at the end"),
     "alignment_chance": Column("", "that of random spaces"),
     "alignment_share": Column("", "how far the overlap is from chance, 0, to 1"),
+    "alignment_ratio": Column("", "the overlap over that of random spaces"),
     "explained": Column(
         "", "share of what the answers say of the labels that the linear predictor explains, until the net is as good"
     ),
@@ -141,10 +166,14 @@ _SCORES = {
     "linear_accuracy": Column("fraction", "held-out examples that the linear predictor answers correctly"),
     "nearest_*": Column("steps", "the reading at which the net is nearest to an n-gram model", IDENTICAL),
     "distance_*": Column("nats", "mean KL divergence from that model to the net, at the end"),
+    "ngram_order": Column("", "Kendall's tau between these readings and the models' orders", IDENTICAL),
+    "ngram_apart": Column("", "least ratio of two successive of them", IDENTICAL),
+    "above_bigram": Column("nats", "held-out cross-entropy at the end over that of the bigram model"),
     "half_time_*": Column("steps", "when the k-th mode has gone half of its own way"),
     "strength_*": Column("", "$s_k$", _READ),
     "path": Column("", "P5: 1 on the twin's path, 0 no nearer to it than the straight line from the own start"),
     "path_other_seed": Column("", "the same against the twin of the next seed"),
+    "path_reversed": Column("", "the same against the twin of the text read backwards"),
     "path_end": Column("fraction", "progress up to which the two are compared"),
     "twin_bend": Column("", "how far the twin's path is from its own straight line, over the target's size"),
     "law": Column("", "$R^2$ of ln(half time) as the twin's foretell it, but for one factor of time"),
@@ -168,7 +197,8 @@ _LONG = Card(
         "system": Column(
             "",
             "its name in params.yaml; after a slash the network beside it: its twin, the twin from small weights "
-            "(small), the network to first order (lazy), on targets without a relation to the inputs (random)",
+            "(small), the network to first order (lazy), on targets without a relation to the inputs (random), its "
+            "twin on the text read backwards (reversed)",
             EXACT,
         ),
         "seed": Column("", "of weights and batches, and of the data where they are drawn", EXACT),

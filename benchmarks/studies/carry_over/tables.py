@@ -24,7 +24,7 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     rows = [
         {"system": name, "network": _network(one.record["settings"]), **row}
         for name, one in by_name.items()
-        if "small" in one.record["settings"]["roles"]
+        if one.record["settings"]["beside"]["small"]
         for row in share.rows(long, name)
     ]
     curves = pd.concat([one.curves.assign(system=name) for name, one in by_name.items()], ignore_index=True)
@@ -50,7 +50,7 @@ def _rows(values: Sequence[tuple[str, int, str, float]]) -> pd.DataFrame:
 def _other_seeds(one: Finished) -> pd.DataFrame:
     """How closely each seed's network follows the twin of the next seed: what all twins have in common."""
     seeds = one.record["seeds"]
-    if "twin" not in one.record["settings"]["roles"] or len(seeds) < 2:
+    if not one.record["settings"]["beside"]["twin"] or len(seeds) < 2:
         return _rows([])
     return _rows([("net", seed, "path_other_seed", _agreement(one, seed, other)) for seed, other in _next(seeds)])
 
@@ -107,7 +107,7 @@ def _clones(one: Finished, by_name: Mapping[str, Finished]) -> pd.DataFrame:
 def _same_but_inputs(real: dict, clones: dict) -> bool:
     def rest(settings: dict) -> dict:
         data = {**settings["data"], "inputs": None}
-        return {**settings, "data": data, "roles": None}
+        return {**settings, "data": data, "beside": None}
 
     return real["data"].get("inputs") == "real" and rest(real) == rest(clones)
 

@@ -54,6 +54,11 @@ class Task:
         flat = self.targets.reshape(-1)
         return replace(self, targets=flat[torch.randperm(len(flat), generator=generator)].view(self.targets.shape))
 
+    def backwards(self) -> "Task":
+        """The same windows of a text, read backwards: inputs and targets N x L of which each holds the next of the
+        other."""
+        return replace(self, inputs=self.targets.flip(1), targets=self.inputs.flip(1))
+
 
 def above_noise(target_CxD: np.ndarray, unrelated: list[np.ndarray], most: int) -> tuple[Modes, float]:
     """The leading modes of a target whose singular value exceeds that of the same rank in every target without a

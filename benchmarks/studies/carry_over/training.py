@@ -28,6 +28,8 @@ DIVERGENCE = 20.0
 DRAWS = 20
 # A path is compared to the end of the shorter one, and no further than this.
 CLOCK_END = 0.95
+# A mode that starts within this fraction of its end has no way to go, and no time.
+LEAST_WAY = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,38 +83,41 @@ def _of_seed(
         net = scaled(net, settings.init)
     recipe = _recipe(settings)
     planned = _planned(settings)
+    beside = settings.beside
     paths: dict[str, Path] = {}
-    for number, role in enumerate(planned):
+    for number, (role, steps) in enumerate(planned.items()):
         done = sum(list(planned.values())[:number])
 
         def along(step: int, done: int = done) -> None:
             tick(done + step, sum(planned.values()))
 
-        steps = planned[role]
-        if role == "net":
-            paths[role] = follow(net, task, recipe, steps, settings, along)
-        elif role == "lazy":
-            paths[role] = follow(Linearized(net), task, recipe, steps, settings, along)
-        elif role == "random":
-            shuffled = task.with_targets(torch.Generator().manual_seed(seed))
-            paths[role] = follow(net, shuffled, recipe, steps, settings, along)
-        else:
-            twin = linear_twin(net, task.shape, task.tokens)
-            if role == "small":
-                plain = optimizers.named("sgd", lr=settings.small.lr)
-                paths[role] = follow(scaled(twin, settings.small.init), task, plain, steps, settings, along)
-            else:
-                slower = recipe if settings.twin_lr is None else recipe(lr=settings.twin_lr)
-                paths[role] = follow(twin, task, slower, steps, settings, along)
+        def path(module: nn.Module, of: Task = task, by: Optimizer = recipe) -> Path:
+            return follow(module, of, by, steps, settings, along)  # noqa: B023
+
+        match role:
+            case "net":
+                paths[role] = path(net)
+            case "lazy":
+                paths[role] = path(Linearized(net))
+            case "random":
+                paths[role] = path(net, task.with_targets(torch.Generator().manual_seed(seed)))
+            case "small":
+                twin = scaled(linear_twin(net, task.shape, task.tokens), beside.small.init)
+                paths[role] = path(twin, by=optimizers.named("sgd", lr=beside.small.lr))
+            case "twin" | "reversed":
+                lr = getattr(beside, role).lr
+                twin = linear_twin(net, task.shape, task.tokens)
+                of = task.backwards() if role == "reversed" else task
+                paths[role] = path(twin, of, recipe if lr is None else recipe(lr=lr))
     scored = [(role, seed, _finite(_scores(role, path, task, paths))) for role, path in paths.items()]
     curves = pd.concat([_curve(path, task.modes).assign(role=role, seed=seed) for role, path in paths.items()])
     return scored, curves
 
 
 def _planned(settings) -> dict[str, int]:
-    """The steps of each role."""
-    own = {"small": settings.small.steps if settings.small else 0, "lazy": settings.lazy_steps}
-    return {role: own.get(role) or settings.steps for role in ("net", *settings.roles)}
+    """The steps of each role; the network's own first."""
+    beside = {role: getattr(settings.beside, role) for role in type(settings.beside).model_fields}
+    return {"net": settings.steps, **{role: one.steps or settings.steps for role, one in beside.items() if one}}
 
 
 def _recipe(settings) -> Optimizer:
@@ -143,8 +148,6 @@ def follow(
     trained = Problem(task.dress(module), task.inputs, task.targets, "cross_entropy")
     bare = Problem(module, task.read_inputs, task.read_targets, "cross_entropy")
     schedule = warmup_cosine(steps, settings.warmup) if settings.cosine else constant
-    if settings.warmup and not settings.cosine:
-        raise ValueError("a warm-up is part of the cosine schedule here: set cosine too")
     wanted = set(grid(steps, settings.readings).tolist())
     reader = _Reader(task, bare, module)
     lost = False
@@ -290,35 +293,54 @@ def _scores(role: str, path: Path, task: Task, paths: dict[str, Path]) -> dict[s
         scores[name] = float(told[name][-1])
     scores["linear_accuracy"] = float((task.linear.numpy() == task.test_targets.reshape(-1).numpy()).mean())
     scores["least_test_loss"] = float(np.nanmin(told["test_loss"]))
-    scores |= _timing(halves, modes, "")
+    scores |= _timing(halves, amplitudes, modes, "")
     if task.whitened is not None:
         scores |= _whitened(path, task)
     if path.overlap is not None:
         scores |= {"alignment": path.overlap.value, "alignment_chance": path.overlap.chance}
         scores["alignment_share"] = path.overlap.share
+        scores["alignment_ratio"] = path.overlap.value / path.overlap.chance
     for name in ("query_key", "value_output"):
         if f"rank_{name}" in told:
             ranks = told[f"rank_{name}"]
             scores[f"rank_{name}_first"], scores[f"rank_{name}_last"] = _first(ranks), float(ranks[-1])
+            scores[f"rank_{name}_start"] = _first(ranks) / float(ranks[-1])
             scores[f"rank_{name}_rise"] = _rise(ranks)
     for name in task.references:
         distances = told[f"distance_{name}"]
         scores[f"nearest_{name}"] = float(path.steps_T[np.nanargmin(distances)])
         scores[f"distance_{name}"] = float(distances[-1])
+    scores |= _ngrams(task, path)
     scores |= {f"half_time_{k}": time for k, time in enumerate(halves, start=1)}
     scores |= {f"strength_{k}": s for k, s in enumerate(modes.s_K, start=1)}
-    if role != "twin" and "twin" in paths:
-        scores |= _against_twin(path, paths["twin"], modes, halves)
+    if role not in ("twin", "reversed") and "twin" in paths:
+        scores |= _against_twin(path, paths["twin"], paths.get("reversed"), modes, halves)
     return scores
 
 
-def _timing(halves_K: np.ndarray, modes: Modes, suffix: str) -> dict[str, float]:
-    """How the half times depend on the strengths; only if every mode passes half and there are three."""
+def _ngrams(task: Task, path: Path) -> dict[str, float]:
+    """In which order a network is nearest to the models that it is compared with, and how far apart in time."""
+    if not task.references:
+        return {}
+    nearest = np.array([path.steps_T[np.nanargmin(path.told[f"distance_{name}"])] for name in task.references], float)
+    bigram = _cross_entropy(task.references["bigram"], task.test_targets)
+    return {
+        "ngram_order": observables.timing_order(nearest, -np.arange(len(nearest), dtype=float))[0],
+        "ngram_apart": float(np.min(nearest[1:] / np.maximum(nearest[:-1], 1))),
+        "above_bigram": float(path.told["test_loss"][-1]) - bigram,
+    }
+
+
+def _timing(halves_K: np.ndarray, amplitudes_TxK: np.ndarray, modes: Modes, suffix: str) -> dict[str, float]:
+    """How the half times depend on the strengths, of modes that have a way to go; only if each of them passes half, and
+    there are three."""
+    asked = np.abs(1 - amplitudes_TxK[0] / modes.s_K) > LEAST_WAY
+    halves_K, s_K = halves_K[asked], modes.s_K[asked]
     if len(halves_K) < 3 or not np.isfinite(halves_K).all():
         return {}
     return {
-        f"timing_slope{suffix}": observables.timing_slope(halves_K, modes.s_K),
-        f"timing_order{suffix}": observables.timing_order(halves_K, modes.s_K)[0],
+        f"timing_slope{suffix}": observables.timing_slope(halves_K, s_K),
+        f"timing_order{suffix}": observables.timing_order(halves_K, s_K)[0],
         f"timing_spread{suffix}": float(np.log(halves_K).std()),
     }
 
@@ -326,17 +348,23 @@ def _timing(halves_K: np.ndarray, modes: Modes, suffix: str) -> dict[str, float]
 def _whitened(path: Path, task: Task) -> dict[str, float]:
     """The order of the modes as they would be read on inputs of unit variance."""
     modes = Modes.of(task.modes.target_CxD / task.whitened, len(task.modes.s_K))
-    maps = path.maps_TxCxD / task.whitened
-    return _timing(predictions.half_times(path.steps_T, modes.amplitudes(maps), modes.s_K), modes, "_whitened")
+    amplitudes = modes.amplitudes(path.maps_TxCxD / task.whitened)
+    return _timing(predictions.half_times(path.steps_T, amplitudes, modes.s_K), amplitudes, modes, "_whitened")
 
 
-def _against_twin(path: Path, twin: Path, modes: Modes, halves_K: np.ndarray) -> dict[str, float]:
+def _against_twin(
+    path: Path, twin: Path, backwards: Path | None, modes: Modes, halves_K: np.ndarray
+) -> dict[str, float]:
     maps, other = path.maps_TxCxD, twin.maps_TxCxD
     end = min(CLOCK_END, *(float(observables.progress(m, modes.target_CxD).max()) for m in (maps, other)))
     found = {"path_end": end}
     if end > 2 * predictions.PATH_START:
         found["path"] = predictions.path_agreement(maps, other, modes, end)
         found["twin_bend"] = predictions.bend(other, modes, end)
+        if backwards is not None:
+            last = min(end, float(observables.progress(backwards.maps_TxCxD, modes.target_CxD).max()))
+            if last > 2 * predictions.PATH_START:
+                found["path_reversed"] = predictions.path_agreement(maps, backwards.maps_TxCxD, modes, last)
     times_K = predictions.half_times(twin.steps_T, modes.amplitudes(other), modes.s_K)
     law = predictions.law(halves_K, times_K)
     found |= {"law": law.r2, "law_modes": float(law.modes), "time_ratio": law.ratio}

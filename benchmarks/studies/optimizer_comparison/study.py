@@ -467,7 +467,7 @@ FIGURES = (
 
 STUDY = Study(
     "optimizer_comparison",
-    place=8,
+    place=9,
     model=Comparison,
     curves=True,
     families=(

@@ -370,7 +370,7 @@ FIGURES = (
 
 STUDY = Study(
     "progressive_sharpening",
-    place=6,
+    place=7,
     model=Sharpening,
     curves=True,
     families=(
