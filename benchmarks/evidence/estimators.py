@@ -14,6 +14,7 @@ import pandas as pd
 from benchmarks.evidence import comparison
 from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
 from benchmarks.evidence.runs import COLUMNS
+from benchmarks.evidence.share import SCORES as SYSTEMS
 from benchmarks.evidence.statistics import t_interval
 
 Tables = dict[str, pd.DataFrame]
@@ -112,6 +113,23 @@ def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None 
     if over is None:
         return Estimate(top.to_numpy(), "")
     return Estimate(_ratio(top, _combined(tables, over), LEAST_TWIN), "")
+
+
+def systems(tables: Tables, *, terms: Sequence[dict], log: bool = False) -> Estimate:
+    """A weighted sum of quantities of the systems that Open Question 4.1 asks about, for each seed that all have.
+
+    Args:
+        terms: each has ``system`` (after a slash the network beside it), ``quantity``, and, unless it is 1, ``weight``.
+        log: take the natural logarithm of each quantity.
+    """
+    table = _table(tables, SYSTEMS)
+    parts = []
+    for term in terms:
+        values = by_seed(table, term["system"], term["quantity"])
+        if values.empty:
+            raise NotRun(f"no {term['quantity']!r} of {term['system']!r} in {SYSTEMS}.csv")
+        parts.append(term.get("weight", 1) * (np.log(values) if log else values))
+    return Estimate(pd.concat(parts, axis=1).dropna().sum(axis=1).to_numpy(), "")
 
 
 def rung_power(tables: Tables, *, rungs: Sequence[str], quantity: str, against: str) -> Estimate:
@@ -293,6 +311,7 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
         catapult,
         computed,
         rungs,
+        systems,
         rung_power,
         rung_order,
         rung_agreement,

@@ -44,6 +44,7 @@ from benchmarks.evidence.carry_over import LADDER
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, Tables
 from benchmarks.evidence.faults import explained
 from benchmarks.evidence.runs import COLUMNS
+from benchmarks.evidence.share import SCORES as SYSTEMS
 from benchmarks.theory.stability import FORMULAS
 
 HANDED_DOWN = ("band", "regime", "protocol", "fidelity", "origin", "post_hoc")
@@ -53,9 +54,10 @@ APART = {"threshold": "thresholds", "catapult": "catapult", "heterogeneity_rank"
 OF_RUNS = ("cell", "exponent", "log_ratio")
 # What an argument of an estimator may be, where it is one of a few.
 CHOICES = {"metric": COLUMNS, "target": list(comparison.TARGETS.values())}
-# What a term of `rungs` and of `contests` must say, and what it may say beside that.
+# What a term of `rungs`, `systems` and `contests` must say, and what it may say beside that.
 TERMS = {
     "rungs": ({"rung", "quantity"}, {"system", "weight"}),
+    "systems": ({"system", "quantity"}, {"weight"}),
     "contests": ({"workload", "optimizer"}, {"quantity", "weight"}),
 }
 
@@ -147,6 +149,8 @@ class Estimator(BaseModel):
                 return [(f"{given.get('study', default)}/{given['experiment']}", given["quantity"])]
             case "rungs":
                 return [(LADDER, term["quantity"]) for term in self._terms]
+            case "systems":
+                return [(SYSTEMS, term["quantity"]) for term in self._terms]
             case "contests":
                 return [(comparison.LONG, term.get("quantity", "objective")) for term in self._terms]
             case "heterogeneity_rank":
@@ -195,6 +199,8 @@ class Estimator(BaseModel):
         """The configurations whose stages it depends on: runs, rungs, contests and experiments."""
         given = self.model_extra
         named = {given[key] for key in ("configuration", "experiment") if key in given}
+        if self.name == "systems":  # those beside a network are trained by its own stage
+            named |= {term["system"].partition("/")[0] for term in self._terms}
         named |= {*given.get("configurations", ()), *self.rungs, *("-".join(pair) for pair in self.contests)}
         return named | ({APART[self.name]} if self.name in APART else set())
 

@@ -9,6 +9,8 @@ import pandas as pd
 from benchmarks.evidence.carry_over import by_seed, fieller
 from benchmarks.evidence.statistics import Interval, t_interval
 
+# The table of all scores, by its file's name.
+SCORES = "carry_over/scores"
 CARRIES_OVER, PARTLY, DOES_NOT = "carries over", "partly", "does not"
 UNDECIDED, CANNOT = "undecided", "cannot be asked"
 
@@ -20,6 +22,7 @@ class Prediction:
     Attributes:
         name: as the table and the figures have it.
         quantity: how it is measured.
+        sign: of the quantity where the prediction holds, against the null: +1 larger, -1 smaller.
         reference: the network beside the system that has it, or what it is where it holds.
         null: the network beside the system that lacks it, another quantity of the system itself, or a number.
         null_is: the null in words.
@@ -27,19 +30,20 @@ class Prediction:
 
     name: str
     quantity: str
+    sign: int
     reference: str | float
     null: str | float
     null_is: str
 
 
 PREDICTIONS = (
-    Prediction("order", "timing_slope", "small", "lazy", "the network to first order"),
-    Prediction("one at a time", "active_modes", "small", "active_modes_straight", "straight line from the start"),
-    Prediction("rank", "rank_growth", "small", "random", "targets without a relation to the inputs"),
-    Prediction("alignment", "alignment_share", "small", "random", "targets without a relation to the inputs"),
-    Prediction("linear first", "explained", "small", "explained_null", "answers permuted within each label"),
-    Prediction("path", "path", 1.0, 0.0, "straight line from the start"),
-    Prediction("law", "law", 1.0, "law_null", "the twin's times permuted over the modes"),
+    Prediction("order", "timing_slope", -1, "small", "lazy", "the network to first order"),
+    Prediction("one at a time", "active_modes", -1, "small", "active_modes_straight", "straight line from the start"),
+    Prediction("rank", "rank_growth", +1, "small", "random", "targets without a relation to the inputs"),
+    Prediction("alignment", "alignment_share", +1, "small", "random", "targets without a relation to the inputs"),
+    Prediction("linear first", "explained", +1, "small", "explained_null", "answers permuted within each label"),
+    Prediction("path", "path", +1, 1.0, 0.0, "straight line from the start"),
+    Prediction("law", "law", +1, 1.0, "law_null", "the twin's times permuted over the modes"),
 )
 BESIDE = ("twin", "small", "lazy", "random")
 # Why a quantity has no value, by its name.
@@ -52,18 +56,19 @@ ABSENT = {
 }
 
 
-def rows(scores: pd.DataFrame, system: str) -> Iterator[dict]:
+def rows(scores: pd.DataFrame, system: str, reference: str) -> Iterator[dict]:
     """A row per prediction of one system.
 
     Args:
         scores: system, seed, quantity, value; the networks beside a system are named SYSTEM/ROLE.
+        reference: the system whose twin from small weights is the deep linear reference.
     """
     accuracy = _values(scores, system, "test_accuracy")
     for prediction in PREDICTIONS:
-        yield {**_row(scores, system, prediction), "test_accuracy": float(accuracy.mean())}
+        yield {**_row(scores, system, reference, prediction), "test_accuracy": float(accuracy.mean())}
 
 
-def _row(scores: pd.DataFrame, system: str, prediction: Prediction) -> dict:
+def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Prediction) -> dict:
     every = _values(scores, system, "steps").index
     x = _values(scores, system, prediction.quantity)
     interval = t_interval(x.to_numpy(), 0.95)
@@ -84,7 +89,7 @@ def _row(scores: pd.DataFrame, system: str, prediction: Prediction) -> dict:
         "n": 0,
     }
     others = {"reference": prediction.reference, "null": prediction.null}
-    found = {name: _other(scores, system, prediction.quantity, which, every) for name, which in others.items()}
+    found = {name: _other(scores, system, reference, prediction.quantity, of, every) for name, of in others.items()}
     row |= {name: float(values.mean()) for name, values in found.items()}
     for what, values in (("the network", x), ("the reference", found["reference"]), ("the null", found["null"])):
         if len(values) < len(every):
@@ -92,8 +97,8 @@ def _row(scores: pd.DataFrame, system: str, prediction: Prediction) -> dict:
     x1, x0 = (found[name].to_numpy() for name in ("reference", "null"))
     top, bottom = x.to_numpy() - x0, x1 - x0
     error = bottom.std(ddof=1) / len(bottom) ** 0.5
-    if abs(bottom.mean()) <= 2 * error or not abs(bottom.mean()) > 0:
-        return row | {"why": "reference and null are closer than two standard errors"}
+    if not prediction.sign * bottom.mean() > 2 * error:
+        return row | {"why": "the reference does not exceed the null by two standard errors"}
     share = float(top.mean() / bottom.mean())
     wide, narrow = (fieller(top, bottom, confidence) for confidence in (0.95, 0.9))
     row |= {"share": share, "n": len(every), "word": word(wide, narrow)}
@@ -116,9 +121,14 @@ def _values(scores: pd.DataFrame, system: str, quantity: str) -> pd.Series:
     return by_seed(scores, system, quantity).sort_index()
 
 
-def _other(scores: pd.DataFrame, system: str, quantity: str, which: str | float, seeds: pd.Index) -> pd.Series:
+def _other(
+    scores: pd.DataFrame, system: str, reference: str, quantity: str, which: str | float, seeds: pd.Index
+) -> pd.Series:
     if isinstance(which, float):
         return pd.Series(which, index=seeds)
+    if which == "small":
+        values = _values(scores, f"{reference}/small", quantity)
+        return values[values.index.isin(seeds)]
     if which in BESIDE:
         return _values(scores, f"{system}/{which}", quantity)
     return _values(scores, system, which)

@@ -75,9 +75,16 @@ def test_the_pairs_of_a_text_read_as_the_target():
     np.testing.assert_allclose(first, np.outer(unigram, np.sqrt(unigram)), atol=0.02)
 
 
-def test_permuted_text_has_the_mode_of_frequencies_alone():
-    made = on_text.task(text_settings(order="permuted"), text(), 1)
-    assert len(made.modes.s_K) == 1
+def test_the_modes_of_a_flat_chain_are_equally_strong():
+    tokens = text(60000)
+    made = on_text.task(text_settings(order="flat"), tokens, 1)
+    first, *rest = made.modes.s_K
+    assert first == pytest.approx(0.5, abs=0.01), "four characters, equally frequent: |u| |sqrt u|"
+    np.testing.assert_allclose(rest, on_text.FOLLOWS * 0.5, rtol=0.05)
+    assert (
+        on_text.ordered(tokens.train_N, "flat", 4, 1)[:50].tolist()
+        == on_text.ordered(tokens.train_N, "flat", 4, 1)[:50].tolist()
+    )
 
 
 def test_ngrams_are_distributions_and_know_a_text_that_repeats():

@@ -1,6 +1,7 @@
 """Run module: a system that classifies images, and the networks beside it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ PERMUTATIONS = 5
 HELD_OUT = 5
 # The two planted patterns of XOR, each of so many standard deviations of a pixel along its unit vector.
 PLANTED = 40.0
+# The classes of CIFAR-10 that are animals; the others are vehicles.
+ANIMALS = (2, 3, 4, 5, 6, 7)
 
 
 def run(settings, seeds: Sequence[int], images: Images, compute, tick: Callable[[int, int], None]) -> Runs:
@@ -42,8 +45,8 @@ def task(settings, images: Images, seed: int, dtype: torch.dtype) -> Task:
     data = settings.data
     chosen = digits(dtype) if data.source == "digits" else images
     chosen = drawn(chosen, data.images, seed) if data.draw else datasets.subset(chosen, data.images, pool=data.pool)
-    if data.labels == "xor":
-        chosen = planted(chosen, seed)
+    if data.labels != "real":
+        chosen = planted(chosen, seed) if data.labels == "xor" else animals(chosen)
     train, labels, classes = chosen.train_inputs, chosen.train_labels, chosen.classes
     seen = (
         train if data.inputs == "real" else clones(train, labels, classes, seed, isotropic=data.inputs == "isotropic")
@@ -149,6 +152,15 @@ def clones(inputs: Tensor, labels_N: Tensor, classes: int, seed: int, *, isotrop
             noise = torch.randn(len(rows), len(rows), generator=generator).to(flat) @ (flat - mean) / len(rows) ** 0.5
         made[rows] = (mean + noise).view(-1, *inputs.shape[1:]).to(inputs)
     return made
+
+
+def animals(images: Images) -> Images:
+    """The same images in two classes, animals and vehicles."""
+
+    def halves(labels_N: Tensor) -> Tensor:
+        return torch.isin(labels_N, torch.tensor(ANIMALS)).long()
+
+    return replace(images, train_labels=halves(images.train_labels), test_labels=halves(images.test_labels), classes=2)
 
 
 def planted(images: Images, seed: int) -> Images:

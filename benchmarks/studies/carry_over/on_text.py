@@ -87,14 +87,11 @@ def task(settings, tokens: Tokens, seed: int) -> Task:
 
 
 def ordered(ids_N: np.ndarray, order: str, vocabulary: int, seed: int) -> np.ndarray:
-    """The text as it is (natural), with its characters permuted in time (permuted), or as long a chain in which every
-    mode but that of frequencies has the same strength (flat): each character is followed by one of its own every other
-    time, else by any."""
+    """The text as it is (natural), or as long a chain in which every mode but that of frequencies has the same strength
+    (flat): each character is followed by one of its own every other time, else by any."""
     if order == "natural":
         return ids_N
     generator = np.random.default_rng(seed)
-    if order == "permuted":
-        return generator.permutation(ids_N)
     successor = generator.permutation(vocabulary)
     chain, follows = generator.integers(vocabulary, size=len(ids_N)), generator.random(len(ids_N)) < FOLLOWS
     for t in np.flatnonzero(follows[1:]) + 1:

@@ -22,7 +22,7 @@ class ImagesData(Strict):
     components: Annotated[int, Field(ge=2)]  # principal components of the pixels that maps are read on
     augment: bool  # random crops and flips
     draw: bool  # images of its own for each seed
-    labels: Literal["real", "xor"]
+    labels: Literal["real", "animals", "xor"]  # or animals against vehicles, or of two planted patterns
     inputs: Literal["real", "clones", "isotropic"]  # Gaussian clones of each class, or only its mean
 
 
@@ -32,7 +32,7 @@ class TextData(Strict):
     name: Literal["text"]
     context: Annotated[int, Field(ge=2)]  # tokens of a window
     read: Count  # windows where maps are read, and as many to test on
-    order: Literal["natural", "permuted", "flat"]
+    order: Literal["natural", "flat"]  # flat: a chain whose modes are equally strong
     draw: bool  # a fifth of the text of its own for each seed
 
 
@@ -47,7 +47,7 @@ class Twin(Role):
 
 
 class Small(Strict):
-    """The deep linear reference: the linear twin from small weights, trained by plain SGD."""
+    """A deep linear network from small weights: the linear twin, trained by plain SGD."""
 
     init: Positive  # by which the twin's weights are multiplied
     lr: Positive
@@ -58,7 +58,7 @@ class Beside(Strict):
     """What is trained beside the network; None for what is not."""
 
     twin: Twin | None  # its linear twin
-    small: Small | None
+    small: Small | None  # the same from small weights
     lazy: Role | None  # the network to first order
     random: Role | None  # the network on targets that have nothing to do with the inputs
     reversed: Twin | None  # the linear twin on a text read backwards
@@ -82,6 +82,9 @@ class System(Strict):
     readings: Annotated[int, Field(ge=3)]
     modes: Annotated[int, Field(ge=3)]
     beside: Beside
+    # The system whose twin from small weights is the deep linear reference of this one; None for no row in the answer.
+    # Convolutions and patches see what they can of pixels, so that their own twin does not reach the target.
+    reference: Name | None
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -104,6 +107,27 @@ class Systems(Layered):
     layers: ClassVar = {"systems": System}
 
     systems: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _referred(self):
+        for name in self.systems:
+            settings = self.resolved("systems", name)
+            if settings.reference is None:
+                continue
+            if settings.reference not in self.systems:
+                raise ValueError(f"systems.{name}.reference: there is no system {settings.reference!r}")
+            other = self.resolved("systems", settings.reference)
+            if other.beside.small is None:
+                raise ValueError(
+                    f"systems.{name}.reference: {settings.reference} trains no twin from small weights: set its "
+                    "beside.small"
+                )
+            if other.seeds < settings.seeds:
+                raise ValueError(
+                    f"systems.{name}.reference: {settings.reference} has {other.seeds} seeds, fewer than "
+                    f"{settings.seeds}"
+                )
+        return self
 
     def of(self, data: str) -> Iterator[Member]:
         for name in self.systems:
@@ -164,12 +188,13 @@ _SCORES = {
     "test_accuracy": Column("fraction", "of these that are answered correctly, at the end"),
     "least_test_loss": Column("nats", "the least of the readings"),
     "linear_accuracy": Column("fraction", "held-out examples that the linear predictor answers correctly"),
+    "above_linear": Column("fraction", "test_accuracy less linear_accuracy"),
     "nearest_*": Column("steps", "the reading at which the net is nearest to an n-gram model", IDENTICAL),
     "distance_*": Column("nats", "mean KL divergence from that model to the net, at the end"),
     "ngram_order": Column("", "Kendall's tau between these readings and the models' orders", IDENTICAL),
     "ngram_apart": Column("", "least ratio of two successive of them", IDENTICAL),
     "above_bigram": Column("nats", "held-out cross-entropy at the end over that of the bigram model"),
-    "half_time_*": Column("steps", "when the k-th mode has gone half of its own way"),
+    "half_time_*": Column("steps", "when the k-th mode has gone half of its own way, at the full learning rate"),
     "strength_*": Column("", "$s_k$", _READ),
     "path": Column("", "P5: 1 on the twin's path, 0 no nearer to it than the straight line from the own start"),
     "path_other_seed": Column("", "the same against the twin of the next seed"),
@@ -181,7 +206,7 @@ _SCORES = {
     "law_modes": Column("modes", "how many have a time in both", IDENTICAL),
     "time_ratio": Column("", "that factor: the net's time over the twin's"),
     "tracking_clones": Column(
-        "fraction", "largest relative gap to the loss of Gaussian clones before its turning point"
+        "fraction", "largest relative gap to the test loss of the same system on images, until that is nearly least"
     ),
     "clones_turn": Column("", "1 if the clones' test loss turns, else 0", IDENTICAL),
 }
@@ -196,9 +221,9 @@ _LONG = Card(
     columns={
         "system": Column(
             "",
-            "its name in params.yaml; after a slash the network beside it: its twin, the twin from small weights "
-            "(small), the network to first order (lazy), on targets without a relation to the inputs (random), its "
-            "twin on the text read backwards (reversed)",
+            "its name in params.yaml; after a slash the network beside it: its twin, its twin from small weights "
+            "(small), the network to first order (lazy), on targets without a relation to the inputs (random), "
+            "its twin on the text read backwards (reversed)",
             EXACT,
         ),
         "seed": Column("", "of weights and batches, and of the data where they are drawn", EXACT),
@@ -222,7 +247,9 @@ ANSWER = Card(
         "prediction": Column("", "order, one at a time, rank, alignment, linear first, path or law", EXACT),
         "measured": Column("", "quantity of carry_over/scores", EXACT),
         **with_interval("network_value", _MEASURED),
-        "reference": Column("", "$x_1$: the same in the deep linear network from small weights, or its ideal"),
+        "reference": Column(
+            "", "$x_1$: the same in the deep linear network from small weights on the same data, or its ideal"
+        ),
         "null": Column("", "$x_0$: the same without what is asked for"),
         "null_is": Column("", "what the null is", EXACT),
         **with_interval("share", Column("", "carry-over share: 0 at the null, 1 at the reference")),

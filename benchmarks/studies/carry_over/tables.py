@@ -11,8 +11,6 @@ from benchmarks.evidence.carry_over import described
 from benchmarks.studies.declaration import Finished, Made, Measured
 from benchmarks.theory import predictions
 
-SCORES = "carry_over/scores"
-
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
     """Every score of every network, what only several runs tell together, and the answer."""
@@ -24,11 +22,11 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     rows = [
         {"system": name, "network": _network(one.record["settings"]), **row}
         for name, one in by_name.items()
-        if one.record["settings"]["beside"]["small"]
-        for row in share.rows(long, name)
+        if (reference := one.record["settings"]["reference"])
+        for row in share.rows(long, name, reference)
     ]
     curves = pd.concat([one.curves.assign(system=name) for name, one in by_name.items()], ignore_index=True)
-    return Made({SCORES: long, "open_question_4_1": pd.DataFrame(rows)}, curves)
+    return Made({share.SCORES: long, "open_question_4_1": pd.DataFrame(rows)}, curves)
 
 
 def _named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -85,7 +83,7 @@ def _strengths(one: Finished, seed: int) -> np.ndarray:
 
 def _clones(one: Finished, by_name: Mapping[str, Finished]) -> pd.DataFrame:
     """Of a system trained on Gaussian clones: how far the test loss of the same system on the images is from its own,
-    at most, until its own is within 5 % of its least; and whether that then rises."""
+    at most, until that of the images is within 5 % of its least; and whether the clones' rises after its own least."""
     settings = one.record["settings"]
     if settings["data"].get("inputs", "real") == "real":
         return _rows([])
@@ -96,10 +94,9 @@ def _clones(one: Finished, by_name: Mapping[str, Finished]) -> pd.DataFrame:
     for seed in one.record["seeds"]:
         mine, theirs = (_test_loss(run, seed) for run in (one, real))
         both = mine.index.intersection(theirs.index)
-        least = mine.min()
-        before = both[both <= (mine <= 1.05 * least).idxmax()]
+        before = both[both <= (theirs <= 1.05 * theirs.min()).idxmax()]
         gap = float((theirs[before] / mine[before] - 1).abs().max())
-        turns = float(mine.iloc[-1] > 1.02 * least)
+        turns = float(mine.iloc[-1] > 1.02 * mine.min())
         found += [("net", seed, "tracking_clones", gap), ("net", seed, "clones_turn", turns)]
     return _rows(found)
 
@@ -128,7 +125,7 @@ def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
     """A run's scores, or the means of a system's over its seeds."""
-    long = read(SCORES)
+    long = read(share.SCORES)
     mine = (long["system"] == values["system"]) | long["system"].str.startswith(f"{values['system']}/")
     long = long[mine & ((long["seed"] == seed) | (seed is None))]
     scores = long.groupby([long["system"] + "/" + long["quantity"]], sort=False)["value"].mean()

@@ -1,6 +1,7 @@
 """A system's training and that of the networks beside it, read as deep linear theory asks."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.loop import Step, descend
 from benchmarks.lab.optimizers import Built, Optimizer
 from benchmarks.lab.problem import Problem
-from benchmarks.lab.schedules import constant, scheduled, warmup_cosine
+from benchmarks.lab.schedules import Schedule, constant, scheduled, warmup_cosine
 from benchmarks.studies.carry_over import weights
 from benchmarks.studies.carry_over.networks import Linearized, linear_twin, scaled
 from benchmarks.studies.carry_over.task import Task
@@ -26,6 +27,8 @@ from benchmarks.theory.ranks import stable_rank
 DIVERGENCE = 20.0
 # The permuted strengths and answers of the nulls.
 DRAWS = 20
+# Examples that are read at once: more do not fit the processor's cache.
+AT_ONCE = 250
 # A path is compared to the end of the shorter one, and no further than this.
 CLOCK_END = 0.95
 # A mode that starts within this fraction of its end has no way to go, and no time.
@@ -34,9 +37,17 @@ LEAST_WAY = 0.05
 
 @dataclass(frozen=True)
 class Path:
-    """What was read of one training. ``told`` has the other readings, by name, each along the grid of steps."""
+    """What was read of one training.
+
+    Attributes:
+        steps_T: updates made.
+        times_T: the sum of the learning rates of these updates over the full one: steps at the full learning rate, so
+            that a schedule is no clock of its own.
+        told: other readings by name, each along the grid of steps.
+    """
 
     steps_T: np.ndarray
+    times_T: np.ndarray
     maps_TxCxD: np.ndarray
     told: dict[str, np.ndarray]
     overlap: predictions.Overlap | None
@@ -68,19 +79,18 @@ def run_system(
         def along(done: int, planned: int, number: int = number) -> None:
             tick(number * planned + done, len(seeds) * planned)
 
-        scored, curve = _of_seed(settings, task_of(seed), seed, getattr(torch, compute.dtype), along)
+        scored, curve = _of_seed(settings, task_of(seed), seed, compute, along)
         rows += scored
         curves.append(curve)
     return Runs(rows=tabulate(rows), curves=pd.concat(curves, ignore_index=True), facts={})
 
 
 def _of_seed(
-    settings, task: Task, seed: int, dtype: torch.dtype, tick: Callable[[int, int], None]
+    settings, task: Task, seed: int, compute, tick: Callable[[int, int], None]
 ) -> tuple[list[Result], pd.DataFrame]:
     torch.manual_seed(seed)
-    net = architectures.build(input_shape=task.shape, outputs=task.outputs, **settings.architecture).to(dtype)
-    if settings.init != 1:
-        net = scaled(net, settings.init)
+    net = architectures.build(input_shape=task.shape, outputs=task.outputs, **settings.architecture)
+    net = scaled(net.to(getattr(torch, compute.dtype)), settings.init)
     recipe = _recipe(settings)
     planned = _planned(settings)
     beside = settings.beside
@@ -91,8 +101,10 @@ def _of_seed(
         def along(step: int, done: int = done) -> None:
             tick(done + step, sum(planned.values()))
 
-        def path(module: nn.Module, of: Task = task, by: Optimizer = recipe) -> Path:
-            return follow(module, of, by, steps, settings, along)  # noqa: B023
+        def path(module: nn.Module, of: Task = task, by: Optimizer = recipe, plain: bool = False) -> Path:
+            schedule = warmup_cosine(steps, settings.warmup) if settings.cosine and not plain else constant  # noqa: B023
+            clip = None if plain else settings.clip
+            return follow(module, of, by, steps, schedule, clip, settings.readings, along, compute.device)  # noqa: B023
 
         match role:
             case "net":
@@ -103,7 +115,7 @@ def _of_seed(
                 paths[role] = path(net, task.with_targets(torch.Generator().manual_seed(seed)))
             case "small":
                 twin = scaled(linear_twin(net, task.shape, task.tokens), beside.small.init)
-                paths[role] = path(twin, by=optimizers.named("sgd", lr=beside.small.lr))
+                paths[role] = path(twin, by=optimizers.named("sgd", lr=beside.small.lr), plain=True)
             case "twin" | "reversed":
                 lr = getattr(beside, role).lr
                 twin = linear_twin(net, task.shape, task.tokens)
@@ -142,14 +154,24 @@ def grid(steps: int, readings: int) -> np.ndarray:
 
 
 def follow(
-    module: nn.Module, task: Task, optimizer: Optimizer, steps: int, settings, along: Callable[[int], None]
+    module: nn.Module,
+    task: Task,
+    optimizer: Optimizer,
+    steps: int,
+    schedule: Schedule,
+    clip: float | None,
+    readings: int,
+    along: Callable[[int], None],
+    device: str = "cpu",
 ) -> Path:
     """Train a network and read it on a logarithmic grid of steps. A run that diverges ends its path there."""
-    trained = Problem(task.dress(module), task.inputs, task.targets, "cross_entropy")
-    bare = Problem(module, task.read_inputs, task.read_targets, "cross_entropy")
-    schedule = warmup_cosine(steps, settings.warmup) if settings.cosine else constant
-    wanted = set(grid(steps, settings.readings).tolist())
-    reader = _Reader(task, bare, module)
+    module = deepcopy(module).to(device)
+    dressed = task.dress(module).to(device)
+    trained = Problem(dressed, task.inputs.to(device), task.targets.to(device), "cross_entropy")
+    read = [inputs.to(device) for inputs in (task.read_inputs, task.test_inputs)]
+    bare = Problem(module, read[0], task.read_targets.to(device), "cross_entropy")
+    wanted = set(grid(steps, readings).tolist())
+    reader = _Reader(task, bare, module, read)
     lost = False
     loop = descend(
         trained,
@@ -166,18 +188,19 @@ def follow(
         if step.number in wanted:
             reader.read(step)
             along(step.number)
-        if settings.clip:
+        if clip:
             size = float(step.point.grads_RxP.norm())
-            if size > settings.clip:
-                step.point.grads_RxP.mul_(settings.clip / size)
-    return reader.path(lost)
+            if size > clip:
+                step.point.grads_RxP.mul_(clip / size)
+    rates = np.cumsum([0.0, *(schedule(number) for number in range(steps))])
+    return reader.path(rates, lost)
 
 
 class _Reader:
     """A path under construction."""
 
-    def __init__(self, task: Task, bare: Problem, module: nn.Module):
-        self.task, self.bare = task, bare
+    def __init__(self, task: Task, bare: Problem, module: nn.Module, inputs: Sequence[Tensor]):
+        self.task, self.bare, self.inputs = task, bare, inputs
         # A linearized network moves as the one that it expands.
         self.module = module.module if isinstance(module, Linearized) else module
         self.steps: list[int] = []
@@ -190,10 +213,7 @@ class _Reader:
 
     def read(self, step: Step) -> None:
         params_RxP = step.params_RxP
-        with torch.no_grad():
-            outputs = self.bare.outputs(params_RxP, self.task.read_inputs)[0].float()
-            tests = self.bare.outputs(params_RxP, self.task.test_inputs)[0].float()
-        log_read, log_test = outputs.log_softmax(-1), tests.log_softmax(-1)
+        log_read, log_test = (self._log_probabilities(params_RxP, inputs) for inputs in self.inputs)
         self.steps.append(step.number)
         self.maps.append(self.task.maps(log_read.exp()))
         self._predicted = log_test.argmax(-1).reshape(-1).numpy()
@@ -220,6 +240,10 @@ class _Reader:
             column = self.told.setdefault(name, [np.nan] * (len(self.steps) - 1))
             column.append(value)
 
+    def _log_probabilities(self, params_RxP: Tensor, inputs: Tensor) -> Tensor:
+        outputs = [self.bare.outputs(params_RxP, part)[0].float().cpu() for part in inputs.split(AT_ONCE)]
+        return torch.cat(outputs).log_softmax(-1)
+
     def _linear_first(self, accuracy: float) -> dict[str, float]:
         """The share of what the answers say of the labels that the linear predictor explains, until the network is as
         good as it; and the same of answers permuted within each label, which say as much and agree by chance."""
@@ -236,11 +260,12 @@ class _Reader:
             for name, answers in (("explained", self._predicted), ("explained_null", apart))
         }
 
-    def path(self, diverged: bool) -> Path:
+    def path(self, time_at: np.ndarray, diverged: bool) -> Path:
         count = int(self.task.modes.sizes_K.sum())
         self.told["kept"] = [np.nan] * (len(self.steps) - 1) + [_forgotten(self._linear, self._labels, self._predicted)]
         return Path(
             np.array(self.steps),
+            time_at[self.steps],
             np.stack(self.maps),
             {name: np.array(values) for name, values in self.told.items()},
             weights.facing(self.module, self._change, count),
@@ -267,7 +292,7 @@ def _scores(role: str, path: Path, task: Task, paths: dict[str, Path]) -> dict[s
     """Everything that is asked of one path."""
     modes = task.modes
     amplitudes = modes.amplitudes(path.maps_TxCxD)
-    halves = predictions.half_times(path.steps_T, amplitudes, modes.s_K)
+    halves = predictions.half_times(path.times_T, amplitudes, modes.s_K)
     phi_T = observables.progress(path.maps_TxCxD, modes.target_CxD)
     told = path.told
     scores = {
@@ -292,6 +317,7 @@ def _scores(role: str, path: Path, task: Task, paths: dict[str, Path]) -> dict[s
     for name in ("loss", "accuracy", "test_loss", "test_accuracy"):
         scores[name] = float(told[name][-1])
     scores["linear_accuracy"] = float((task.linear.numpy() == task.test_targets.reshape(-1).numpy()).mean())
+    scores["above_linear"] = scores["test_accuracy"] - scores["linear_accuracy"]
     scores["least_test_loss"] = float(np.nanmin(told["test_loss"]))
     scores |= _timing(halves, amplitudes, modes, "")
     if task.whitened is not None:
@@ -349,7 +375,7 @@ def _whitened(path: Path, task: Task) -> dict[str, float]:
     """The order of the modes as they would be read on inputs of unit variance."""
     modes = Modes.of(task.modes.target_CxD / task.whitened, len(task.modes.s_K))
     amplitudes = modes.amplitudes(path.maps_TxCxD / task.whitened)
-    return _timing(predictions.half_times(path.steps_T, amplitudes, modes.s_K), amplitudes, modes, "_whitened")
+    return _timing(predictions.half_times(path.times_T, amplitudes, modes.s_K), amplitudes, modes, "_whitened")
 
 
 def _against_twin(
@@ -365,7 +391,7 @@ def _against_twin(
             last = min(end, float(observables.progress(backwards.maps_TxCxD, modes.target_CxD).max()))
             if last > 2 * predictions.PATH_START:
                 found["path_reversed"] = predictions.path_agreement(maps, backwards.maps_TxCxD, modes, last)
-    times_K = predictions.half_times(twin.steps_T, modes.amplitudes(other), modes.s_K)
+    times_K = predictions.half_times(twin.times_T, modes.amplitudes(other), modes.s_K)
     law = predictions.law(halves_K, times_K)
     found |= {"law": law.r2, "law_modes": float(law.modes), "time_ratio": law.ratio}
     generator = np.random.default_rng(0)
