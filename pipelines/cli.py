@@ -18,11 +18,11 @@ from benchmarks.evidence import chapter, judge, mathematics, register, summary
 from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
-from benchmarks.studies import catalog, entries
-from benchmarks.studies.schema import resolve
+from benchmarks.studies import catalog
 from pipelines import (
     cite,
     compare,
+    corpus,
     devices,
     diff,
     doctor,
@@ -42,7 +42,7 @@ from pipelines import (
     store,
     verify,
 )
-from pipelines.files import IMAGES, TABLES, read_json, read_tables, table_path, write_yaml
+from pipelines.files import CORPUS, IMAGES, TABLES, read_json, read_tables, table_path, write_yaml
 from pipelines.sources import DataError
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
@@ -121,13 +121,19 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=explain)
 
     command = commands.add_parser(
-        "carry-over", help="show where a network of your own stands on the ladder, next to its twin"
+        "carry-over", help="print the rows of a network of your own in the table that answers Open Question 4.1"
     )
     command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
+    command.add_argument(
+        "--data",
+        default="images",
+        metavar="images|tokens|PACKAGE.MODULE:DATASET",
+        help="the prepared images (default) or text, or a function that returns a text or (train inputs, train labels, "
+        "test inputs, test labels)",
+    )
+    command.add_argument("--like", metavar="SYSTEM", help="the system whose recipe it takes; default: mlp, or gpt")
     command.add_argument("--seeds", type=_positive, default=3)
-    command.add_argument("--steps", type=_positive, default=None, help="maximum; default: as the rung")
-    command.add_argument("--inputs", choices=("whitened", "raw", "images"), default="whitened")
-    command.add_argument("--images", type=_positive, default=None, help="number of images; default: as the rung")
+    command.add_argument("--steps", type=_positive, default=None, help="of the network; default: as the recipe")
     command.set_defaults(run=carry_over)
 
     command = commands.add_parser("push", help="add the runs to the embedded store and remove superseded ones")
@@ -322,48 +328,51 @@ def carry_over(parsed: argparse.Namespace) -> int:
     params = parameters.load()
     compute = params.compute
     devices.prepare(compute.device, compute.threads)
-    from benchmarks.evidence.carry_over import RECIPES, answer
-    from benchmarks.studies.low_rank_progression import rung
-    from benchmarks.studies.low_rank_progression.study import Rung
+    import torch
 
-    if not IMAGES.is_file():
-        raise FileNotFoundError(
-            f"{IMAGES} is missing: `dvc repro prepare` makes it from CIFAR-10 (data/README.md). To use scikit-learn's "
-            "digits instead, run `make quick`, then the same command in .quick, with your module there"
+    from benchmarks.studies.carry_over import own
+
+    sys.path.insert(0, str(parsed.start))  # a module in a file beside the caller
+    kinds = {"images": (IMAGES, "prepare"), "tokens": (CORPUS, "prepare_corpus")}
+    path, stage = kinds.get(parsed.data, (None, ""))
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `dvc repro {stage}` makes it (data/README.md)")
+    try:
+        if parsed.seeds < 2:
+            raise ValueError("a share needs an interval over seeds: give --seeds 2 or more")
+        if path is None:
+            data = own.dataset(parsed.data, getattr(torch, compute.dtype))
+        else:
+            data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
+        rows = own.answer_rows(
+            params.carry_over,
+            parsed.factory,
+            data,
+            range(1, parsed.seeds + 1),
+            compute,
+            like=parsed.like,
+            steps=parsed.steps,
+            tick=_percent,
         )
-    sys.path.insert(0, str(parsed.start))  # a factory in a file beside the caller
-    prepared = images.load(IMAGES, compute.dtype)
-    ladder = params.low_rank_progression
-    data = {"inputs": parsed.inputs, **({"images": parsed.images} if parsed.images else {})}
-    asked = {"architecture": {"name": parsed.factory}, "data": data, "seeds": parsed.seeds}
-    if parsed.steps:
-        asked["steps"] = parsed.steps
-    for recipe, base in RECIPES.items():
-        try:
-            entries.require(base, list(ladder.rungs), "rung")
-            settings = Rung.model_validate(resolve(resolve(ladder.defaults, ladder.rungs[base]), asked))
-            scores = rung.run(settings, range(1, parsed.seeds + 1), prepared, compute).rows
-        except ValueError as error:
-            faults = error.errors() if isinstance(error, ValidationError) else []
-            said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in faults) or error
-            print(f"error: {parsed.factory}, {recipe}: {said}", file=sys.stderr)
-            return 1
-        row = answer(scores.assign(rung=recipe), {recipe: settings.model_dump()}).iloc[0]
-        print(f"{recipe} (as the rung {base}): {row.verdict}")
-        for label, name in (
-            ("waypoint score (P1)", "waypoint_score"),
-            ("sequentiality", "sequentiality"),
-            ("its twin's P1", "twin_waypoint_score"),
-            ("its twin's sequentiality", "twin_sequentiality"),
-            ("tracks its twin (P5)", "tracking"),
-        ):
-            print(
-                f"    {label:<26}{number(row[name]):>8}   95 % interval {span(row[f'{name}_low'], row[f'{name}_high'])}"
-            )
-        word = row.carry_over_waypoint_score_word
-        print(f"    {'carry-over of P1':<26}{number(row.carry_over_waypoint_score):>8}   {word}")
-        print(f"    {'visible share':<26}{number(row.visible_share):>8}   n = {row.n}, {row.censored} censored")
+    except ValueError as error:
+        faults = error.errors() if isinstance(error, ValidationError) else []
+        said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in faults) or error
+        print(f"error: {parsed.factory}: {said}", file=sys.stderr)
+        return 1
+    print(f"{'prediction':<15}{'value':>9}{'reference':>11}{'null':>9}{'share':>9}   95 % interval    word")
+    for row in rows.itertuples():
+        interval = span(row.share_low, row.share_high) if pd.notna(row.share_low) else ""
+        said = f"{row.word}: {row.why}" if row.why else row.word
+        values = (number(row.network_value), number(row.reference), number(row.null), number(row.share))
+        print(f"{row.prediction:<15}{values[0]:>9}{values[1]:>11}{values[2]:>9}{values[3]:>9}   {interval:<17}{said}")
+    print(f"{parsed.seeds} seeds, held-out accuracy {rows['test_accuracy'].iloc[0]:.3f}")
     return 0
+
+
+def _percent(done: int, planned: int) -> None:
+    """Progress on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{done / planned:4.0%}", end="\r" if done == planned else "", file=sys.stderr, flush=True)
 
 
 def push(parsed: argparse.Namespace) -> int:

@@ -14,10 +14,11 @@ from pipelines.entry import stage
 from pipelines.files import FIGURES, read_json, table_path, write_text
 from pipelines.stages import ANSWER, BROWSE, CLAIMS_PAGE, LATEX, README, REPORT, Stage
 
-LADDER, RUNS = "low_rank_progression", "progressive_sharpening"
+ASKED, LADDER, RUNS = "carry_over", "low_rank_progression", "progressive_sharpening"
 # table: the columns of its LaTeX export.
 EXPORTED = {
     "stability_thresholds": ["optimizer", "implementation", "learning_rate", "stability_threshold"],
+    "open_question_4_1": ["system", "prediction", "network_value", "reference", "null", "share", "word", "n"],
     "low_rank_progression": ["rung", "n", "waypoint_score", "sequentiality", "tracking", "verdict"],
     "optimizer_comparison": ["workload", "optimizer", "rank_best", "rank_worst", "objective", "steps_to_target"],
 }
@@ -49,8 +50,8 @@ def main() -> None:
         {"version": version, "bibtex": citing.bibtex(manifest.citation(), version)},
     )
     write_text(REPORT, page)
-    asked = tables[f"{LADDER}.long"], tables[LADDER], figures[LADDER]
-    write_text(ANSWER, answer.render(*asked, params.profile, params.data.source))
+    asked = tables["open_question_4_1"], tables[f"{LADDER}.long"], tables[LADDER]
+    write_text(ANSWER, answer.render(*asked, figures[ASKED], figures[LADDER], params.profile, params.data.source))
 
     verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."

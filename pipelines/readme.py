@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-from benchmarks.evidence import answer, chapter, summary
+from benchmarks.evidence import chapter, share, summary
 from benchmarks.studies import catalog
 from pipelines.files import read_json, read_tables, write_text
 from pipelines.stages import PROFILE
@@ -37,10 +37,10 @@ def filled(text: str) -> str:
 def parts() -> dict[str, str]:
     """Each part by its name, as Markdown."""
     claims, sections = catalog.registered(), chapter.load(catalog.sections())
-    checks, scores, rungs = read_tables(("claims", "low_rank_progression.long", "low_rank_progression")).values()
+    checks, answer = read_tables(("claims", "open_question_4_1")).values()
     rows = summary.verdicts(claims, checks)
     return {
-        "answer": answer.in_five(scores, rungs),
+        "answer": " ".join(share.in_three(answer)),
         "sections": summary.overview(rows, sections, checks),
         "example": summary.judged(checks[checks["check"] == EXAMPLE].iloc[0]),
         "tally": summary.whole(rows),

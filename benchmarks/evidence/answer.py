@@ -1,22 +1,25 @@
-"""The answer to Open Question 4.1 in words, all generated from the tables, so that the two cannot drift apart."""
+"""The page that answers Open Question 4.1, and what it says of the ladder, its second section.
 
-import re
+Every sentence with a number is generated from the tables, so that the two cannot drift apart. What is said of the
+systems that people train is in `benchmarks.evidence.share`.
+"""
+
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence import carry_over
+from benchmarks.evidence import carry_over, share
 from benchmarks.evidence.carry_over import by_seed, main_effects, waterfall
 from benchmarks.evidence.report import Drawn, inlined, template
 from benchmarks.evidence.statistics import t_interval
 
 PRACTICE = ("default-adam-relu-real", "practice-")
 NOT_SHOWN = (
-    "One data set: 5,000 images of CIFAR-10 on 64 principal components, mostly whitened, with networks of two to "
-    "four layers and at most 400 units; a small convolutional and a small residual network. No transformer, no large "
-    "network, no long training: a rung ends when 95 % of the visible loss is gone, and says nothing about what "
-    "happens after that.",
+    "One data set, but for the rungs on digits: 5,000 images of CIFAR-10 on 64 principal components, mostly whitened, "
+    "with networks of two to four layers and at most 400 units; a small convolutional and a small residual network. No "
+    "transformer, no large network, no long training: a rung ends when 95 % of the visible loss is gone, and says "
+    "nothing about what happens after that.",
     "The modes are those of the linear part of the labels. What a network learns beyond it shows up only in the "
     "visible share, in planted tasks and in modes of the tangent kernel.",
     "Networks and twins are trained and read without their outputs at the start, which nobody does in practice: with "
@@ -27,8 +30,17 @@ NOT_SHOWN = (
     "learning rate. Where that twin is not itself greedy, carry-over is undefined, and the table says so (vacuous).",
     "Three to five seeds; intervals are Student's t, over seeds only, for one draw of the data.",
 )
-# The headings of `sentences` that the short answer uses.
-FIVE = ("The nonlinearity", "Real labels", "How far away practice is")
+WOULD_CHANGE = (
+    "Another null. Order is compared with the same network to first order, rank and alignment with training on targets "
+    "that have nothing to do with the inputs, path with the straight line from the network's own start. A share is "
+    "about the distance between that and a deep linear network, and a closer null makes it smaller.",
+    "Another reference: the deep linear network starts from small weights and learns by plain SGD. Where its own "
+    "readings are far from the ideal, 1 means as much as it does, not all that theory says of infinitesimal weights.",
+    "Other modes. On images they are those of the classes on principal components of the pixels, in text those of the "
+    "bigram: features that are learned beyond them are in none of the predictions but rank and alignment.",
+    "Larger networks, longer training: nothing here was trained for longer than 2,000 steps or on more than 5,000 "
+    "images or a megabyte of text. A system's rows would be replaced by those of the same system at size.",
+)
 COLUMNS = [
     ("rung", "rung"),
     ("waypoint_score", "waypoint score"),
@@ -46,19 +58,33 @@ COLUMNS = [
 ]
 
 
-def render(scores: pd.DataFrame, table: pd.DataFrame, figures: Iterable[Drawn], profile: str, source: str) -> str:
+def render(
+    asked: pd.DataFrame,
+    scores: pd.DataFrame,
+    table: pd.DataFrame,
+    figures: Iterable[Drawn],
+    ladder_figures: Iterable[Drawn],
+    profile: str,
+    source: str,
+) -> str:
     """The page as HTML.
 
     Args:
+        asked: ``open_question_4_1``.
         scores: ``low_rank_progression.long``.
         table: ``low_rank_progression``.
-        figures: of the study ``low_rank_progression``.
+        figures: of the study ``carry_over``; ``ladder_figures`` are those of ``low_rank_progression``.
     """
     return template("answer.html.j2").render(
+        answer=share.in_three(asked),
+        cells=asked.to_dict("records"),
+        predictions=share.PREDICTIONS,
+        would_change=[*share.left_open(asked), *WOULD_CHANGE],
+        figures=[inlined(figure) for figure in figures],
         short=in_short(table),
         sentences=sentences(scores, table),
         not_shown=NOT_SHOWN,
-        figures=[inlined(figure) for figure in figures],
+        ladder_figures=[inlined(figure) for figure in ladder_figures],
         columns=COLUMNS,
         rows=table.to_dict("records"),
         intervals=set(carry_over.WITH_INTERVALS)
@@ -118,18 +144,6 @@ def sentences(scores: pd.DataFrame, table: pd.DataFrame) -> list[tuple[str, str]
         except KeyError:
             continue
     return said
-
-
-def in_five(scores: pd.DataFrame, table: pd.DataFrame) -> str:
-    """The answer in five sentences: the verdict, the phase it is about, and three of `sentences`."""
-    short, said = _split(in_short(table)), dict(sentences(scores, table))
-    rest = [_split(said[heading])[0] for heading in FIVE if heading in said]
-    return " ".join([short[0], short[-1], *rest])
-
-
-def _split(text: str) -> list[str]:
-    """A text's sentences."""
-    return re.split(r"(?<=\.) (?=[A-Z])", text)
 
 
 def _activation(_: pd.DataFrame, rows: pd.DataFrame) -> str:

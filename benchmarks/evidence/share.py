@@ -117,6 +117,72 @@ def word(wide: Interval | None, narrow: Interval | None) -> str:
     return PARTLY if wide.inside(0.2, 0.5) or narrow.inside(0.2, 0.8) else UNDECIDED
 
 
+def in_three(answer: pd.DataFrame) -> list[str]:
+    """Three sentences: what carries over, whether strong modes come first, and what the nulls do.
+
+    Args:
+        answer: ``open_question_4_1``.
+    """
+    asked = answer[answer["word"] != CANNOT]
+    counted = []
+    for prediction in PREDICTIONS:
+        words = asked.loc[asked["prediction"] == prediction.name, "word"]
+        if len(words):
+            counted.append(f"{prediction.name} in {(words == CARRIES_OVER).sum()} of {len(words)}")
+    if not counted:
+        return ["No prediction can be asked of any system that was run."]
+    said = [
+        f"Of what deep linear networks from small weights do, this carries over to {answer['system'].nunique()} "
+        f"systems, by prediction and of those in which it can be asked: {', '.join(counted)}."
+    ]
+    order = _measured(answer, "order", "network_value")
+    if len(order):
+        first, references = (order["network_value"] < 0).sum(), order["reference"].dropna()
+        deep = f"; in deep linear networks from small weights {_from_to(references)}" if len(references) else ""
+        said.append(
+            f"Strong modes are learned first in {first} of the {len(order)} systems in which every mode is learned by "
+            f"half (slope of ln(half time) on ln(strength) {_from_to(order['network_value'])}{deep})."
+        )
+    nulls = []
+    beside = _measured(order, "order", "null")
+    if len(beside):
+        steep = (beside["null"] <= beside["network_value"]).sum()
+        nulls.append(f"the same networks to first order learn them as steeply or more so in {steep} of {len(beside)}")
+    ranks = _measured(answer, "rank", "network_value", "null")
+    if len(ranks):
+        flat = (ranks["network_value"] <= ranks["null"]).sum()
+        nulls.append(
+            f"the rank of the weights' change grows no more than on targets without a relation to the inputs in {flat} "
+            f"of {len(ranks)}"
+        )
+    if nulls:
+        said.append(f"Without learning features or structure, {', and '.join(nulls)}.")
+    return said
+
+
+def left_open(answer: pd.DataFrame) -> list[str]:
+    """Which cells have no word, and why."""
+    undecided = (answer["word"] == UNDECIDED).sum()
+    lines = [
+        f"{undecided} of {len(answer)} cells are undecided: their intervals cross 0.2 or 0.5. More seeds may decide "
+        "them."
+    ]
+    for why, cells in answer[answer["word"] == CANNOT].groupby("why", sort=False):
+        where = ", ".join(f"{cell.prediction} of {cell.system}" for cell in cells.itertuples())
+        lines.append(f"Cannot be asked, because {why}: {where}.")
+    return lines
+
+
+def _measured(answer: pd.DataFrame, prediction: str, *columns: str) -> pd.DataFrame:
+    """The rows of a prediction in which these columns have values."""
+    return answer[(answer["prediction"] == prediction) & answer[list(columns)].notna().all(axis=1)]
+
+
+def _from_to(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:.2f}" if round(low, 2) == round(high, 2) else f"from {low:.2f} to {high:.2f}"
+
+
 def _values(scores: pd.DataFrame, system: str, quantity: str) -> pd.Series:
     return by_seed(scores, system, quantity).sort_index()
 

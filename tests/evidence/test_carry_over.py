@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_share import scores as share_scores
 
-from benchmarks.evidence import answer, carry_over
+from benchmarks.evidence import answer, carry_over, share
 from benchmarks.evidence.estimators import ESTIMATORS, NotRun
 from benchmarks.evidence.report import Drawn
 from benchmarks.evidence.statistics import Interval
@@ -329,7 +330,8 @@ def scored():
 def test_the_page_says_what_the_table_says(scored):
     scores, table = scored
     figures = [Drawn("effective_rank", "The caption.", (), '<svg width="1" height="1"><g id="a"/></svg>', ())]
-    page = answer.render(scores, table, figures, "reference", "cifar10")
+    asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp")
+    page = answer.render(asked, scores, table, figures, [], "reference", "cifar10")
     assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
     assert '<svg><g id="effective_rank-a"/></svg>' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
@@ -337,9 +339,9 @@ def test_the_page_says_what_the_table_says(scored):
     assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
     assert "3.0 decades higher" in page
-    assert page.count("<tr title=") == len(SETTINGS)
+    assert page.count("<tr title=") == len(SETTINGS) + len(share.PREDICTIONS)
     assert "only checks the machinery" not in page
-    assert "only checks the machinery" in answer.render(scores, table, figures, "quick", "digits")
+    assert "only checks the machinery" in answer.render(asked, scores, table, [], [], "quick", "digits")
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from benchmarks.theory import predictions
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
     """Every score of every network, what only several runs tell together, and the answer."""
     by_name = {one.record["name"]: one for one in runs}
-    scores = [_named(one.rows, name) for name, one in by_name.items()]
-    scores += [_named(_other_seeds(one), name) for name, one in by_name.items()]
-    scores += [_named(_clones(one, by_name), name) for name, one in by_name.items()]
+    scores = [named(one.rows, name) for name, one in by_name.items()]
+    scores += [named(_other_seeds(one), name) for name, one in by_name.items()]
+    scores += [named(_clones(one, by_name), name) for name, one in by_name.items()]
     long = pd.concat([one for one in scores if len(one)], ignore_index=True)
     rows = [
         {"system": name, "network": _network(one.record["settings"]), **row}
@@ -29,7 +29,7 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     return Made({share.SCORES: long, "open_question_4_1": pd.DataFrame(rows)}, curves)
 
 
-def _named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+def named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Roles as the table names systems: the network itself by its system's name."""
     beside = rows["system"].map(lambda role: name if role == "net" else f"{name}/{role}")
     return rows.assign(system=beside)
