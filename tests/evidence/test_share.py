@@ -53,6 +53,51 @@ def test_a_path_of_its_own_twin_carries_over():
     assert row("path", network=0.97, quantity="path")["word"] == "carries over"
 
 
+def test_a_null_with_more_of_it_than_the_reference_cannot_be_asked_about():
+    """Order is a negative slope: a lazy network with a steeper one leaves nothing to carry over."""
+    found = row("order", quantity="timing_slope", network=-0.3, reference=-0.6, null=-0.8)
+    assert found["word"] == "cannot be asked" and "does not exceed the null" in found["why"]
+    assert np.isnan(found["share"])
+
+
+def test_the_reference_is_that_of_another_system():
+    other = scores(reference=1.0).replace({"a/small": "b/small"})
+    found = next(one for one in share.rows(other, "a", "b") if one["prediction"] == "rank")
+    assert found["share"] == pytest.approx(0.8, abs=0.02)
+
+
+def answered(*systems):
+    """The answer's table for systems of which only rank and order were measured."""
+    rows = []
+    for name, given in systems:
+        whole = pd.concat([scores(**given), scores(**{**given, "quantity": "timing_slope", "network": -0.5})])
+        whole.loc[whole["quantity"] == "timing_slope", "value"] *= np.where(
+            whole.loc[whole["quantity"] == "timing_slope", "system"] == "a", 1, -1
+        )
+        rows += [{"system": name, **one} for one in share.rows(whole.drop_duplicates(), "a", "a")]
+    return pd.DataFrame(rows)
+
+
+def test_three_sentences_count_what_the_table_has():
+    said = share.in_three(answered(("one", {"network": 0.9}), ("two", {"network": -0.1})))
+    assert len(said) == 3
+    assert "2 systems" in said[0] and "rank in 1 of 2" in said[0] and "alignment" not in said[0]
+    assert "Strong modes are learned first in 2 of the 2 systems" in said[1]
+    assert said[2].endswith(
+        "the rank of the weights' change grows no more than on targets without a relation to the inputs in 1 of 2."
+    )
+
+
+def test_cells_without_a_word_are_listed_with_the_reason():
+    lines = share.left_open(answered(("one", {"network": 0.9})))
+    assert any("alignment of one" in line and "no neighbouring layers" in line for line in lines)
+
+
+def test_nothing_that_was_run_can_be_asked():
+    nothing = answered(("one", {"network": 0.9})).assign(word=share.CANNOT)
+    assert share.in_three(nothing) == ["No prediction can be asked of any system that was run."]
+
+
 @pytest.mark.parametrize(
     ("wide", "narrow", "word"),
     [

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pretend_device import NAME
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from benchmarks.lab import architectures
+from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.text import Corpus, characters
-from benchmarks.studies.carry_over import networks, on_images, on_text, task, weights
+from benchmarks.studies.carry_over import networks, on_images, on_text, task, training, weights
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -122,6 +123,68 @@ def test_draws_share_no_image():
     assert len(torch.unique(torch.cat(parts).flatten(1), dim=0)) == 200
     with pytest.raises(ValueError, match="seed 5 needs images 200 to 250, there are 200"):
         on_images.drawn(data, 50, 5)
+
+
+def test_animals_and_vehicles_are_the_only_two_classes():
+    data = gaussian_images(400, 10)
+    halved = on_images.animals(data)
+    assert halved.classes == 2
+    assert set(data.train_labels[halved.train_labels == 1].tolist()) == {2, 3, 4, 5, 6, 7}
+
+
+def test_a_text_read_backwards_is_predicted_from_what_follows():
+    made = on_text.task(text_settings(), text(), 1)
+    back = made.backwards()
+    assert torch.equal(back.inputs[:, 0], made.targets[:, -1])
+    assert torch.equal(back.targets[:, :-1], back.inputs[:, 1:]), "each target is the next input"
+
+
+# Training
+
+
+class Tilted(nn.Module):
+    """A linear network of one layer on four pixels: its modes have half times in closed form."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(48, 4, dtype=torch.float64)
+
+    def forward(self, inputs):
+        return self.layer(inputs.flatten(1))
+
+
+def followed(schedule, steps=40):
+    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
+    torch.manual_seed(0)
+    optimizer = optimizers.named("sgd", lr=1e-3)
+    return training.follow(Tilted(), made, optimizer, steps, schedule, None, 10, lambda step: None)
+
+
+def test_a_schedule_is_no_clock():
+    """Half of the learning rate for all steps: as far at each step as at half as many of the full rate."""
+    whole, half = followed(lambda step: 1.0), followed(lambda step: 0.5)
+    np.testing.assert_allclose(half.times_T, half.steps_T / 2)
+    np.testing.assert_allclose(whole.times_T, whole.steps_T)
+
+
+def test_a_run_that_diverges_ends_its_path():
+    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
+    path = training.follow(
+        Tilted(), made, optimizers.named("sgd", lr=1e3), 40, lambda step: 1.0, None, 10, lambda step: None
+    )
+    assert path.diverged and path.steps_T[-1] < 40
+
+
+def test_the_same_path_on_a_device(deterministic):
+    here = followed(lambda step: 1.0)
+    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
+    torch.manual_seed(0)
+    there = training.follow(
+        Tilted(), made, optimizers.named("sgd", lr=1e-3), 40, lambda step: 1.0, None, 10, lambda step: None, NAME
+    )
+    np.testing.assert_array_equal(there.maps_TxCxD, here.maps_TxCxD)
+    for name, values in here.told.items():
+        np.testing.assert_array_equal(there.told[name], values)
 
 
 # Twins
