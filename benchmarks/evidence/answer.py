@@ -31,7 +31,8 @@ NOT_SHOWN = (
     "Three to five seeds; intervals are Student's t, over seeds only, for one draw of the data.",
 )
 WOULD_CHANGE = (
-    "Another null. Order is compared with the same network to first order, rank and alignment with training on targets "
+    "Another null. Order is compared with the same network to first order, or with a single layer where that was too "
+    "slow to train, rank and alignment with training on targets "
     "that have nothing to do with the inputs, path with the straight line from the network's own start. A share is "
     "about the distance between that and a deep linear network, and a closer null makes it smaller.",
     "Another reference: the deep linear network starts from small weights and learns by plain SGD. Where its own "

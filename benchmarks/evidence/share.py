@@ -24,20 +24,23 @@ class Prediction:
         quantity: how it is measured.
         sign: of the quantity where the prediction holds, against the null: +1 larger, -1 smaller.
         reference: the network beside the system that has it, or what it is where it holds.
-        null: the network beside the system that lacks it, another quantity of the system itself, or a number.
-        null_is: the null in words.
+        null: the network beside the system that lacks it, if several the first that was trained; another quantity of
+            the system itself, or a number.
+        null_is: the null in words, of each of several.
     """
 
     name: str
     quantity: str
     sign: int
     reference: str | float
-    null: str | float
-    null_is: str
+    null: str | float | tuple[str, ...]
+    null_is: str | tuple[str, ...]
 
 
 PREDICTIONS = (
-    Prediction("order", "timing_slope", -1, "small", "lazy", "the network to first order"),
+    Prediction(
+        "order", "timing_slope", -1, "small", ("lazy", "layer"), ("the network to first order", "a single layer")
+    ),
     Prediction("one at a time", "active_modes", -1, "small", "active_modes_straight", "straight line from the start"),
     Prediction("rank", "rank_growth", +1, "small", "random", "targets without a relation to the inputs"),
     Prediction("alignment", "alignment_share", +1, "small", "random", "targets without a relation to the inputs"),
@@ -45,7 +48,7 @@ PREDICTIONS = (
     Prediction("path", "path", +1, 1.0, 0.0, "straight line from the start"),
     Prediction("law", "law", +1, 1.0, "law_null", "the twin's times permuted over the modes"),
 )
-BESIDE = ("twin", "small", "lazy", "random")
+BESIDE = ("twin", "small", "lazy", "layer", "random")
 # Why a quantity has no value, by its name.
 ABSENT = {
     "timing_slope": "a mode never passes half",
@@ -72,6 +75,7 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
     every = _values(scores, system, "steps").index
     x = _values(scores, system, prediction.quantity)
     interval = t_interval(x.to_numpy(), 0.95)
+    null, null_is = _null(scores, system, prediction)
     row = {
         "prediction": prediction.name,
         "measured": prediction.quantity,
@@ -80,7 +84,7 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
         "network_value_high": interval.high if interval else np.nan,
         "reference": np.nan,
         "null": np.nan,
-        "null_is": prediction.null_is,
+        "null_is": null_is,
         "share": np.nan,
         "share_low": np.nan,
         "share_high": np.nan,
@@ -88,7 +92,7 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
         "why": "",
         "n": 0,
     }
-    others = {"reference": prediction.reference, "null": prediction.null}
+    others = {"reference": prediction.reference, "null": null}
     found = {name: _other(scores, system, reference, prediction.quantity, of, every) for name, of in others.items()}
     row |= {name: float(values.mean()) for name, values in found.items()}
     for what, values in (("the network", x), ("the reference", found["reference"]), ("the null", found["null"])):
@@ -103,6 +107,15 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
     wide, narrow = (fieller(top, bottom, confidence) for confidence in (0.95, 0.9))
     row |= {"share": share, "n": len(every), "word": word(wide, narrow)}
     return row | ({"share_low": wide.low, "share_high": wide.high} if wide else {})
+
+
+def _null(scores: pd.DataFrame, system: str, prediction: Prediction) -> tuple[str | float, str]:
+    """The null that this system has, and what it is."""
+    if not isinstance(prediction.null, tuple):
+        return prediction.null, prediction.null_is
+    trained = [len(_values(scores, f"{system}/{role}", "steps")) > 0 for role in prediction.null]
+    which = trained.index(True) if any(trained) else 0
+    return prediction.null[which], prediction.null_is[which]
 
 
 def word(wide: Interval | None, narrow: Interval | None) -> str:
@@ -147,7 +160,7 @@ def in_three(answer: pd.DataFrame) -> list[str]:
     beside = _measured(order, "order", "null")
     if len(beside):
         steep = (beside["null"] <= beside["network_value"]).sum()
-        nulls.append(f"the same networks to first order learn them as steeply or more so in {steep} of {len(beside)}")
+        nulls.append(f"what learns no features learns them as steeply or more so in {steep} of {len(beside)}")
     ranks = _measured(answer, "rank", "network_value", "null")
     if len(ranks):
         flat = (ranks["network_value"] <= ranks["null"]).sum()
@@ -156,7 +169,7 @@ def in_three(answer: pd.DataFrame) -> list[str]:
             f"of {len(ranks)}"
         )
     if nulls:
-        said.append(f"Without learning features or structure, {', and '.join(nulls)}.")
+        said.append(f"But {', and '.join(nulls)}.")
     return said
 
 

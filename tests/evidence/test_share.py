@@ -60,6 +60,15 @@ def test_a_null_with_more_of_it_than_the_reference_cannot_be_asked_about():
     assert np.isnan(found["share"])
 
 
+def test_the_null_of_order_is_the_first_that_was_trained():
+    given = dict(quantity="timing_slope", network=-0.8, reference=-1.0, null=0.0)
+    whole = pd.concat([scores(**given), scores(**{**given, "quantity": "steps"})]).query("quantity != 'test_accuracy'")
+    lazy = next(share.rows(whole, "a", "a"))
+    layer = next(share.rows(whole.replace({"a/lazy": "a/layer"}), "a", "a"))
+    assert lazy["null_is"] == "the network to first order" and layer["null_is"] == "a single layer"
+    assert lazy["share"] == pytest.approx(layer["share"]) == pytest.approx(0.8, abs=0.02)
+
+
 def test_the_reference_is_that_of_another_system():
     other = scores(reference=1.0).replace({"a/small": "b/small"})
     found = next(one for one in share.rows(other, "a", "b") if one["prediction"] == "rank")

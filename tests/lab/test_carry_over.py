@@ -153,35 +153,39 @@ class Tilted(nn.Module):
         return self.layer(inputs.flatten(1))
 
 
-def followed(schedule, steps=40):
+@pytest.fixture(scope="module")
+def followed():
     made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
-    torch.manual_seed(0)
-    optimizer = optimizers.named("sgd", lr=1e-3)
-    return training.follow(Tilted(), made, optimizer, steps, schedule, None, 10, lambda step: None)
+
+    def follow(schedule=lambda step: 1.0, lr=1e-3, device="cpu", of=lambda made: made):
+        torch.manual_seed(0)
+        optimizer = optimizers.named("sgd", lr=lr)
+        return training.follow(Tilted(), of(made), optimizer, 40, schedule, None, 10, lambda step: None, device)
+
+    return follow
 
 
-def test_a_schedule_is_no_clock():
-    """Half of the learning rate for all steps: as far at each step as at half as many of the full rate."""
-    whole, half = followed(lambda step: 1.0), followed(lambda step: 0.5)
+def test_a_schedule_is_no_clock(followed):
+    """At half of the learning rate a step is half as much time."""
+    whole, half = followed(), followed(lambda step: 0.5)
     np.testing.assert_allclose(half.times_T, half.steps_T / 2)
     np.testing.assert_allclose(whole.times_T, whole.steps_T)
 
 
-def test_a_run_that_diverges_ends_its_path():
-    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
-    path = training.follow(
-        Tilted(), made, optimizers.named("sgd", lr=1e3), 40, lambda step: 1.0, None, 10, lambda step: None
-    )
+def test_a_run_that_diverges_ends_its_path(followed):
+    """On targets without a relation to the inputs no large step ends well."""
+    path = followed(lr=1e6, of=lambda made: made.with_targets(torch.Generator().manual_seed(0)))
     assert path.diverged and path.steps_T[-1] < 40
 
 
-def test_the_same_path_on_a_device(deterministic):
-    here = followed(lambda step: 1.0)
-    made = on_images.task(image_settings(), gaussian_images(), 1, torch.float64)
-    torch.manual_seed(0)
-    there = training.follow(
-        Tilted(), made, optimizers.named("sgd", lr=1e-3), 40, lambda step: 1.0, None, 10, lambda step: None, NAME
-    )
+def test_the_change_of_the_weights_is_since_the_start(followed):
+    """In float64 too, where a reading of the parameters would share their memory."""
+    told = followed().told
+    assert np.isfinite(told["rank"][1:]).all() and np.isnan(told["rank"][0])
+
+
+def test_the_same_path_on_a_device(followed, deterministic):
+    here, there = followed(), followed(device=NAME)
     np.testing.assert_array_equal(there.maps_TxCxD, here.maps_TxCxD)
     for name, values in here.told.items():
         np.testing.assert_array_equal(there.told[name], values)
@@ -196,6 +200,12 @@ def test_the_twin_of_a_gpt_is_its_zero_layer_model():
     ids = torch.randint(5, (3, 8), generator=GENERATOR)
     wanted = (net[0].weight[ids] + net[1].weight[:8]) @ net[-1].weight.T
     torch.testing.assert_close(twin(ids), wanted)
+
+
+def test_a_single_layer_starts_from_nothing_and_is_linear():
+    layer = networks.single_layer((2, 3), 4)
+    assert not layer(torch.ones(5, 2, 3)).any()
+    assert networks.single_layer((8,), 5, 5)(torch.zeros(3, 8, dtype=torch.long)).shape == (3, 8, 5)
 
 
 def test_a_network_without_a_twin_is_told():

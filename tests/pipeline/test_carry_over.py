@@ -40,7 +40,7 @@ def test_a_rebuild_leaves_a_row_for_each_system_and_prediction(built):
     assert list(answer["system"].unique()) == ["mlp"]
     assert list(answer["prediction"]) == [one.name for one in share.PREDICTIONS]
     scores = pd.read_csv(built.path / "results/tables/carry_over/scores.csv")
-    assert set(scores["system"]) == {"mlp", *(f"mlp/{role}" for role in share.BESIDE)}
+    assert set(scores["system"]) == {"mlp", *(f"mlp/{role}" for role in ("twin", "small", "lazy", "random"))}
     cell = answer.set_index("prediction").loc["one at a time"]
     measured = scores[(scores["system"] == "mlp") & (scores["quantity"] == "active_modes")]["value"]
     assert abs(cell["network_value"] - measured.mean()) < 1e-9

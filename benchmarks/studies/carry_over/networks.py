@@ -1,5 +1,6 @@
 """The networks beside a network: its linear twin, and the one that learns in its first order alone."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.studies.low_rank_progression import networks
 from benchmarks.studies.low_rank_progression.networks import Linearized, scaled
 
-__all__ = ["Linearized", "linear_twin", "scaled"]
+__all__ = ["Linearized", "linear_twin", "scaled", "single_layer"]
 
 BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
@@ -37,6 +38,14 @@ def linear_twin(module: nn.Module, shape: Sequence[int], tokens: int = 0) -> nn.
     twin = networks.without_nonlinearities(twin)
     _require_local(twin, shape, tokens)
     return twin
+
+
+def single_layer(shape: Sequence[int], outputs: int, tokens: int = 0) -> nn.Module:
+    """One linear layer on the inputs, from zero: it learns what the data's spectrum says, and no features."""
+    layer = nn.Embedding(tokens, outputs) if tokens else nn.Linear(math.prod(shape), outputs)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer if tokens else nn.Sequential(nn.Flatten(), layer)
 
 
 def _require_local(twin: nn.Module, shape: Sequence[int], tokens: int) -> None:

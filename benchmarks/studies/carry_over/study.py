@@ -60,6 +60,7 @@ class Beside(Strict):
     twin: Twin | None  # its linear twin
     small: Small | None  # the same from small weights
     lazy: Role | None  # the network to first order
+    layer: Twin | None  # a single linear layer on the inputs
     random: Role | None  # the network on targets that have nothing to do with the inputs
     reversed: Twin | None  # the linear twin on a text read backwards
 
@@ -94,7 +95,7 @@ class System(Strict):
             raise ValueError("only a text can be read backwards: set beside.reversed to null")
         if self.beside.reversed and not self.beside.twin:
             raise ValueError("beside.reversed is compared with the network beside beside.twin: set that too")
-        on_recipe = (self.beside.twin, self.beside.lazy, self.beside.random, self.beside.reversed)
+        on_recipe = [role for name, role in self.beside if name != "small"]
         shortest = min([self.steps, *(role.steps for role in on_recipe if role and role.steps)])
         if self.warmup >= shortest:
             raise ValueError(f"a warmup of {self.warmup} leaves nothing of {shortest} steps")
@@ -222,8 +223,8 @@ _LONG = Card(
         "system": Column(
             "",
             "its name in params.yaml; after a slash the network beside it: its twin, its twin from small weights "
-            "(small), the network to first order (lazy), on targets without a relation to the inputs (random), "
-            "its twin on the text read backwards (reversed)",
+            "(small), the network to first order (lazy), a single layer (layer), the network on targets without a "
+            "relation to the inputs (random), its twin on the text read backwards (reversed)",
             EXACT,
         ),
         "seed": Column("", "of weights and batches, and of the data where they are drawn", EXACT),

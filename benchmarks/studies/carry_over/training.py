@@ -15,7 +15,7 @@ from benchmarks.lab.optimizers import Built, Optimizer
 from benchmarks.lab.problem import Problem
 from benchmarks.lab.schedules import Schedule, constant, scheduled, warmup_cosine
 from benchmarks.studies.carry_over import weights
-from benchmarks.studies.carry_over.networks import Linearized, linear_twin, scaled
+from benchmarks.studies.carry_over.networks import Linearized, linear_twin, scaled, single_layer
 from benchmarks.studies.carry_over.task import Task
 from benchmarks.studies.table import Result, Runs, tabulate
 from benchmarks.theory import modes as observables
@@ -116,11 +116,14 @@ def _of_seed(
             case "small":
                 twin = scaled(linear_twin(net, task.shape, task.tokens), beside.small.init)
                 paths[role] = path(twin, by=optimizers.named("sgd", lr=beside.small.lr), plain=True)
-            case "twin" | "reversed":
+            case "twin" | "layer" | "reversed":
                 lr = getattr(beside, role).lr
-                twin = linear_twin(net, task.shape, task.tokens)
+                if role == "layer":
+                    module = single_layer(task.shape, task.outputs, task.tokens)
+                else:
+                    module = linear_twin(net, task.shape, task.tokens)
                 of = task.backwards() if role == "reversed" else task
-                paths[role] = path(twin, of, recipe if lr is None else recipe(lr=lr))
+                paths[role] = path(module, of, recipe if lr is None else recipe(lr=lr))
     scored = [(role, seed, _finite(_scores(role, path, task, paths))) for role, path in paths.items()]
     curves = pd.concat([_curve(path, task.modes).assign(role=role, seed=seed) for role, path in paths.items()])
     return scored, curves

@@ -28,7 +28,7 @@ def matrices(module: nn.Module, views: Sequence[Tensor]) -> Matrices:
         owner, _, last = name.rpartition(".")
         if last != "weight" or not isinstance(owners[owner], LAYERS):
             continue
-        matrix = view.detach().double().cpu().numpy()
+        matrix = view.detach().double().cpu().numpy().copy()  # training moves the view in place
         if isinstance(owners[owner], nn.Embedding):
             found[owner] = matrix.T
         elif owner.endswith("project"):
