@@ -203,7 +203,7 @@ def repro(parsed: argparse.Namespace) -> int:
         print(f"  failed: {address}")
     if claim is not None and not done.failed:
         _print_fresh_verdict(claims, claim, training, [params.data.source, params.corpus.source])
-        print("the committed tables are unchanged: `bench repro` rebuilds them")
+        print("no table was rewritten: `bench repro` rebuilds those that are stale")
     elif then is not None and not done.failed:
         _print_verdicts(claims)
         if params.data.source != "cifar10":
@@ -312,7 +312,10 @@ def explain(parsed: argparse.Namespace) -> int:
             print("    verdict     not run: no row in claims.csv; run `bench repro`")
             continue
         row = rows.iloc[0]
-        interval = f", 95 % interval [{row.ci95_low:.5g}, {row.ci95_high:.5g}]" if pd.notna(row.ci95_low) else ""
+        interval = ""
+        if pd.notna(row.ci95_low):
+            ends = {level: (row[f"ci{level}_low"], row[f"ci{level}_high"]) for level in (90, 95)}
+            interval = "".join(f", {level} % interval [{low:.5g}, {high:.5g}]" for level, (low, high) in ends.items())
         unit = f" {row.unit}" if isinstance(row.unit, str) else ""
         print(f"    measured    {row.measured:.10g}{unit}, n = {row.n}{interval}")
         print(f"    verdict     {summary.marked(row.word, row.post_hoc)}: {row.reason}")
@@ -496,7 +499,7 @@ def _print_verdicts(claims: dict[str, register.Claim]) -> None:
     width = max(len(section.title) for section in sections.values())
     for study, section in sections.items():
         print(f"{section.title:<{width}}  {tally(rows.loc[rows['study'] == study, 'word'])}")
-    print(f"all {len(rows)} claims: {CLAIMS_PAGE}")
+    print(f"all {len(rows)} claims: {CLAIMS_PAGE.resolve()}")
 
 
 def _print_fresh_verdict(
@@ -509,7 +512,9 @@ def _print_fresh_verdict(
             tables |= finished.tables(study, runs, tables).tables
     checks = judge.judge({name: claims[name]}, tables, sources)
     for row in checks.itertuples():
-        print(f"  {row.check:<20} {row.word:<19} measured {number(row.measured)}, predicted {number(row.predicted)}")
+        role = "" if row.role == "main" else f" ({row.role} control)"
+        values = f"measured {number(row.measured)}, predicted {number(row.predicted)}"
+        print(f"  {row.check:<20} {row.word:<19} {values}{role}")
     verdict = judge.claim_verdict(checks)
     print(f"{name}: {summary.marked(verdict.word, verdict.post_hoc)} ({verdict.reason})")
 

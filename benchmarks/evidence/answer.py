@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence import carry_over, share
-from benchmarks.evidence.carry_over import by_seed, main_effects, waterfall
+from benchmarks.evidence import ladder, share
+from benchmarks.evidence.ladder import by_seed, main_effects, waterfall
 from benchmarks.evidence.report import Drawn, inlined, template
 from benchmarks.evidence.statistics import t_interval
 
@@ -88,9 +88,9 @@ def render(
         ladder_figures=[inlined(figure) for figure in ladder_figures],
         columns=COLUMNS,
         rows=table.to_dict("records"),
-        intervals=set(carry_over.WITH_INTERVALS)
-        | {f"twin_{name}" for name in carry_over.WITH_INTERVALS[:2]}
-        | {f"carry_over_{name}" for name in carry_over.WITH_INTERVALS[:2]},
+        intervals=set(ladder.WITH_INTERVALS)
+        | {f"twin_{name}" for name in ladder.WITH_INTERVALS[:2]}
+        | {f"carry_over_{name}" for name in ladder.WITH_INTERVALS[:2]},
         profile=profile,
         source=source,
     )
@@ -214,7 +214,7 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
     measured = []
     for quantity in ("init", "init_mup"):
         inits = by_seed(scored, "net", quantity)
-        decades = carry_over.decades_from_half_score(scores, "relu", inits)
+        decades = ladder.decades_from_half_score(scores, "relu", inits)
         interval = t_interval(decades, 0.95)
         if interval is None:
             raise KeyError("no half score")
@@ -227,7 +227,7 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
         f"{init:.2f} of it, {decades:.1f} decades higher (95 % interval {interval.low:.1f} to {interval.high:.1f}). "
         f"The maximal update parametrization, at {mup:.2f}, is {mup_decades:.1f} decades higher."
     )
-    if real < carry_over.GREEDY:
+    if real < ladder.GREEDY:
         text += (
             f" Scale alone does not explain the gap to practice: on real labels the score is {real:.2f} even from the "
             "smallest initialization measured."
@@ -236,14 +236,14 @@ def _distance(scores: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 
 def _tracking(_: pd.DataFrame, rows: pd.DataFrame) -> str:
-    judged = rows[rows["tracking"].notna() & (rows["tracking_n"] >= carry_over.FEWEST_TRACKED)]
+    judged = rows[rows["tracking"].notna() & (rows["tracking_n"] >= ladder.FEWEST_TRACKED)]
     if judged.empty:
         raise KeyError("no twin")
     practice = rows.loc["default-adam-relu-real"]
     near = judged.index.str.startswith(PRACTICE)
-    close = judged["tracking_low"] >= carry_over.TRACKS
+    close = judged["tracking_low"] >= ladder.TRACKS
     return (
-        f"P5 is significantly above {carry_over.TRACKS:g} (1: the twin's path; 0: no closer to it than the straight "
+        f"P5 is significantly above {ladder.TRACKS:g} (1: the twin's path; 0: no closer to it than the straight "
         "line from the network's own start) in "
         f"{int(close[near].sum())} of {int(near.sum())} rungs at and around the default recipe where it can be "
         f"measured, and in {int(close[~near].sum())} of {int((~near).sum())} elsewhere. Under the default recipe it is "

@@ -15,7 +15,16 @@ from benchmarks.evidence.report import number
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 ROWS_ON_A_PAGE = 40
 # The column that is cited if none is named.
-CITED = ("measured", "mean", "value", "waypoint_score", "objective", "stability_threshold", "monotone_boundary")
+CITED = (
+    "measured",
+    "mean",
+    "value",
+    "waypoint_score",
+    "share",
+    "objective",
+    "stability_threshold",
+    "monotone_boundary",
+)
 
 
 class CitingError(ValueError):
@@ -87,7 +96,7 @@ def cell(row: pd.Series, card: Card, column: str | None) -> Cell:
         unit = card.quantity(row[card.by]).unit
     n = row[card.n] if card.n and described.interval else ""
     name = label(tuple(row[key] for key in card.keys), card.keys)
-    verdict = row["verdict"] if column == "measured" else ""
+    verdict = row["word"] if column in ("measured", "share") and "word" in row.index else ""
     return Cell(name, column, row[column] or "(empty)", unit, low, high, n, verdict)
 
 
@@ -95,7 +104,7 @@ def usual_columns(table: pd.DataFrame, card: Card) -> list[str]:
     """What a row is cited with: its keys, its number with interval and unit, how many seeds, and a verdict."""
     cited = next((name for name in CITED if name in table.columns), None)
     interval = card.columns[cited].interval or () if cited else ()
-    wanted = (*card.keys, cited, *interval, "unit", card.n, "verdict")
+    wanted = (*card.keys, cited, *interval, "unit", card.n, "word")
     return [name for name in dict.fromkeys(wanted) if name in table.columns]
 
 
@@ -167,7 +176,7 @@ def macros(checks: pd.DataFrame, version: str) -> str:
             raise ValueError(f"checks {seen[name]} and {row.check} would both be {name}")
         seen[name] = row.check
         control = f", a {row.role} control" if row.role != "main" else ""
-        lines.append(f"% {row.check}: {row.verdict}{control}")
+        lines.append(f"% {row.check}: {row.word}{control}")
         value = _number(row.measured) if row.measured else "\\text{not run}"
         lines.append(f"\\newcommand{{{name}}}{{\\ensuremath{{{value}}}}}")
         if row.ci95_low and row.ci95_high:

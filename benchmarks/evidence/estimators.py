@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import comparison
-from benchmarks.evidence.carry_over import LADDER, LEAST_TWIN, by_seed
+from benchmarks.evidence.ladder import LADDER, LEAST_TWIN, by_seed
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.share import SCORES as SYSTEMS
 from benchmarks.evidence.statistics import t_interval
@@ -119,7 +119,8 @@ def systems(tables: Tables, *, terms: Sequence[dict], log: bool = False) -> Esti
     """A weighted sum of quantities of the systems that Open Question 4.1 asks about, for each seed that all have.
 
     Args:
-        terms: each has ``system`` (after a slash the network beside it), ``quantity``, and, unless it is 1, ``weight``.
+        terms: each has ``system`` (after a slash the network beside it), ``quantity``, and, unless it is 1, ``weight``;
+            ``needs`` names another system whose runs the quantity is made from.
         log: take the natural logarithm of each quantity.
     """
     table = _table(tables, SYSTEMS)

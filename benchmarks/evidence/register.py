@@ -40,9 +40,9 @@ from ruamel.yaml import YAML, YAMLError
 from benchmarks.evidence import comparison
 from benchmarks.evidence.amendments import RULES
 from benchmarks.evidence.card import Card
-from benchmarks.evidence.carry_over import LADDER
 from benchmarks.evidence.estimators import ESTIMATORS, Estimate, Tables
 from benchmarks.evidence.faults import explained
+from benchmarks.evidence.ladder import LADDER
 from benchmarks.evidence.runs import COLUMNS
 from benchmarks.evidence.share import SCORES as SYSTEMS
 from benchmarks.theory.stability import FORMULAS
@@ -57,7 +57,7 @@ CHOICES = {"metric": COLUMNS, "target": list(comparison.TARGETS.values())}
 # What a term of `rungs`, `systems` and `contests` must say, and what it may say beside that.
 TERMS = {
     "rungs": ({"rung", "quantity"}, {"system", "weight"}),
-    "systems": ({"system", "quantity"}, {"weight"}),
+    "systems": ({"system", "quantity"}, {"weight", "needs"}),
     "contests": ({"workload", "optimizer"}, {"quantity", "weight"}),
 }
 
@@ -201,6 +201,7 @@ class Estimator(BaseModel):
         named = {given[key] for key in ("configuration", "experiment") if key in given}
         if self.name == "systems":  # those beside a network are trained by its own stage
             named |= {term["system"].partition("/")[0] for term in self._terms}
+            named |= {term["needs"] for term in self._terms if "needs" in term}
         named |= {*given.get("configurations", ()), *self.rungs, *("-".join(pair) for pair in self.contests)}
         return named | ({APART[self.name]} if self.name in APART else set())
 

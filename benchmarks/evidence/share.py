@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence.carry_over import by_seed, fieller
+from benchmarks.evidence.ladder import by_seed, fieller
 from benchmarks.evidence.statistics import Interval, t_interval
 
 # The table of all scores, by its file's name.
@@ -78,7 +78,7 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
     null, null_is = _null(scores, system, prediction)
     row = {
         "prediction": prediction.name,
-        "measured": prediction.quantity,
+        "quantity": prediction.quantity,
         "network_value": float(x.mean()),
         "network_value_low": interval.low if interval else np.nan,
         "network_value_high": interval.high if interval else np.nan,

@@ -23,7 +23,7 @@ def test_rows_are_selected_by_their_columns_and_cells_have_their_intervals():
     assert (cell.column, cell.value, cell.low, cell.high) == ("measured", row.measured, row.ci95_low, row.ci95_high)
     assert (
         str(cell)
-        == f"{row.measured} {row.unit}, 95 % interval [{row.ci95_low}, {row.ci95_high}], n = {row.n}, {row.verdict}"
+        == f"{row.measured} {row.unit}, 95 % interval [{row.ci95_low}, {row.ci95_high}], n = {row.n}, {row.word}"
     )
 
 

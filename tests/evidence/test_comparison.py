@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import carry_over, comparison, judge, register, report
+from benchmarks.evidence import comparison, judge, ladder, register, report
 from benchmarks.evidence.comparison import COLUMNS, LONG
 from benchmarks.evidence.estimators import ESTIMATORS, NotRun
 from benchmarks.evidence.statistics import t_interval
@@ -720,7 +720,7 @@ def test_the_ratio_is_that_of_means_and_its_interval_fiellers():
     tables = known(ran("mlp", "sgd", top), ran("mlp", "adam", bottom))
     found = values("contests", tables, terms=[term("sgd")], over=[term("adam")])
     assert found.mean() == pytest.approx(top.mean() / bottom.mean())
-    exact, mine = carry_over.fieller(top, bottom), t_interval(found, 0.95)
+    exact, mine = ladder.fieller(top, bottom), t_interval(found, 0.95)
     assert (mine.low, mine.high) == pytest.approx((exact.low, exact.high), abs=2e-3)
 
 

@@ -9,13 +9,13 @@ from declared import STUDY_OF
 from declared import draw as draw_figure
 from matplotlib import pyplot as plt
 
-from benchmarks.evidence import carry_over, drawing
+from benchmarks.evidence import drawing, ladder
 from benchmarks.studies.low_rank_progression import figures as low_rank
 from benchmarks.theory.modes import followed
 
 SEEDS = (1, 2, 3)
-CORNERS = [carry_over.corner(dict(zip(carry_over.AXES, bits))) for bits in np.ndindex(2, 2, 2, 2)]
-SWEPT = [rung for rungs in carry_over.SWEEPS.values() for rung in rungs]
+CORNERS = [ladder.corner(dict(zip(ladder.AXES, bits))) for bits in np.ndindex(2, 2, 2, 2)]
+SWEPT = [rung for rungs in ladder.SWEEPS.values() for rung in rungs]
 RUNGS = list(dict.fromkeys([*CORNERS, *SWEPT, "practice-muon"]))
 DRAWN = (low_rank.TEXTBOOK, "small-gd-relu-real", low_rank.DEFAULT)
 NAMES = [name for name, study in STUDY_OF.items() if study == "low_rank_progression"]
@@ -51,7 +51,7 @@ def scores():
 def answers():
     rows = []
     for place, rung in enumerate(RUNGS):
-        row = dict.fromkeys(carry_over.ANSWER_COLUMNS, np.nan) | {"rung": rung, "n": 3, "verdict": "greedy"}
+        row = dict.fromkeys(ladder.ANSWER_COLUMNS, np.nan) | {"rung": rung, "n": 3, "verdict": "greedy"}
         for quantity in ("waypoint_score", "twin_waypoint_score", "tracking"):
             row |= {quantity: 0.6, f"{quantity}_low": 0.5, f"{quantity}_high": 0.7}
         rows.append(row | ({"verdict": "not greedy", "twin_waypoint_score": np.nan} if place % 2 else {}))
@@ -78,7 +78,7 @@ def tables(rungs=None, long=None):
     long, answer = scores() if long is None else long, answers()
     if rungs is not None:
         long, answer = long[long["rung"].isin(rungs)], answer[answer["rung"].isin(rungs)]
-    return {carry_over.LADDER: long, "low_rank_progression": answer}
+    return {ladder.LADDER: long, "low_rank_progression": answer}
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_the_waterfall_goes_both_ways_and_the_dearest_axis_stands_out(draw):
     assert left.get_ylabel() == "waypoint score" and right.get_ylabel() == "sequentiality"
     for axes in figure.axes:
         written = [text for text in axes.texts if text.get_text().startswith("+ ")]
-        assert len(written) == 2 * len(carry_over.AXES)
+        assert len(written) == 2 * len(ladder.AXES)
         bold = [text.get_text() for text in written if text.get_fontweight() == "bold"]
         assert len(bold) == 2 and all(text.startswith("+ default\ninit\n−0.7") for text in bold)
 
@@ -181,7 +181,7 @@ def test_the_score_falls_with_the_initialization_and_the_recipe_is_marked(draw):
 
 
 def test_without_the_recipe_or_its_mup_scale_only_the_sweeps_are_drawn(draw):
-    _, text = draw("score_against_init", tables(carry_over.SWEEPS["tanh"]), curves())
+    _, text = draw("score_against_init", tables(ladder.SWEEPS["tanh"]), curves())
     assert ">tanh<" in text and ">ReLU<" not in text and "default recipe" not in text and "µP" not in text
 
 

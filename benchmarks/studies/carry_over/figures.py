@@ -14,6 +14,15 @@ from benchmarks.evidence.share import CANNOT, PREDICTIONS
 SHADES = "mako"
 # Networks beside a system, as lines of its modes.
 STYLES = {"net": "-", "twin": "--"}
+# Whose half times are compared.
+ORDERED = {
+    "SGD with momentum": "gpt-by-sgd",
+    "AdamW": "gpt-by-adamw",
+    "Muon": "gpt-by-muon",
+    "AdamW, tenth of the weights": "gpt-small-weights",
+    "AdamW, to first order": "gpt/lazy",
+    "zero layers, small weights": "gpt/small",
+}
 
 
 def carry_over_table(tables: Tables) -> Figure:
@@ -40,6 +49,57 @@ def carry_over_table(tables: Tables) -> Figure:
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="carry-over share", shrink=0.8, pad=0.02)
+    return figure
+
+
+def carry_over_order(tables: Tables) -> Figure:
+    """Half times against strengths in the transformer, by optimizer and beside it."""
+    scores = tables["carry_over/scores"]
+    figure, axes = plt.subplots(figsize=(6.2, 3.6))
+    for (label, system), colour, marker in zip(ORDERED.items(), PALETTE, "osD^vP"):
+        mine = scores[scores["system"] == system]
+        strengths, times = (_by_mode(mine, name) for name in ("strength_", "half_time_"))
+        found = strengths.index.intersection(times.index)
+        if len(found):
+            line = np.polynomial.Polynomial.fit(np.log(strengths[found]), np.log(times[found]), 1)
+            ends = np.array([strengths[found].min(), strengths[found].max()])
+            axes.plot(ends, np.exp(line(np.log(ends))), color=colour, lw=0.8)
+            axes.plot(strengths[found], times[found], marker, color=colour, ms=4.5, label=label)
+    if not axes.lines:
+        raise NothingToDraw
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="strength of the mode",
+        ylabel="half time (steps at full learning rate)",
+    )
+    axes.legend(bbox_to_anchor=(1.02, 0.5), loc="center left", frameon=False)
+    return figure
+
+
+def _by_mode(scores: pd.DataFrame, name: str) -> pd.Series:
+    """Means over seeds of a quantity of each mode, by the mode's number; of modes that every seed has one for."""
+    rows = scores[scores["quantity"].str.fullmatch(rf"{name}\d+")]
+    table = rows.assign(mode=rows["quantity"].str.removeprefix(name).astype(int)).pivot(
+        index="seed", columns="mode", values="value"
+    )
+    return table.dropna(axis=1).mean()
+
+
+def carry_over_ngrams(tables: Tables, curves: pd.DataFrame) -> Figure:
+    """Distances to n-gram models along training."""
+    mine = curves[curves["system"] == "gpt"]
+    names = [name for name in mine if name.startswith("distance_") and mine[name].notna().any()]
+    if not names:
+        raise NothingToDraw
+    figure, axes = plt.subplots(figsize=(6.2, 3.2))
+    for name, colour in zip(names, PALETTE):
+        for role, style in STYLES.items():
+            curve = over_seeds(mine[mine["role"] == role].pivot(index="seed", columns="step", values=name))
+            draw_curve(axes, curve, color=colour, ls=style)
+        axes.plot([], [], color=colour, label=name.removeprefix("distance_"))
+    axes.set(xscale="symlog", yscale="log", xlabel="steps", ylabel="KL divergence from the model (nats)")
+    axes.legend(frameon=False)
     return figure
 
 

@@ -246,7 +246,7 @@ ANSWER = Card(
         "system": Column("", "its name in params.yaml", EXACT),
         "network": Column("", "architecture, optimizer, data"),
         "prediction": Column("", "order, one at a time, rank, alignment, linear first, path or law", EXACT),
-        "measured": Column("", "quantity of carry_over/scores", EXACT),
+        "quantity": Column("", "how it is measured, a quantity of carry_over/scores", EXACT),
         **with_interval("network_value", _MEASURED),
         "reference": Column(
             "", "$x_1$: the same in the deep linear network from small weights on the same data, or its ideal"
@@ -266,21 +266,38 @@ FIGURES = (
     Figure(
         "carry_over_table",
         "What deep linear networks from small weights do (columns), and how much of it is left in systems that people "
-        "train (rows): 0 as in the null, 1 as in the deep linear reference. A word only where the 95 % interval allows "
-        "one.",
+        "train (rows): 0 as in the null, 1 as in the deep linear reference. A word only where the interval allows one.",
         reads=("open_question_4_1",),
+        claims=("T1",),
+    ),
+    Figure(
+        "carry_over_order",
+        "When each of the ten strongest modes of the bigram is learned by half, against its strength: the transformer "
+        "by its optimizer, to first order, and its zero-layer model from small weights. Means over seeds; a line falls "
+        "where strong modes come first.",
+        reads=("carry_over/scores",),
+        claims=("T1", "T10"),
     ),
     Figure(
         "carry_over_modes",
         "The share of its own way that each mode has gone, against steps: network (solid), linear twin (dashed), mean "
         "over seeds; strong modes dark.",
         reads=("open_question_4_1",),
+        claims=("T2",),
+    ),
+    Figure(
+        "carry_over_ngrams",
+        "Distance of the transformer (solid) and its zero-layer model (dashed) to n-gram models on held-out text; mean "
+        "and range over seeds.",
+        reads=("carry_over/scores",),
+        claims=("T3",),
     ),
     Figure(
         "carry_over_learning",
         "Each system trains as it should: training loss (solid) and held-out loss (dashed) against steps, mean and "
         "range over seeds.",
         reads=("open_question_4_1",),
+        claims=("T7", "T8"),
     ),
 )
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import share
-from benchmarks.evidence.carry_over import described
 from benchmarks.studies.declaration import Finished, Made, Measured
 from benchmarks.theory import predictions
 
@@ -36,8 +35,18 @@ def named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _network(settings: dict) -> str:
-    said = described({**settings, "loss": "cross_entropy"})
-    return f"{said['architecture']}; {said['optimizer']}"
+    """Architecture, optimizer and data in words."""
+    data = settings["data"]
+    told = ["text"] if data["name"] == "text" else [f"{data['images']} images"]
+    told += ["scikit-learn's digits"] if data.get("source") == "digits" else []
+    told += ["augmented"] if data.get("augment") else []
+    told += ["others for each seed"] if data["draw"] else []
+    return "; ".join([_spec(settings["architecture"]), _spec(settings["optimizer"]), ", ".join(told)])
+
+
+def _spec(entry: dict) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "name")
+    return f"{entry['name']} ({options})"
 
 
 def _rows(values: Sequence[tuple[str, int, str, float]]) -> pd.DataFrame:
@@ -104,7 +113,7 @@ def _clones(one: Finished, by_name: Mapping[str, Finished]) -> pd.DataFrame:
 def _same_but_inputs(real: dict, clones: dict) -> bool:
     def rest(settings: dict) -> dict:
         data = {**settings["data"], "inputs": None}
-        return {**settings, "data": data, "beside": None}
+        return {**settings, "data": data, "beside": None, "reference": None}
 
     return real["data"].get("inputs") == "real" and rest(real) == rest(clones)
 

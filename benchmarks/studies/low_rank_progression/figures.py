@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.evidence import carry_over
+from benchmarks.evidence import ladder
 from benchmarks.evidence.drawing import FAMILIES, INK, MARKER, PALETTE, NothingToDraw, Tables, beside, remark
 from benchmarks.evidence.statistics import t_interval
 from benchmarks.theory import deep_linear
 from benchmarks.theory.modes import CLOCK_END
 
-TEXTBOOK, DEFAULT = carry_over.RECIPES.values()
 PHI = np.linspace(0.005, CLOCK_END, 190)
 FROM_LEFT = {"xycoords": ("axes fraction", "data"), "va": "top"}
 OVER_SEEDS = "mean and 95 % interval over seeds"
@@ -28,27 +27,27 @@ LINE = {"color": "0.6", "ls": "-", "lw": 0.8}  # the straight line from start to
 
 def carry_over_waterfall(tables: Tables) -> Figure:
     """From the textbook recipe to the default one an axis at a time, in the registered order and in its reverse."""
-    scores = tables[carry_over.LADDER]
-    corners = set(carry_over.CORNERS.values())
+    scores = tables[ladder.LADDER]
+    corners = set(ladder.CORNERS.values())
     if not corners & set(scores["rung"]):
         raise NothingToDraw
     figure, grid = plt.subplots(1, 2, figsize=(7.2, 3.9), sharey=True)
     scores = scores[scores["rung"].isin(corners)]
-    orders = ((carry_over.ORDER, PALETTE[0], "o", -0.05), (carry_over.ORDER[::-1], PALETTE[1], "s", 0.05))
+    orders = ((ladder.ORDER, PALETTE[0], "o", -0.05), (ladder.ORDER[::-1], PALETTE[1], "s", 0.05))
     for axes, (quantity, label) in zip(
         grid, (("waypoint_score", "waypoint score"), ("sequentiality", "sequentiality"))
     ):
-        axes.axhline(carry_over.GREEDY, color=INK, ls="--", lw=0.8)
+        axes.axhline(ladder.GREEDY, color=INK, ls="--", lw=0.8)
         axes.axhline(0, color=INK, lw=0.8)
         for row, (order, color, marker, aside) in enumerate(orders):
-            steps = carry_over.waterfall(scores, quantity, order)
+            steps = ladder.waterfall(scores, quantity, order)
             _staircase(axes, steps, color, marker, aside)
             _costs(axes, steps, color, row)
         axes.set_xticks(range(5), ["textbook\nrecipe", "", "", "", ""])
         axes.set(xlim=(-0.4, 4.5), ylabel=label)
         axes.tick_params(axis="x", length=2)
     grid[1].tick_params(labelleft=True)
-    remark(grid[0], "greedy above", (4.5, carry_over.GREEDY), (0, 2), ha="right", size=7.5)
+    remark(grid[0], "greedy above", (4.5, ladder.GREEDY), (0, 2), ha="right", size=7.5)
     handles = [
         Line2D([], [], color=color, marker=marker, mfc="white", ms=4.5, label=label)
         for (_, color, marker, _), label in zip(orders, ("ReLU first, Adam last", "the reverse, Adam first"))
@@ -102,9 +101,9 @@ def _costs(axes: Axes, steps: pd.DataFrame, color, row: int) -> None:
 def mode_trajectories(tables: Tables, curves: pd.DataFrame) -> Figure:
     """a_k / s_k of the leading modes against progress: network, linear twin, closed form and straight line."""
     columns = {
-        TEXTBOOK: "textbook recipe",
+        ladder.TEXTBOOK: "textbook recipe",
         "small-gd-relu-real": "textbook, real labels",
-        DEFAULT: "default recipe",
+        ladder.DEFAULT: "default recipe",
     }
     there = {rung: title for rung, title in columns.items() if _runs(tables, curves, rung, "net")}
     if not there:
@@ -121,7 +120,7 @@ def mode_trajectories(tables: Tables, curves: pd.DataFrame) -> Figure:
         for end in (0, 1):
             axes.axhline(end, color="0.85", lw=0.8, zorder=0)
         axes.plot(PHI, 1 - np.sqrt(1 - PHI), **LINE)
-        closed = _closed_form(tables[carry_over.LADDER], rung) if rung == TEXTBOOK else None
+        closed = _closed_form(tables[ladder.LADDER], rung) if rung == ladder.TEXTBOOK else None
         for k in range(1, SHOWN_MODES + 1):
             color = MODE_COLORS[k - 1]
             for system, style in (("net", NET), ("twin", TWIN)):
@@ -154,7 +153,7 @@ def _closed_form(scores: pd.DataFrame, rung: str) -> tuple[np.ndarray, np.ndarra
     """
     mine = scores[scores["rung"] == rung]
     s_K = np.array(_numbered(mine, "strength"))
-    init = carry_over.by_seed(mine, "net", "init").mean()
+    init = ladder.by_seed(mine, "net", "init").mean()
     if not len(s_K) or not np.isfinite(init):
         return None
     shares_K = np.array(_numbered(mine, "share"))
@@ -169,21 +168,21 @@ def _closed_form(scores: pd.DataFrame, rung: str) -> tuple[np.ndarray, np.ndarra
 def _numbered(scores: pd.DataFrame, name: str) -> list[float]:
     """The means over seeds of a network's ``name_1``, ``name_2``, and so on."""
     found: list[float] = []
-    while len(values := carry_over.by_seed(scores, "net", f"{name}_{len(found) + 1}")):
+    while len(values := ladder.by_seed(scores, "net", f"{name}_{len(found) + 1}")):
         found.append(float(values.mean()))
     return found
 
 
 def score_against_init(tables: Tables) -> Figure:
     """Waypoint score against u0 / s_1, by activation, and where the default recipe stands."""
-    scores = tables[carry_over.LADDER]
-    if not {rung for rungs in carry_over.SWEEPS.values() for rung in rungs} & set(scores["rung"]):
+    scores = tables[ladder.LADDER]
+    if not {rung for rungs in ladder.SWEEPS.values() for rung in rungs} & set(scores["rung"]):
         raise NothingToDraw
     figure, axes = plt.subplots(figsize=(5.4, 3.9))
-    axes.axhline(carry_over.GREEDY, color=INK, ls="--", lw=0.8)
+    axes.axhline(ladder.GREEDY, color=INK, ls="--", lw=0.8)
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xscale("log")
-    for family, rungs in carry_over.SWEEPS.items():
+    for family, rungs in ladder.SWEEPS.items():
         color, marker, label = FAMILIES[family]
         points = [(_net(scores, rung, "init"), _net(scores, rung, "waypoint_score")) for rung in rungs]
         points = [(init, score) for init, score in points if len(init) and len(score)]
@@ -197,14 +196,14 @@ def score_against_init(tables: Tables) -> Figure:
         axes.plot([], [], marker=marker, color=color, lw=wide, mec=color, mfc="white", ms=size, label=label)
     predicted = [
         (_net(scores, rung, "init").mean(), _net(scores, rung, "predicted_waypoint_score").mean())
-        for rung in carry_over.SWEEPS["linear"]
+        for rung in ladder.SWEEPS["linear"]
     ]
     # The closed form describes growth: it says nothing about a start above the strongest mode.
     predicted = [(init, score) for init, score in predicted if init < 1 and np.isfinite(score)]
     if predicted:
         axes.plot(*zip(*predicted), color="black", ls=(0, (4, 2)), lw=1, label="deep linear, closed form")
     _default_recipe(axes, scores)
-    remark(axes, "half score", (0, carry_over.GREEDY), (3, -2), size=7.5, **FROM_LEFT)
+    remark(axes, "half score", (0, ladder.GREEDY), (3, -2), size=7.5, **FROM_LEFT)
     remark(axes, "straight line", (0, 0), (3, -2), size=7.5, **FROM_LEFT)
     axes.set(xlabel="scale of the initial map, u$_0$ / s$_1$", ylabel="waypoint score")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.26))
@@ -214,7 +213,7 @@ def score_against_init(tables: Tables) -> Figure:
 
 
 def _default_recipe(axes: Axes, scores: pd.DataFrame) -> None:
-    init, score = _net(scores, DEFAULT, "init"), _net(scores, DEFAULT, "waypoint_score")
+    init, score = _net(scores, ladder.DEFAULT, "init"), _net(scores, ladder.DEFAULT, "waypoint_score")
     if len(init) and len(score):
         interval = t_interval(score.to_numpy(), 0.95)
         if interval:
@@ -222,7 +221,7 @@ def _default_recipe(axes: Axes, scores: pd.DataFrame) -> None:
         axes.plot(init.mean(), score.mean(), "*", ms=11, color=PALETTE[3], mec="white", mew=0.6, zorder=4)
         said, at = "default recipe\n(ReLU, Adam,\nreal labels)", (init.mean(), score.mean())
         remark(axes, said, at, (8, 12), color=PALETTE[3], size=8, va="bottom")
-    mup = _net(scores, DEFAULT, "init_mup")
+    mup = _net(scores, ladder.DEFAULT, "init_mup")
     if len(mup):
         axes.axvline(mup.mean(), color=PALETTE[4], ls="-.", lw=1)
         style = {"ha": "right", "va": "top", "color": PALETTE[4], "size": 8}
@@ -231,8 +230,11 @@ def _default_recipe(axes: Axes, scores: pd.DataFrame) -> None:
 
 def effective_rank(tables: Tables, curves: pd.DataFrame) -> Figure:
     """Effective rank of the outputs' linear part along progress; stable rank of the weights' updates at five marks."""
-    recipes = {TEXTBOOK: ("textbook recipe", PALETTE[0], "o"), DEFAULT: ("default recipe", PALETTE[1], "s")}
-    scores = tables[carry_over.LADDER]
+    recipes = {
+        ladder.TEXTBOOK: ("textbook recipe", PALETTE[0], "o"),
+        ladder.DEFAULT: ("default recipe", PALETTE[1], "s"),
+    }
+    scores = tables[ladder.LADDER]
     with_curves = [rung for rung in recipes if _runs(tables, curves, rung, "net")]
     updates = {rung: _update_ranks(scores, rung) for rung in recipes}
     if not with_curves and not any(len(found) for found in updates.values()):
@@ -245,13 +247,17 @@ def effective_rank(tables: Tables, curves: pd.DataFrame) -> Figure:
         runs = _runs(tables, curves, rung, "net")
         if _band(left, runs, "null_rank", LINE["color"], {"lw": LINE["lw"]}):
             start = _along(runs, "null_rank")[:, 0].mean()
-            name = f"straight line,\n{recipes[rung][0]}" if rung == TEXTBOOK else f"straight line, {recipes[rung][0]}"
-            remark(left, name, (0.02, start), (0, 8 if rung == DEFAULT else 3), size=7.5)
+            name = (
+                f"straight line,\n{recipes[rung][0]}"
+                if rung == ladder.TEXTBOOK
+                else f"straight line, {recipes[rung][0]}"
+            )
+            remark(left, name, (0.02, start), (0, 8 if rung == ladder.DEFAULT else 3), size=7.5)
     for rung, (_, color, marker) in recipes.items():
         for aside, null in ((-0.7, False), (0.7, True)):
             found = updates[rung]
             found = found[found["null"] == null]
-            x = found["mark"] + aside + (1.4 if rung == DEFAULT else -1.4)
+            x = found["mark"] + aside + (1.4 if rung == ladder.DEFAULT else -1.4)
             right.vlines(x, found["low"], found["high"], color=color, lw=1.5)
             fill, style = ("white", ":") if null else (color, "-")
             right.plot(x, found["mean"], ls=style, marker=marker, color=color, mfc=fill, ms=4.5, lw=1.2)
@@ -296,7 +302,7 @@ def carry_over_ladder(tables: Tables) -> Figure:
             heights |= {index: y - place for place, index in enumerate(members, start=1)}
             y -= len(members) + 1.4
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 1.1 + 0.117 * -y), sharey=True, width_ratios=(3, 2))
-    for axes, bound in ((left, carry_over.GREEDY), (right, carry_over.TRACKS)):
+    for axes, bound in ((left, ladder.GREEDY), (right, ladder.TRACKS)):
         axes.axvline(0, color="0.8", lw=0.8, zorder=0)
         axes.axvline(1, color="0.8", lw=0.8, zorder=0)
         axes.axvline(bound, color=INK, ls="--", lw=0.8, zorder=0)
@@ -340,7 +346,7 @@ VERDICTS = {
 }
 # Title of a group, and how the names of its rungs begin; the first that fits, the last for all others.
 GROUPS = (
-    ("factorial of four axes", tuple(carry_over.CORNERS.values())),
+    ("factorial of four axes", tuple(ladder.CORNERS.values())),
     ("initialization, tanh", ("init-", "small-gd-tanh", "default-gd-tanh")),
     ("other draws and other data", ("draws-", "digits-")),
     ("slope of the ReLU below zero", ("leaky-",)),
@@ -383,15 +389,15 @@ def _names(axes: Axes, rungs: Iterable[tuple[float, str]], headings: Iterable[tu
 
 
 def _net(scores: pd.DataFrame, rung: str, quantity: str) -> pd.Series:
-    return carry_over.by_seed(scores[scores["rung"] == rung], "net", quantity)
+    return ladder.by_seed(scores[scores["rung"] == rung], "net", quantity)
 
 
 def _runs(tables: Tables, curves: pd.DataFrame, rung: str, system: str) -> list[pd.DataFrame]:
     """A rung's curves, one per seed that did not diverge."""
     if "rung" not in curves:
         return []
-    scores = tables[carry_over.LADDER]
-    diverged = carry_over.by_seed(scores[scores["rung"] == rung], system, "diverged")
+    scores = tables[ladder.LADDER]
+    diverged = ladder.by_seed(scores[scores["rung"] == rung], system, "diverged")
     lost = set(diverged.index[diverged > 0])
     mine = curves[(curves["rung"] == rung) & (curves["system"] == system) & ~curves["seed"].isin(lost)]
     return [run for _, run in mine.groupby("seed")]

@@ -5,7 +5,7 @@ from math import nan
 
 import pandas as pd
 
-from benchmarks.evidence import carry_over
+from benchmarks.evidence import ladder
 from benchmarks.studies.declaration import Finished, Made, Measured
 
 
@@ -17,10 +17,10 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     """
     scores = [one.rows.assign(rung=one.record["name"]) for one in runs]
     long = pd.concat(scores, ignore_index=True)[["rung", "system", "seed", "quantity", "value"]]
-    carry_over.require_gate(read["deep_linear/waypoints"], long)
+    ladder.require_gate(read["deep_linear/waypoints"], long)
     curves = pd.concat([one.curves.assign(rung=one.record["name"]) for one in runs], ignore_index=True)
-    shown = curves[curves["rung"].isin(carry_over.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
-    answer = carry_over.answer(long, {one.record["name"]: one.record["settings"] for one in runs})
+    shown = curves[curves["rung"].isin(ladder.DRAWN)].dropna(axis=1, how="all").reset_index(drop=True)
+    answer = ladder.answer(long, {one.record["name"]: one.record["settings"] for one in runs})
     return Made({"low_rank_progression.long": long, "low_rank_progression": answer}, curves if shown.empty else shown)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_share import scores as share_scores
 
-from benchmarks.evidence import answer, carry_over, share
+from benchmarks.evidence import answer, ladder, share
 from benchmarks.evidence.estimators import ESTIMATORS, NotRun
 from benchmarks.evidence.report import Drawn
 from benchmarks.evidence.statistics import Interval
@@ -51,7 +51,7 @@ def spread(middle):
     return middle + np.array([-0.01, 0.0, 0.01])
 
 
-def ladder(score=lambda rung: 0.8, **changes):
+def synthetic(score=lambda rung: 0.8, **changes):
     """All rungs, with twins that score 0.8."""
     parts = []
     for rung, settings in SETTINGS.items():
@@ -76,20 +76,20 @@ def test_fiellers_interval_covers_the_ratio_as_often_as_it_says():
     for _ in range(draws):
         shared = generator.standard_normal(5)
         top, bottom = 0.6 + 0.1 * (shared + generator.standard_normal(5)), 0.8 + 0.1 * shared
-        interval = carry_over.fieller(top, bottom)
+        interval = ladder.fieller(top, bottom)
         hits += interval is not None and interval.low <= 0.75 <= interval.high
     assert hits / draws == pytest.approx(0.95, abs=0.015)
 
 
 def test_fiellers_interval_of_a_sure_denominator_is_students():
     top = np.array([0.7, 0.8, 0.9])
-    interval = carry_over.fieller(top, np.full(3, 2.0))
+    interval = ladder.fieller(top, np.full(3, 2.0))
     half = 4.302653 * 0.1 / 3**0.5 / 2
     assert (interval.low, interval.high) == pytest.approx((0.4 - half, 0.4 + half), rel=1e-6)
 
 
 def test_a_denominator_that_may_be_zero_has_no_bounded_interval():
-    assert carry_over.fieller(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.1, 1.0])) is None
+    assert ladder.fieller(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.1, 1.0])) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_denominator_that_may_be_zero_has_no_bounded_interval():
 )
 def test_the_word_of_a_ratio(net, twin, word):
     net, twin = pd.Series(spread(net), [1, 2, 3]), pd.Series(spread(twin), [1, 2, 3])
-    assert carry_over.carry_over(net, twin)[2] == word
+    assert ladder.carry_over(net, twin)[2] == word
 
 
 # The verdict
@@ -133,15 +133,15 @@ def near(value):
 def test_the_verdict_of_a_rung(waypoint, sequentiality, tracking, options, word):
     intervals = [None if value is None else near(value) for value in (waypoint, sequentiality, tracking)]
     options = {"has_twin": True, "censored": False, "diverged": False} | options
-    assert carry_over.rung_verdict(*intervals, **options) == word
+    assert ladder.rung_verdict(*intervals, **options) == word
 
 
 # The table
 
 
 def test_the_table_has_a_row_a_rung_and_every_column_a_meaning():
-    table = carry_over.answer(ladder(), SETTINGS)
-    assert list(table["rung"]) == list(SETTINGS) and list(table) == carry_over.ANSWER_COLUMNS
+    table = ladder.answer(synthetic(), SETTINGS)
+    assert list(table["rung"]) == list(SETTINGS) and list(table) == ladder.ANSWER_COLUMNS
     row = table.set_index("rung").loc["small-gd-relu-hat"]
     assert (row.verdict, row.carry_over_waypoint_score_word, row.n) == ("greedy", "carries over", 3)
     assert row.twin_waypoint_score_low < row.twin_waypoint_score == pytest.approx(0.8)
@@ -151,34 +151,32 @@ def test_the_table_has_a_row_a_rung_and_every_column_a_meaning():
 
 
 def test_a_censored_run_shows_in_its_row():
-    scores = ladder()
+    scores = synthetic()
     hit = (scores["rung"] == "textbook-cnn") & (scores["system"] == "twin") & (scores["quantity"] == "censored")
     scores.loc[hit & (scores["seed"] == 2), "value"] = 1.0
-    row = carry_over.answer(scores, SETTINGS).set_index("rung").loc["textbook-cnn"]
+    row = ladder.answer(scores, SETTINGS).set_index("rung").loc["textbook-cnn"]
     assert (row.verdict, row.censored, row.twin_censored) == ("censored", 0, 1)
 
 
 def test_tracking_that_two_seeds_alone_give_is_nothing_to_track():
-    scores = ladder(lambda rung: 0.1)
+    scores = synthetic(lambda rung: 0.1)
     hit = (scores["rung"] == "textbook-muon") & (scores["quantity"] == "tracking") & (scores["system"] == "net")
-    row = carry_over.answer(scores[~(hit & (scores["seed"] == 1))], SETTINGS).set_index("rung").loc["textbook-muon"]
+    row = ladder.answer(scores[~(hit & (scores["seed"] == 1))], SETTINGS).set_index("rung").loc["textbook-muon"]
     scores.loc[scores["quantity"] == "sequentiality", "value"] = 0.1
     assert (row.tracking_n, row.verdict) == (2, "nothing to track")
 
 
 def test_swaps_and_bases_are_told_in_words():
-    words = {name: carry_over.described(SETTINGS[name])["labels"] for name in ("swap-small-relu", "quadratic-small")}
+    words = {name: ladder.described(SETTINGS[name])["labels"] for name in ("swap-small-relu", "quadratic-small")}
     assert words == {"swap-small-relu": "real, s1 and s3 swapped", "quadratic-small": "residual, quadratic modes"}
-    told = {name: carry_over.described(SETTINGS[name])["data"] for name in ("planted-he2", "draws-relu", "digits-relu")}
+    told = {name: ladder.described(SETTINGS[name])["data"] for name in ("planted-he2", "draws-relu", "digits-relu")}
     assert told["planted-he2"].startswith("2000 examples, 10 components")
     assert told["draws-relu"] == "1000 examples, others for each seed, 32 components, whitened"
     assert told["digits-relu"].startswith("1000 examples of scikit-learn's digits, 10")
 
 
 def test_a_rung_that_is_not_centred_says_so():
-    said = {
-        name: carry_over.described(SETTINGS[name])["architecture"] for name in ("linearised", "uncentred-practice-raw")
-    }
+    said = {name: ladder.described(SETTINGS[name])["architecture"] for name in ("linearised", "uncentred-practice-raw")}
     assert said["linearised"].endswith("linearized") and said["uncentred-practice-raw"].endswith(", not centred")
 
 
@@ -186,12 +184,12 @@ def test_the_waterfall_ends_where_the_factorial_does_in_any_order():
     def score(rung):
         return 0.8 - 0.5 * rung.startswith("default") - 0.2 * ("relu" in rung) - 0.1 * rung.endswith("real")
 
-    scores = ladder(score)
-    for order in (carry_over.ORDER, carry_over.ORDER[::-1]):
-        steps = carry_over.waterfall(scores, "waypoint_score", order)
+    scores = synthetic(score)
+    for order in (ladder.ORDER, ladder.ORDER[::-1]):
+        steps = ladder.waterfall(scores, "waypoint_score", order)
         assert steps["mean"].iloc[[0, -1]].to_list() == pytest.approx([0.8, 0.0])
         assert steps["change"].sum() == pytest.approx(-0.8)
-    effects = carry_over.main_effects(scores, "waypoint_score")
+    effects = ladder.main_effects(scores, "waypoint_score")
     assert effects.to_dict() == pytest.approx(
         {"initialization": -0.5, "activation": -0.2, "labels": -0.1, "optimizer": 0.0}
     )
@@ -199,14 +197,14 @@ def test_the_waterfall_ends_where_the_factorial_does_in_any_order():
 
 def test_the_half_score_is_interpolated_in_decades():
     falls = {"small": 0.8, "init-1e-4": 0.6, "init-1e-2": 0.4, "init-1e-1": 0.1, "default": 0.0}
-    scores = ladder(lambda rung: next((s for prefix, s in falls.items() if rung.startswith(prefix)), 0.0))
-    assert carry_over.half_score_init(scores, carry_over.SWEEPS["relu"], 2) == pytest.approx(-3.0)
-    assert np.isnan(carry_over.half_score_init(ladder(), carry_over.SWEEPS["relu"], 2))
+    scores = synthetic(lambda rung: next((s for prefix, s in falls.items() if rung.startswith(prefix)), 0.0))
+    assert ladder.half_score_init(scores, ladder.SWEEPS["relu"], 2) == pytest.approx(-3.0)
+    assert np.isnan(ladder.half_score_init(synthetic(), ladder.SWEEPS["relu"], 2))
     # A seed that lacks a rung would be interpolated across the gap.
     gap = (scores["rung"] == "init-1e-2-relu") & (scores["seed"] == 3)
-    assert np.isnan(carry_over.half_score_init(scores[~gap], carry_over.SWEEPS["relu"], 3))
+    assert np.isnan(ladder.half_score_init(scores[~gap], ladder.SWEEPS["relu"], 3))
     inits = pd.Series([1.0, 1.0, 1.0], index=[1, 2, 3])
-    assert carry_over.decades_from_half_score(scores, "relu", inits)[1] == pytest.approx(3.0)
+    assert ladder.decades_from_half_score(scores, "relu", inits)[1] == pytest.approx(3.0)
 
 
 # The gate
@@ -218,14 +216,12 @@ def toy(score):
 
 def test_a_broken_instrument_stops_everything_and_says_by_how_much():
     good = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": 0.79})
-    carry_over.require_gate(toy(0.93), good)
-    with pytest.raises(
-        carry_over.InstrumentBroken, match=r"instrument broken: .* scores 0.700; at least 0.9 is needed"
-    ):
-        carry_over.require_gate(toy(0.7), good)
+    ladder.require_gate(toy(0.93), good)
+    with pytest.raises(ladder.InstrumentBroken, match=r"instrument broken: .* scores 0.700; at least 0.9 is needed"):
+        ladder.require_gate(toy(0.7), good)
     bad = rows("small-gd-linear-hat", {"waypoint_score": 0.8, "predicted_waypoint_score": [0.79, 0.7, 0.8]})
-    with pytest.raises(carry_over.InstrumentBroken, match=r"is 0.100 from its closed form; at most 0.05 is allowed"):
-        carry_over.require_gate(toy(0.93), bad)
+    with pytest.raises(ladder.InstrumentBroken, match=r"is 0.100 from its closed form; at most 0.05 is allowed"):
+        ladder.require_gate(toy(0.93), bad)
 
 
 # Estimators
@@ -255,8 +251,8 @@ def test_the_ratios_interval_is_fiellers():
         [rows("a", {"waypoint_score": top}, seeds=seeds), rows("b", {"waypoint_score": bottom}, seeds=seeds)]
     )
     values = estimate("rungs", table, terms=[term("a")], over=[term("b")])
-    exact = carry_over.fieller(top, bottom)
-    mine = carry_over.t_interval(values, 0.95)
+    exact = ladder.fieller(top, bottom)
+    mine = ladder.t_interval(values, 0.95)
     assert (mine.low, mine.high) == pytest.approx((exact.low, exact.high), abs=2e-3)
 
 
@@ -323,8 +319,8 @@ def scored():
         falls = {"small": 0.8, "init-1e-4": 0.6, "init-1e-2": 0.4, "init-1e-1": 0.1}
         return next((s for prefix, s in falls.items() if rung.startswith(prefix)), 0.8)
 
-    scores = ladder(score)
-    return scores, carry_over.answer(scores, SETTINGS)
+    scores = synthetic(score)
+    return scores, ladder.answer(scores, SETTINGS)
 
 
 def test_the_page_says_what_the_table_says(scored):
@@ -366,8 +362,8 @@ def test_the_answer_in_short_follows_the_registered_rule(verdicts, said):
 
 def test_a_profile_with_few_rungs_says_what_it_can():
     few = {name: SETTINGS[name] for name in ("small-gd-relu-hat", "default-adam-relu-real")}
-    scores = ladder()
+    scores = synthetic()
     scores = scores[scores["rung"].isin(few)]
-    said = dict(answer.sentences(scores, carry_over.answer(scores, few)))
+    said = dict(answer.sentences(scores, ladder.answer(scores, few)))
     assert "Following the linear twin" in said and "Which axis costs most" not in said
     assert not re.search(r"\bnan\b", " ".join(said.values()))

@@ -24,8 +24,8 @@ FEWEST_TRACKED = 3
 TOY_SCORE = 0.9
 GATE = 0.05
 GATE_RUNG = "small-gd-linear-hat"
-# The rungs in which `bench carry-over` replaces the network by one from outside.
-RECIPES = {"textbook recipe": "small-gd-relu-hat", "default recipe": "default-adam-relu-real"}
+# The rungs of the textbook recipe and of the default one.
+TEXTBOOK, DEFAULT = "small-gd-relu-hat", "default-adam-relu-real"
 # The rungs whose curves the figures show.
 DRAWN = ("small-gd-linear-hat", "small-gd-relu-hat", "small-gd-relu-real", "default-adam-relu-real")
 # A carry-over ratio says nothing unless the twin's score is surely above this; an ideal score is 1.
