@@ -28,18 +28,20 @@ NOT_SHOWN = (
     "normalization; a network on images is measured on the principal components of its pixels. These are conventions.",
     "Carry-over ratios compare a network with a linear one that starts from an output of the same size at the same "
     "learning rate. Where that twin is not itself greedy, carry-over is undefined, and the table says so (vacuous).",
-    "Three to five seeds; intervals are Student's t, over seeds only, for one draw of the data.",
+    "Three to twenty seeds; intervals are Student's t, over seeds only, for one draw of the data but in the rungs "
+    "named draws.",
 )
 WOULD_CHANGE = (
     "Another null. Order is compared with the same network to first order, or with a single layer where that was too "
     "slow to train, rank and alignment with training on targets "
-    "that have nothing to do with the inputs, path with the straight line from the network's own start. A share is "
+    "that have nothing to do with the inputs, one at a time and path with the straight line from the network's own "
+    "start, linear first and law with permuted answers and times. A share is "
     "about the distance between that and a deep linear network, and a closer null makes it smaller.",
     "Another reference: the deep linear network starts from small weights and learns by plain SGD. Where its own "
-    "readings are far from the ideal, 1 means as much as it does, not all that theory says of infinitesimal weights.",
+    "readings are far from the ideal, a share of 1 means only 'like this network', not 'like infinitesimal weights'.",
     "Other modes. On images they are those of the classes on principal components of the pixels, in text those of the "
     "bigram: features that are learned beyond them are in none of the predictions but rank and alignment.",
-    "Larger networks, longer training: nothing here was trained for longer than 2,000 steps or on more than 5,000 "
+    "Larger networks, longer training: no network here was trained for longer than 2,000 steps or on more than 5,000 "
     "images or a megabyte of text. A system's rows would be replaced by those of the same system at size.",
 )
 COLUMNS = [

@@ -54,7 +54,7 @@ ABSENT = {
     "timing_slope": "a mode never passes half",
     "law": "fewer than three modes pass half in both",
     "alignment_share": "no neighbouring layers leave room above chance",
-    "explained": "nothing is said of the labels before the linear predictor is matched",
+    "explained": "the answers carry no information about the labels before the linear predictor is matched",
     "path": "a path ends near its start",
 }
 
@@ -145,8 +145,8 @@ def in_three(answer: pd.DataFrame) -> list[str]:
     if not counted:
         return ["No prediction can be asked of any system that was run."]
     said = [
-        f"Of what deep linear networks from small weights do, this carries over to {answer['system'].nunique()} "
-        f"systems, by prediction and of those in which it can be asked: {', '.join(counted)}."
+        f"What deep linear networks from small weights do carries over, of {answer['system'].nunique()} systems and "
+        f"variants, where it can be asked: {', '.join(counted)}."
     ]
     order = _measured(answer, "order", "network_value")
     if len(order):
@@ -160,7 +160,9 @@ def in_three(answer: pd.DataFrame) -> list[str]:
     beside = _measured(order, "order", "null")
     if len(beside):
         steep = (beside["null"] <= beside["network_value"]).sum()
-        nulls.append(f"what learns no features learns them as steeply or more so in {steep} of {len(beside)}")
+        nulls.append(
+            f"a null without feature learning has as steep a slope, or a steeper one, in {steep} of {len(beside)}"
+        )
     ranks = _measured(answer, "rank", "network_value", "null")
     if len(ranks):
         flat = (ranks["network_value"] <= ranks["null"]).sum()
@@ -177,8 +179,8 @@ def left_open(answer: pd.DataFrame) -> list[str]:
     """Which cells have no word, and why."""
     undecided = (answer["word"] == UNDECIDED).sum()
     lines = [
-        f"{undecided} of {len(answer)} cells are undecided: their intervals cross 0.2 or 0.5. More seeds may decide "
-        "them."
+        f"{undecided} of {len(answer)} cells are undecided: their intervals are too wide for a word. More seeds may "
+        "decide them."
     ]
     for why, cells in answer[answer["word"] == CANNOT].groupby("why", sort=False):
         where = ", ".join(f"{cell.prediction} of {cell.system}" for cell in cells.itertuples())

@@ -31,7 +31,7 @@ def run(settings, seeds: Sequence[int], images: Images, compute, tick: Callable[
     """Train and score one system.
 
     Args:
-        settings: `ImageSystem` of study.py.
+        settings: `System` of study.py, on images.
 
     Raises:
         ValueError: for more images than there are, or a network that does not fit.

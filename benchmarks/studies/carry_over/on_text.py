@@ -25,7 +25,7 @@ def run(settings, seeds: Sequence[int], corpus: Corpus, compute, tick: Callable[
     """Train and score one system.
 
     Args:
-        settings: `TextSystem` of study.py.
+        settings: `System` of study.py, on a text.
 
     Raises:
         ValueError: for a text shorter than the windows that are asked of it, or a network that does not fit.

@@ -1,5 +1,4 @@
-"""The open question 4.1 where it is asked: networks, data and recipes that people use, by what deep linear theory
-predicts."""
+"""Open Question 4.1 on networks as people train them: seven predictions of deep linear theory, system by system."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
@@ -179,7 +178,8 @@ _SCORES = {
     "alignment_share": Column("", "how far the overlap is from chance, 0, to 1"),
     "alignment_ratio": Column("", "the overlap over that of random spaces"),
     "explained": Column(
-        "", "share of what the answers say of the labels that the linear predictor explains, until the net is as good"
+        "",
+        "share of what the answers say about the labels that the linear predictor explains, until the net is as good",
     ),
     "explained_null": Column("", "the same of answers permuted within each label"),
     "forgotten": Column("", "share of what the linear predictor says of the labels that the net's last answers lack"),
@@ -202,7 +202,7 @@ _SCORES = {
     "path_reversed": Column("", "the same against the twin of the text read backwards"),
     "path_end": Column("fraction", "progress up to which the two are compared"),
     "twin_bend": Column("", "how far the twin's path is from its own straight line, over the target's size"),
-    "law": Column("", "$R^2$ of ln(half time) as the twin's foretell it, but for one factor of time"),
+    "law": Column("", "$R^2$ of ln(half time) predicted by the twin's half times, up to one common factor of time"),
     "law_null": Column("", "the same with the twin's times permuted over the modes"),
     "law_modes": Column("modes", "how many have a time in both", IDENTICAL),
     "time_ratio": Column("", "that factor: the net's time over the twin's"),
