@@ -17,7 +17,7 @@ SEEDS = (1, 2, 3)
 CORNERS = [ladder.corner(dict(zip(ladder.AXES, bits))) for bits in np.ndindex(2, 2, 2, 2)]
 SWEPT = [rung for rungs in ladder.SWEEPS.values() for rung in rungs]
 RUNGS = list(dict.fromkeys([*CORNERS, *SWEPT, "practice-muon"]))
-DRAWN = (low_rank.TEXTBOOK, "small-gd-relu-real", low_rank.DEFAULT)
+DRAWN = (ladder.TEXTBOOK, "small-gd-relu-real", ladder.DEFAULT)
 NAMES = [name for name, study in STUDY_OF.items() if study == "low_rank_progression"]
 STRENGTHS = np.array([1.0, 0.6, 0.3])
 SHARES = STRENGTHS**2 / np.square(STRENGTHS).sum()
@@ -156,14 +156,14 @@ def test_without_strengths_or_init_there_is_no_closed_form(draw):
 
 
 def test_progress_counts_the_shares_of_the_modes():
-    phi, grown = low_rank._closed_form(scores(), low_rank.TEXTBOOK)
+    phi, grown = low_rank._closed_form(scores(), ladder.TEXTBOOK)
     # The first mode is all learned and the second half: its share, and three quarters of the second's.
     assert np.interp(0.5, grown[:, 1], phi) == pytest.approx(SHARES[0] + 0.75 * SHARES[1], abs=0.01)
 
 
 def test_a_run_that_diverged_is_not_drawn(draw):
     given = scores().copy()
-    given.loc[(given["rung"] == low_rank.DEFAULT) & (given["quantity"] == "diverged"), "value"] = 1
+    given.loc[(given["rung"] == ladder.DEFAULT) & (given["quantity"] == "diverged"), "value"] = 1
     figure, text = draw("mode_trajectories", tables(long=given), curves())
     assert len(figure.axes) == len(DRAWN) - 1 and "default recipe" not in text
 
@@ -212,11 +212,11 @@ def test_a_rung_without_a_run_has_no_row(draw):
     given = tables()
     given["low_rank_progression"] = answers().assign(n=lambda t: t["n"].where(t["rung"] != "practice-muon", 0))
     _, text = draw("carry_over_ladder", given, curves())
-    assert "practice-muon" not in text and low_rank.TEXTBOOK in text
+    assert "practice-muon" not in text and ladder.TEXTBOOK in text
 
 
 def test_what_lies_beyond_the_axis_is_an_arrow_at_its_end(draw):
-    given = tables([low_rank.TEXTBOOK])
+    given = tables([ladder.TEXTBOOK])
     given["low_rank_progression"] = given["low_rank_progression"].assign(
         waypoint_score=-2.0, waypoint_score_low=-2.1, waypoint_score_high=-1.9, tracking_high=3.0
     )
