@@ -73,7 +73,25 @@ def test_what_cannot_be_asked_is_one_sentence(workspace):
         assert len(refused.stderr.splitlines()) == 1, refused.stderr
 
 
-def test_a_reference_that_is_not_there_is_told_before_anything_runs(workspace):
-    workspace.set("carry_over.systems.mlp", {"reference": "gone"})
-    refused = workspace.bench("status", check=False)
-    assert refused.returncode == 1 and "there is no system 'gone'" in refused.stderr
+def test_a_system_that_leans_on_one_that_is_not_there_is_told_before_anything_runs(workspace):
+    for changes, sentence in (
+        ({"reference": "gone"}, "there is no system 'gone'"),
+        ({"like": "gone"}, "there is no system 'gone'"),
+        ({"like": "mine"}, "it is like itself"),
+        ({"like": "mlp", "beside": {"small": None}, "reference": "mine"}, "mine trains no twin from small weights"),
+        ({"like": "mlp", "warmup": 3}, "a warm-up is part of the cosine schedule"),
+    ):
+        workspace.set("carry_over.systems.mine", changes)
+        refused = workspace.bench("status", check=False)
+        assert refused.returncode == 1 and sentence in refused.stderr, refused.stderr
+
+
+def test_a_system_like_another_differs_by_its_own_line(workspace):
+    workspace.set("carry_over.systems.mine", {"like": "mlp", "steps": 10, "data": {"draw": True, "images": 100}})
+    workspace.bench("stages")
+    code = [name for name in workspace.ran() if "on_images" in name]
+    assert code == ["pipelines/carry_over/dvc.yaml:on_images@mine"]
+    answer = pd.read_csv(workspace.path / "results/tables/open_question_4_1.csv")
+    assert "100 images; others for each seed" in answer.set_index("system").loc["mine", "network"].iloc[0].replace(
+        ", ", "; "
+    )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical, with_interval
 from benchmarks.studies.declaration import Family, Figure, Member, Study
-from benchmarks.studies.schema import Architecture, Count, Layered, Name, Optimizer, Positive, Strict
+from benchmarks.studies.schema import Architecture, Count, Layered, Name, Optimizer, Positive, Strict, resolve
 
 
 class ImagesData(Strict):
@@ -107,6 +107,21 @@ class Systems(Layered):
     layers: ClassVar = {"systems": System}
 
     systems: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+    def overrides(self, layer: str) -> dict[str, dict]:
+        """What each system changes of the defaults; ``like: NAME`` begins with what that one does."""
+        return {name: self._changes(name, ()) for name in self.systems}
+
+    def _changes(self, name: str, before: tuple[str, ...]) -> dict[str, Any]:
+        if name in before:
+            raise ValueError(f"systems.{name}.like: it is like itself, by way of {', '.join(before)}")
+        own = dict(self.systems[name])
+        other = own.pop("like", None)
+        if other is None:
+            return own
+        if other not in self.systems:
+            raise ValueError(f"systems.{name}.like: there is no system {other!r}")
+        return resolve(self._changes(other, (*before, name)), own)
 
     @model_validator(mode="after")
     def _referred(self):
