@@ -39,7 +39,7 @@ def carry_over_table(tables: Tables) -> Figure:
             cell = cells.loc[(system, column)]
             shown[i, j] = np.clip(cell["share"], 0, 1) if cell["word"] != CANNOT else np.nan
             value = "" if np.isnan(cell["share"]) else f"{cell['share']:.2f}\n"
-            dark = shown[i, j] > 0.6
+            dark = shown[i, j] > 0.45
             axes.text(
                 j, i, f"{value}{cell['word']}", ha="center", va="center", fontsize=6.5, color="w" if dark else INK
             )
@@ -114,7 +114,7 @@ def carry_over_modes(tables: Tables, curves: pd.DataFrame) -> Figure:
                 way = _own_way(mine[mine["role"] == role], name)
                 axes.plot(way.index, way.to_numpy(), color=colour, ls=style, lw=1.1)
         axes.axhline(0.5, color=INK, lw=0.5, ls=":")
-        axes.set(xscale="symlog", ylim=(-0.15, 1.3))
+        axes.set(xscale="symlog", ylim=(-0.15, 1.3), xlim=(0, mine["step"].max()))
     figure.supxlabel("steps", fontsize="medium")
     figure.supylabel("share of the way to the target", fontsize="medium")
     _legend(figure, INK, {"network": STYLES["net"], "linear twin": STYLES["twin"]})
@@ -124,12 +124,14 @@ def carry_over_modes(tables: Tables, curves: pd.DataFrame) -> Figure:
 def carry_over_learning(tables: Tables, curves: pd.DataFrame) -> Figure:
     """A panel per system of the answer: loss on training and held-out examples."""
     figure, grid = _panels(tables, curves)
-    for axes, (_, mine) in grid:
+    for axes, (name, mine) in grid:
         net = mine[mine["role"] == "net"]
-        for name, style in (("loss", "-"), ("test_loss", "--")):
-            curve = over_seeds(net.pivot(index="seed", columns="step", values=name))
+        for loss, style in (("loss", "-"), ("test_loss", "--")):
+            curve = over_seeds(net.pivot(index="seed", columns="step", values=loss))
             draw_curve(axes, curve, color=PALETTE[0], ls=style)
-        axes.set_xscale("symlog")
+        axes.set(xscale="symlog", xlim=(0, mine["step"].max()))
+        right = tables["open_question_4_1"].set_index("system")["test_accuracy"].groupby(level=0).first()[name]
+        axes.set_title(f"{name}: {right:.0%} held out", loc="left", fontsize="medium")
     figure.supxlabel("steps", fontsize="medium")
     figure.supylabel("cross-entropy (nats)", fontsize="medium")
     _legend(figure, PALETTE[0], {"training": "-", "held out": "--"})
