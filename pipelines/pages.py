@@ -6,7 +6,7 @@ import io
 
 import pandas as pd
 
-from benchmarks.evidence import agreement, answer, browse, chapter, citing, report, summary
+from benchmarks.evidence import agreement, answer, browse, chapter, citing, report, share, summary
 from benchmarks.evidence.report import Drawn
 from benchmarks.studies import catalog
 from pipelines import configurations, manifest, parameters, stages
@@ -50,8 +50,8 @@ def main() -> None:
         {"version": version, "bibtex": citing.bibtex(manifest.citation(), version)},
     )
     write_text(REPORT, page)
-    asked = tables["open_question_4_1"], tables[f"{LADDER}.long"], tables[LADDER]
-    write_text(ANSWER, answer.render(*asked, figures[ASKED], figures[LADDER], params.profile, params.data.source))
+    read = (tables[name] for name in ("open_question_4_1", share.SCORES, f"{LADDER}.long", LADDER))
+    write_text(ANSWER, answer.render(*read, figures[ASKED], figures[LADDER], params.profile, params.data.source))
 
     verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."

@@ -63,6 +63,7 @@ COLUMNS = [
 
 def render(
     asked: pd.DataFrame,
+    asked_scores: pd.DataFrame,
     scores: pd.DataFrame,
     table: pd.DataFrame,
     figures: Iterable[Drawn],
@@ -73,7 +74,7 @@ def render(
     """The page as HTML.
 
     Args:
-        asked: ``open_question_4_1``.
+        asked: ``open_question_4_1``; ``asked_scores`` is ``carry_over/scores``.
         scores: ``low_rank_progression.long``.
         table: ``low_rank_progression``.
         figures: of the study ``carry_over``; ``ladder_figures`` are those of ``low_rank_progression``.
@@ -82,7 +83,7 @@ def render(
         answer=share.in_three(asked),
         cells=asked.to_dict("records"),
         predictions=share.PREDICTIONS,
-        would_change=[*share.left_open(asked), *WOULD_CHANGE],
+        would_change=[*share.left_open(asked), *filter(None, [share.other_twins(asked_scores)]), *WOULD_CHANGE],
         figures=[inlined(figure) for figure in figures],
         short=in_short(table),
         sentences=sentences(scores, table),

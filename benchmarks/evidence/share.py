@@ -190,6 +190,23 @@ def left_open(answer: pd.DataFrame) -> list[str]:
     return lines
 
 
+def other_twins(scores: pd.DataFrame) -> str:
+    """How closely networks follow linear twins that are not theirs: what a path has in common with any of them; "" if
+    none was compared.
+
+    Args:
+        scores: ``carry_over/scores``.
+    """
+    said = []
+    means = scores.groupby(["system", "quantity"], sort=False)["value"].mean()
+    for system in dict.fromkeys(scores["system"]):
+        own, other, back = (means.get((system, name)) for name in ("path", "path_other_seed", "path_reversed"))
+        if own is not None and other is not None:
+            reverse = "" if back is None else f", {back:.2f} of the text read backwards"
+            said.append(f"{system} {own:.2f}, {other:.2f} of another seed{reverse}")
+    return f"P5 against its own linear twin, and against others: {'; '.join(said)}." if said else ""
+
+
 def _measured(answer: pd.DataFrame, prediction: str, *columns: str) -> pd.DataFrame:
     """The rows of a prediction in which these columns have values."""
     return answer[(answer["prediction"] == prediction) & answer[list(columns)].notna().all(axis=1)]

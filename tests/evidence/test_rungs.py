@@ -327,7 +327,7 @@ def test_the_page_says_what_the_table_says(scored):
     scores, table = scored
     figures = [Drawn("effective_rank", "The caption.", (), '<svg width="1" height="1"><g id="a"/></svg>', ())]
     asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp")
-    page = answer.render(asked, scores, table, figures, [], "reference", "cifar10")
+    page = answer.render(asked, share_scores(), scores, table, figures, [], "reference", "cifar10")
     assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
     assert '<svg><g id="effective_rank-a"/></svg>' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
@@ -337,7 +337,7 @@ def test_the_page_says_what_the_table_says(scored):
     assert "3.0 decades higher" in page
     assert page.count("<tr title=") == len(SETTINGS) + len(share.PREDICTIONS)
     assert "only checks the machinery" not in page
-    assert "only checks the machinery" in answer.render(asked, scores, table, [], [], "quick", "digits")
+    assert "only checks the machinery" in answer.render(asked, share_scores(), scores, table, [], [], "quick", "digits")
 
 
 @pytest.mark.parametrize(

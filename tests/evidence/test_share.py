@@ -104,6 +104,18 @@ def test_cells_without_a_word_are_listed_with_the_reason():
     assert any("alignment of one" in line and "no neighbouring layers" in line for line in lines)
 
 
+def test_paths_are_told_beside_other_twins():
+    paths = [
+        ("a", 1, "path", 0.8),
+        ("a", 1, "path_other_seed", 0.7),
+        ("a", 1, "path_reversed", 0.6),
+        ("b", 1, "path", 0.5),
+    ]
+    said = share.other_twins(pd.DataFrame(paths, columns=["system", "seed", "quantity", "value"]))
+    assert said.endswith("a 0.80, 0.70 of another seed, 0.60 of the text read backwards.")
+    assert share.other_twins(scores()) == ""
+
+
 def test_nothing_that_was_run_can_be_asked():
     nothing = answered(("one", {"network": 0.9})).assign(word=share.CANNOT)
     assert share.in_three(nothing) == ["No prediction can be asked of any system that was run."]
