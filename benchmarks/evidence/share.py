@@ -143,12 +143,14 @@ def in_three(answer: pd.DataFrame) -> list[str]:
     for prediction in PREDICTIONS:
         words = asked.loc[asked["prediction"] == prediction.name, "word"]
         if len(words):
-            counted.append(f"{prediction.name} in {(words == CARRIES_OVER).sum()} of {len(words)}")
+            counted.append((prediction.name, (words == CARRIES_OVER).sum(), len(words)))
     if not counted:
         return ["No prediction can be asked of any system that was run."]
+    (name, first, of), *rest = counted
+    others = "".join(f", {name} in {count} of {of}" for name, count, of in rest)
     said = [
-        f"What deep linear networks from small weights do carries over, of {answer['system'].nunique()} systems and "
-        f"variants, where it can be asked: {', '.join(counted)}."
+        f"Of what deep linear networks from small weights do, asked of {answer['system'].nunique()} systems and "
+        f"variants, {name} carries over in {first} of the {of} where it can be asked{others}."
     ]
     order = _measured(answer, "order", "network_value")
     if len(order):

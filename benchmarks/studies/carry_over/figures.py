@@ -131,7 +131,7 @@ def carry_over_learning(tables: Tables, curves: pd.DataFrame) -> Figure:
             draw_curve(axes, curve, color=PALETTE[0], ls=style)
         axes.set(xscale="symlog", xlim=(0, mine["step"].max()))
         right = tables["open_question_4_1"].set_index("system")["test_accuracy"].groupby(level=0).first()[name]
-        axes.set_title(f"{name}: {right:.0%} held out", loc="left", fontsize="medium")
+        axes.set_title(f"{name} ({right:.0%})", loc="left", fontsize="medium")
     figure.supxlabel("steps", fontsize="medium")
     figure.supylabel("cross-entropy (nats)", fontsize="medium")
     _legend(figure, PALETTE[0], {"training": "-", "held out": "--"})

@@ -310,7 +310,7 @@ FIGURES = (
     Figure(
         "carry_over_learning",
         "Each system trains as it should: training loss (solid) and held-out loss (dashed) against steps, mean and "
-        "range over seeds.",
+        "range over seeds; in parentheses its held-out accuracy at the end.",
         reads=("open_question_4_1",),
         claims=("T7", "T8"),
     ),
