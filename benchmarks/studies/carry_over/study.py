@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical, with_interval
 from benchmarks.studies.declaration import Family, Figure, Member, Study
@@ -125,8 +125,11 @@ class Systems(Layered):
 
     @model_validator(mode="after")
     def _referred(self):
-        for name in self.systems:
-            settings = self.resolved("systems", name)
+        for name, changes in self.overrides("systems").items():
+            try:
+                settings = System.model_validate(resolve(self.defaults, changes))
+            except ValidationError:
+                continue  # told by its own path, with all others
             if settings.reference is None:
                 continue
             if settings.reference not in self.systems:
