@@ -125,16 +125,16 @@ class Systems(Layered):
 
     @model_validator(mode="after")
     def _referred(self):
-        for name, changes in self.overrides("systems").items():
-            try:
-                settings = System.model_validate(resolve(self.defaults, changes))
-            except ValidationError:
-                continue  # told by its own path, with all others
+        try:
+            every = {name: self.resolved("systems", name) for name in self.systems}
+        except ValidationError:
+            return self  # told by its own path, with all others
+        for name, settings in every.items():
             if settings.reference is None:
                 continue
-            if settings.reference not in self.systems:
+            if settings.reference not in every:
                 raise ValueError(f"systems.{name}.reference: there is no system {settings.reference!r}")
-            other = self.resolved("systems", settings.reference)
+            other = every[settings.reference]
             if other.beside.small is None:
                 raise ValueError(
                     f"systems.{name}.reference: {settings.reference} trains no twin from small weights: set its "
