@@ -33,10 +33,10 @@ NOT_SHOWN = (
 )
 WOULD_CHANGE = (
     "Another null. Order is compared with the same network to first order, or with a single layer where that was too "
-    "slow to train, rank and alignment with training on targets "
-    "that have nothing to do with the inputs, one at a time and path with the straight line from the network's own "
-    "start, linear first with permuted answers, law with one time for all modes. A share is "
-    "about the distance between that and a deep linear network, and a closer null makes it smaller.",
+    "slow to train, rank and alignment with training on targets that have nothing to do with the inputs, one at a time "
+    "and path with the straight line from the network's own start, linear first with permuted answers, law with one "
+    "time for all modes. A share is about the distance between that and a deep linear network, and a closer null makes "
+    "it smaller.",
     "Another reference: the deep linear network starts from small weights and learns by plain SGD. Where its own "
     "readings are far from the ideal, a share of 1 means only 'like this network', not 'like infinitesimal weights'.",
     "Other modes. On images they are those of the classes on principal components of the pixels, in text those of the "

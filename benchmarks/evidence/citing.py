@@ -96,7 +96,7 @@ def cell(row: pd.Series, card: Card, column: str | None) -> Cell:
         unit = card.quantity(row[card.by]).unit
     n = row[card.n] if card.n and described.interval else ""
     name = label(tuple(row[key] for key in card.keys), card.keys)
-    verdict = row["word"] if column in ("measured", "share") and "word" in row.index else ""
+    verdict = row.get("word", "") if column in ("measured", "share") else ""
     return Cell(name, column, row[column] or "(empty)", unit, low, high, n, verdict)
 
 

@@ -95,7 +95,7 @@ def render(
     order = chapter.order((claim.study for claim in claims.values()), sections)
     claims = {name: claim for place in order for name, claim in claims.items() if claim.study == place}
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
-    long = tables[f"{study}.long"]
+    long, contests = tables[f"{study}.long"], tables["optimizer_comparison"]
     return template("report.html.j2").render(
         claims=claims,
         sections={place: _section(sections[place], place, claims, verdicts, checks) for place in order},
@@ -105,7 +105,8 @@ def render(
         figures=[replace(inlined(one), claims=[name for name in one.claims if name in claims]) for one in figures],
         runs=_columns_and_rows(long, RUN_COLUMNS) | {"table": f"{study}.long"},
         runs_of={name: claim_runs(claim, long) for name, claim in claims.items()},
-        ranking=ranking(tables["optimizer_comparison"]),
+        ranking=ranking(contests),
+        contests=contests["workload"] + "-" + contests["optimizer"],
         entries=_records(tables["optimizer_comparison/optimizers"]),
         timings={
             name.rpartition("/")[2]: {"columns": list(table.columns), "rows": _anchored(name, table, cards[name])}

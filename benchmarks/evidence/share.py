@@ -46,8 +46,7 @@ PREDICTIONS = (
     Prediction("alignment", "alignment_share", +1, "small", "random", "targets without a relation to the inputs"),
     Prediction("linear first", "explained", +1, "small", "explained_null", "answers permuted within each label"),
     Prediction("path", "path", +1, 1.0, 0.0, "straight line from the start"),
-    # Not the permuted times, which read far below zero: a share of what is foretold worse than by no order at all would
-    # be positive.
+    # Not the permuted times, whose R^2 is far below zero: times predicted worse than by their mean would have a share.
     Prediction("law", "law", +1, 1.0, 0.0, "one time for all modes"),
 )
 BESIDE = ("twin", "small", "lazy", "layer", "random")

@@ -24,8 +24,8 @@ LAYERS = {name: layer for layer in SETTINGS.layers for name in getattr(SETTINGS,
 CONFIGURATIONS = {name: SETTINGS.resolved(layer, name) for name, layer in LAYERS.items()}
 REGISTER = register.load(ROOT / path for path in catalog.claims())
 SECTIONS = chapter.load(ROOT / path for path in catalog.sections())
-# Those of the ladder and of the optimizers have tables of their own: test_low_rank_figures, test_optimizer_figures.
-APART = ("low_rank_progression", "optimizer_comparison")
+# These have tables of their own: test_low_rank_figures, test_optimizer_figures, test_system_figures.
+APART = ("low_rank_progression", "optimizer_comparison", "carry_over")
 DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)} & set(APART))
 FROM_EXPERIMENTS = {
     *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),

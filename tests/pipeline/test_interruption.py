@@ -55,11 +55,13 @@ def test_a_killed_run_continues_and_ends_with_the_identical_history(workspace, t
 
 def test_the_same_configuration_twice_is_the_same_bytes(workspace):
     before = workspace.bytes("runs/**/*.parquet")
-    assert len(before) == 9
+    assert len(before) == 10
     group = "pipelines/progressive_sharpening/dvc.yaml"
     rungs = "pipelines/low_rank_progression/dvc.yaml:rung"
     contests = "pipelines/optimizer_comparison/dvc.yaml:contest"
-    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", f"{group}:run", f"{group}:control", rungs, contests)
+    systems = "pipelines/carry_over/dvc.yaml:on_images"
+    again = (f"{group}:run", f"{group}:control", rungs, systems, contests)
+    workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", *again)
     assert workspace.bytes("runs/**/*.parquet") == before
 
 

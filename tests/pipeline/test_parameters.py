@@ -229,7 +229,7 @@ def test_a_profile_is_valid_and_has_every_experiment(monkeypatch, name):
     there = {(stage.study, stage.group) for stage in stages.training(checked)}
     declared = {(study, one.name) for study, it in catalog.studies().items() for one in (*it.experiments, *it.families)}
     # The workspaces of most tests take no text; test_text_sources.py has one that does.
-    absent = {("optimizer_comparison", "text")} if name == "tiny" else set()
+    absent = {("optimizer_comparison", "text"), ("carry_over", "on_text")} if name == "tiny" else set()
     assert there == declared - absent
     assert checked.profile == {"": "reference", "tiny": "quick"}.get(name, name)
 

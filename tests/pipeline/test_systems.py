@@ -87,11 +87,11 @@ def test_a_system_that_leans_on_one_that_is_not_there_is_told_before_anything_ru
 
 
 def test_a_system_like_another_differs_by_its_own_line(workspace):
-    workspace.set("carry_over.systems.mine", {"like": "mlp", "steps": 10, "data": {"draw": True, "images": 100}})
+    workspace.set("carry_over.systems.mine", {"like": "mlp", "steps": 10, "data": {"draw": True, "images": 150}})
     workspace.bench("stages")
     code = [name for name in workspace.ran() if "on_images" in name]
     assert code == ["pipelines/carry_over/dvc.yaml:on_images@mine"]
     answer = pd.read_csv(workspace.path / "results/tables/open_question_4_1.csv")
-    assert "100 images; others for each seed" in answer.set_index("system").loc["mine", "network"].iloc[0].replace(
+    assert "150 images; others for each seed" in answer.set_index("system").loc["mine", "network"].iloc[0].replace(
         ", ", "; "
     )

@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -41,11 +42,20 @@ def carry_over_table(tables: Tables) -> Figure:
             value = "" if np.isnan(cell["share"]) else f"{cell['share']:.2f}\n"
             dark = shown[i, j] > 0.45
             axes.text(
-                j, i, f"{value}{cell['word']}", ha="center", va="center", fontsize=6.5, color="w" if dark else INK
+                j + 0.5,
+                i + 0.5,
+                f"{value}{cell['word']}",
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="w" if dark else INK,
             )
-    image = axes.imshow(shown, cmap=sns.light_palette(PALETTE[0], as_cmap=True), vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(systems)), systems)
+    # So few that the colour bar is drawn as paths, not as a picture inside the file.
+    shades = ListedColormap(sns.light_palette(PALETTE[0], 25))
+    image = axes.pcolormesh(shown, cmap=shades, vmin=0, vmax=1, edgecolors="w", linewidth=1)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    axes.set_yticks(np.arange(len(systems)) + 0.5, systems)
+    axes.invert_yaxis()
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="carry-over share", shrink=0.8, pad=0.02)

@@ -307,7 +307,7 @@ FIGURES = (
         "carry_over_ngrams",
         "Distance of the transformer (solid) and its zero-layer model (dashed) to n-gram models on held-out text; mean "
         "and range over seeds.",
-        reads=("carry_over/scores",),
+        reads=(),
         claims=("T3",),
     ),
     Figure(

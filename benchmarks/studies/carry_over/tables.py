@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import share
+from benchmarks.studies import beside
 from benchmarks.studies.declaration import Finished, Made, Measured
 from benchmarks.theory import predictions
+from benchmarks.theory.modes import CLOCK_END
 
 
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
@@ -71,7 +73,7 @@ def _agreement(one: Finished, seed: int, other: int) -> float:
     if net is None or twin is None or net[1].shape != twin[1].shape:
         return nan
     s_K = _strengths(one, seed)
-    end = min(0.95, net[0].max(), twin[0].max())
+    end = min(CLOCK_END, net[0].max(), twin[0].max())
     if end <= 2 * predictions.PATH_START:
         return nan
     return predictions.agreement((net[0], net[1] * s_K), (twin[0], twin[1] * s_K), s_K, np.ones(len(s_K)), end)
@@ -124,18 +126,10 @@ def _test_loss(one: Finished, seed: int) -> pd.Series:
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """For W&B: a network and those beside it are one run per seed, with the curves as history and the scores as row."""
-    history = runs.curves.melt(["role", "seed", "step"], var_name="metric").dropna()
-    history["metric"] = history["role"] + "/" + history["metric"]
-    names = runs.rows["system"] + "/" + runs.rows["quantity"]
-    rows = runs.rows.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
-    return history.drop(columns="role"), rows
+    return beside.tracked(runs, "role")
 
 
 def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
-    """A run's scores, or the means of a system's over its seeds."""
     long = read(share.SCORES)
     mine = (long["system"] == values["system"]) | long["system"].str.startswith(f"{values['system']}/")
-    long = long[mine & ((long["seed"] == seed) | (seed is None))]
-    scores = long.groupby([long["system"] + "/" + long["quantity"]], sort=False)["value"].mean()
-    return {key: (value, nan, nan) for key, value in scores.items()}
+    return beside.compared(long[mine], seed)

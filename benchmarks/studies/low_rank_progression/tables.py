@@ -1,11 +1,11 @@
 """The study's tables and curves, from its runs, once the observables have passed their gate."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import nan
 
 import pandas as pd
 
 from benchmarks.evidence import ladder
+from benchmarks.studies import beside
 from benchmarks.studies.declaration import Finished, Made, Measured
 
 
@@ -25,17 +25,9 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """For W&B: a network and its twin are one run per seed, with the curves as history and the scores as row."""
-    history = runs.curves.melt(["system", "seed", "step"], var_name="metric").dropna()
-    history["metric"] = history["system"] + "/" + history["metric"]
-    names = runs.rows["system"] + "/" + runs.rows["quantity"]
-    rows = runs.rows.assign(name=names).pivot(index="seed", columns="name", values="value").reset_index()
-    return history.drop(columns="system"), rows
+    return beside.tracked(runs, "system")
 
 
 def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
-    """A run's scores, or the means of a rung's over its seeds."""
     long = read("low_rank_progression.long")
-    long = long[(long["rung"] == values["rung"]) & ((long["seed"] == seed) | (seed is None))]
-    scores = long.groupby([long["system"] + "/" + long["quantity"]], sort=False)["value"].mean()
-    return {key: (value, nan, nan) for key, value in scores.items()}
+    return beside.compared(long[long["rung"] == values["rung"]], seed)
