@@ -29,8 +29,6 @@ DIVERGENCE = 20.0
 DRAWS = 20
 # Examples that are read at once: more do not fit the processor's cache.
 AT_ONCE = 250
-# A path is compared to the end of the shorter one, and no further than this.
-CLOCK_END = 0.95
 # A mode that starts within this fraction of its end has no way to go, and no time.
 LEAST_WAY = 0.05
 
@@ -44,12 +42,14 @@ class Path:
         times_T: the sum of the learning rates of these updates over the full one: steps at the full learning rate, so
             that a schedule is no clock of its own.
         told: other readings by name, each along the grid of steps.
+        last: what is read at the end alone, by name.
     """
 
     steps_T: np.ndarray
     times_T: np.ndarray
     maps_TxCxD: np.ndarray
     told: dict[str, np.ndarray]
+    last: dict[str, float]
     overlap: predictions.Overlap | None
     diverged: bool
 
@@ -91,42 +91,48 @@ def _of_seed(
     torch.manual_seed(seed)
     net = architectures.build(input_shape=task.shape, outputs=task.outputs, **settings.architecture)
     net = scaled(net.to(getattr(torch, compute.dtype)), settings.init)
-    recipe = _recipe(settings)
     planned = _planned(settings)
-    beside = settings.beside
+    total, before = sum(planned.values()), 0
     paths: dict[str, Path] = {}
-    for number, (role, steps) in enumerate(planned.items()):
-        done = sum(list(planned.values())[:number])
+    for role, steps in planned.items():
 
-        def along(step: int, done: int = done) -> None:
-            tick(done + step, sum(planned.values()))
+        def along(step: int, before: int = before) -> None:
+            tick(before + step, total)
 
-        def path(module: nn.Module, of: Task = task, by: Optimizer = recipe, plain: bool = False) -> Path:
-            schedule = warmup_cosine(steps, settings.warmup) if settings.cosine and not plain else constant  # noqa: B023
-            clip = None if plain else settings.clip
-            return follow(module, of, by, steps, schedule, clip, settings.readings, along, compute.device)  # noqa: B023
-
-        match role:
-            case "net":
-                paths[role] = path(net)
-            case "lazy":
-                paths[role] = path(Linearized(net))
-            case "random":
-                paths[role] = path(net, task.with_targets(torch.Generator().manual_seed(seed)))
-            case "small":
-                twin = scaled(linear_twin(net, task.shape, task.tokens), beside.small.init)
-                paths[role] = path(twin, by=optimizers.named("sgd", lr=beside.small.lr), plain=True)
-            case "twin" | "layer" | "reversed":
-                lr = getattr(beside, role).lr
-                if role == "layer":
-                    module = single_layer(task.shape, task.outputs, task.tokens)
-                else:
-                    module = linear_twin(net, task.shape, task.tokens)
-                of = task.backwards() if role == "reversed" else task
-                paths[role] = path(module, of, recipe if lr is None else recipe(lr=lr))
+        module, of, recipe = _trained(role, net, task, settings, seed)
+        # A twin from small weights takes the steps of gradient descent.
+        plain = role == "small"
+        schedule = warmup_cosine(steps, settings.warmup) if settings.cosine and not plain else constant
+        clip = None if plain else settings.clip
+        paths[role] = follow(module, of, recipe, steps, schedule, clip, settings.readings, along, compute.device)
+        before += steps
     scored = [(role, seed, _finite(_scores(role, path, task, paths))) for role, path in paths.items()]
     curves = pd.concat([_curve(path, task.modes).assign(role=role, seed=seed) for role, path in paths.items()])
     return scored, curves
+
+
+def _trained(role: str, net: nn.Module, task: Task, settings, seed: int) -> tuple[nn.Module, Task, Optimizer]:
+    """A role's network, what it learns, and by which optimizer."""
+    recipe = _recipe(settings)
+    match role:
+        case "net":
+            return net, task, recipe
+        case "lazy":
+            return Linearized(net), task, recipe
+        case "random":
+            return net, task.with_targets(torch.Generator().manual_seed(seed)), recipe
+        case "small":
+            small = settings.beside.small
+            twin = scaled(linear_twin(net, task.shape, task.tokens), small.init)
+            return twin, task, optimizers.named("sgd", lr=small.lr)
+    # A linear twin, of the text read backwards too, or a single layer.
+    lr = getattr(settings.beside, role).lr
+    module = (
+        single_layer(task.shape, task.outputs, task.tokens)
+        if role == "layer"
+        else linear_twin(net, task.shape, task.tokens)
+    )
+    return module, task.backwards() if role == "reversed" else task, recipe if lr is None else recipe(lr=lr)
 
 
 def _planned(settings) -> dict[str, int]:
@@ -232,11 +238,11 @@ class _Reader:
         now = weights.matrices(self.module, self.bare.views(params_RxP, 0))
         if not self.told:
             self._start = now
-        self._change = weights.change(self._start, now)
+        self._now, self._change = now, weights.change(self._start, now)
         moved = len(self.steps) > 1
-        told["rank"] = weights.mean_rank(self._change) if moved else np.nan
-        told["stable_rank"] = weights.mean_rank(self._change, stable_rank) if moved else np.nan
-        told["weights_rank"] = weights.mean_rank(now)
+        reduced = weights.reduced(self._change) if moved else {}
+        told["rank"] = weights.mean_rank(reduced)
+        told["stable_rank"] = weights.mean_rank(reduced, stable_rank)
         for name, rank in weights.circuits(self.module, self._start, now).items() if moved else ():
             told[f"rank_{name}"] = rank
         for name, value in told.items():
@@ -265,12 +271,16 @@ class _Reader:
 
     def path(self, time_at: np.ndarray, diverged: bool) -> Path:
         count = int(self.task.modes.sizes_K.sum())
-        self.told["kept"] = [np.nan] * (len(self.steps) - 1) + [_forgotten(self._linear, self._labels, self._predicted)]
+        last = {
+            "forgotten": _forgotten(self._linear, self._labels, self._predicted),
+            "weights_rank": weights.mean_rank(weights.reduced(self._now)),
+        }
         return Path(
             np.array(self.steps),
             time_at[self.steps],
             np.stack(self.maps),
             {name: np.array(values) for name, values in self.told.items()},
+            last,
             weights.facing(self.module, self._change, count),
             diverged,
         )
@@ -312,10 +322,9 @@ def _scores(role: str, path: Path, task: Task, paths: dict[str, Path]) -> dict[s
         "rank_least": float(np.nanmin(told["rank"])) if len(told["rank"]) > 1 else np.nan,
         "rank_last": float(told["rank"][-1]),
         "stable_rank_growth": predictions.growth(told["stable_rank"]),
-        "weights_rank": float(told["weights_rank"][-1]),
         "explained": _mean(told["explained"]),
         "explained_null": _mean(told["explained_null"]),
-        "forgotten": float(told["kept"][-1]),
+        **path.last,
     }
     for name in ("loss", "accuracy", "test_loss", "test_accuracy"):
         scores[name] = float(told[name][-1])
@@ -385,7 +394,7 @@ def _against_twin(
     path: Path, twin: Path, backwards: Path | None, modes: Modes, halves_K: np.ndarray
 ) -> dict[str, float]:
     maps, other = path.maps_TxCxD, twin.maps_TxCxD
-    end = min(CLOCK_END, *(float(observables.progress(m, modes.target_CxD).max()) for m in (maps, other)))
+    end = min(observables.CLOCK_END, *(float(observables.progress(m, modes.target_CxD).max()) for m in (maps, other)))
     found = {"path_end": end}
     if end > 2 * predictions.PATH_START:
         found["path"] = predictions.path_agreement(maps, other, modes, end)
@@ -410,7 +419,7 @@ def _curve(path: Path, modes: Modes) -> pd.DataFrame:
             "step": path.steps_T,
             "phi": observables.progress(path.maps_TxCxD, modes.target_CxD),
             **{f"amplitude_{k}": share for k, share in enumerate(shares.T, start=1)},
-            **{name: values for name, values in path.told.items() if name != "kept"},
+            **path.told,
         }
     )
     return table.astype({name: "float32" for name in table if name != "step"})
