@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,8 @@ def carry_over(parsed: argparse.Namespace) -> int:
     from benchmarks.studies.carry_over import own
 
     sys.path.insert(0, str(parsed.start))  # a module in a file beside the caller
+    # torch's own, of its forward-mode derivatives
+    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
     kinds = {"images": (IMAGES, "prepare"), "tokens": (CORPUS, "prepare_corpus")}
     path, stage = kinds.get(parsed.data, (None, ""))
     if path is not None and not path.is_file():
@@ -362,12 +365,14 @@ def carry_over(parsed: argparse.Namespace) -> int:
         said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in faults) or error
         print(f"error: {parsed.factory}: {said}", file=sys.stderr)
         return 1
-    print(f"{'prediction':<15}{'value':>9}{'reference':>11}{'null':>9}{'share':>9}   95 % interval    word")
+    print(f"{'prediction':<15}{'value':>11}{'reference':>11}{'null':>11}{'share':>10}   95 % interval      word")
     for row in rows.itertuples():
         interval = span(row.share_low, row.share_high) if pd.notna(row.share_low) else ""
         said = f"{row.word}: {row.why}" if row.why else row.word
         values = (number(row.network_value), number(row.reference), number(row.null), number(row.share))
-        print(f"{row.prediction:<15}{values[0]:>9}{values[1]:>11}{values[2]:>9}{values[3]:>9}   {interval:<17}{said}")
+        print(
+            f"{row.prediction:<15}{values[0]:>11}{values[1]:>11}{values[2]:>11}{values[3]:>10}   {interval:<19}{said}"
+        )
     print(f"{parsed.seeds} seeds, held-out accuracy {rows['test_accuracy'].iloc[0]:.3f}")
     return 0
 

@@ -30,8 +30,18 @@ def heights():
     return inputs, labels * 0.5, tests, test_labels
 
 
-def nothing():
+def holes():
+    inputs, labels, tests, test_labels = blobs()
+    inputs[5, 1] = np.nan
+    return inputs, labels, tests, test_labels
+
+
+def nothing(*_):
     return None
+
+
+def one_more(input_shape, outputs):
+    return wide(input_shape, outputs + 1)
 """
 
 
@@ -50,7 +60,9 @@ def test_a_network_of_ones_own_gets_its_rows(workspace):
     (workspace.path / "mynets.py").write_text(OWN)
     before = workspace.bytes("results/**/*.csv")
     ask = ("carry-over", "mynets:wide", "--seeds", "2", "--steps", "10")
-    said = workspace.bench(*ask).stdout
+    done = workspace.bench(*ask)
+    said = done.stdout
+    assert "Warning" not in done.stderr
     assert all(one.name in said for one in share.PREDICTIONS) and "held-out accuracy" in said
     assert "path" in workspace.bench(*ask, "--data", "mynets:blobs").stdout
     assert workspace.bytes("results/**/*.csv") == before
@@ -64,6 +76,9 @@ def test_what_cannot_be_asked_is_one_sentence(workspace):
         (("mynets:wide", "--data", "mynets:nothing"), "gives neither classes nor tokens"),
         (("mynets:wide", "--data", "mynets:heights"), "labels must be whole numbers"),
         (("mynets:wide", "--data", "mynets:gone"), "cannot call 'mynets:gone'"),
+        (("mynets:wide", "--data", "mynets:holes"), "some of the inputs are not finite numbers"),
+        (("mynets:one_more", "--data", "mynets:blobs"), "it makes (2, 4), and (2, 3) are needed"),
+        (("mynets:nothing",), "it returns NoneType, not a torch.nn.Module"),
         (("mynets:wide", "--seeds", "1"), "a share needs an interval over seeds"),
         (("mynets:wide", "--like", "mpl"), "did you mean 'mlp'?"),
         (("mynets:wide", "--data", "tokens"), "dvc repro prepare_corpus"),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from benchmarks.evidence import share
-from benchmarks.lab import datasets, text
+from benchmarks.lab import architectures, datasets, text
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.text import Corpus
 from benchmarks.studies import entries
@@ -53,6 +54,7 @@ def answer_rows(
     own = {"architecture": {"name": architecture}, "beside": {"reversed": None}}
     if steps:
         own |= {"steps": steps, "warmup": min(recipe.warmup, steps // 10)}
+    _require_fits(architecture, recipe, data)
     scores = [_scores(_changed(recipe, {**fitted, **own}), data, seeds, compute, tick)]
     if recipe.beside.small is None:
         other = _recipe(systems, recipe.reference or LIKE[kind], kind)
@@ -94,8 +96,29 @@ def dataset(name: str, dtype: torch.dtype) -> Images | Corpus:
     if x_train.dtype == np.uint8 and x_train.ndim == 4:
         return datasets.images(x_train, y_train, x_test, y_test, dtype)
     inputs, tests = (torch.from_numpy(part).to(dtype) for part in (x_train, x_test))
+    if not (inputs.isfinite().all() and tests.isfinite().all()):
+        raise ValueError(f"{name!r}: some of the inputs are not finite numbers")
     labels = [torch.from_numpy(part.astype(np.int64)) for part in (y_train, y_test)]
     return Images(inputs, labels[0], tests, labels[1], classes)
+
+
+def _require_fits(architecture: str, recipe: System, data: Images | Corpus) -> None:
+    """One prediction for each class or character."""
+    if isinstance(data, Corpus):
+        outputs, shape = len(text.characters(data).vocabulary), (recipe.data.context,)
+        inputs, wanted = torch.zeros(2, *shape, dtype=torch.int64), (2, *shape, outputs)
+    else:
+        inputs, outputs = datasets.subset(data, 2, pool=recipe.data.pool).train_inputs, data.classes
+        shape, wanted = tuple(inputs.shape[1:]), (2, outputs)
+    net = architectures.build(architecture, shape, outputs)
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"it returns {type(net).__name__}, not a torch.nn.Module")
+    try:
+        found = net.to(inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()).eval()(inputs)
+    except RuntimeError as error:
+        raise ValueError(f"the network cannot be evaluated on inputs {tuple(inputs.shape)}: {error}") from None
+    if tuple(found.shape) != wanted:
+        raise ValueError(f"of inputs {tuple(inputs.shape)} it makes {tuple(found.shape)}, and {wanted} are needed")
 
 
 def _recipe(systems: Systems, name: str, kind: str) -> System:
