@@ -13,7 +13,7 @@ RULES = {
         "seeds."
     ),
     "seeds-once": (
-        "It was open, its seeds had never been added to, and those that its spread implies take minutes. We added seeds, "
+        "It was open, its seeds had never been added to, and those that its spread implies take minutes. We added some "
         "once: at least the number implied and at most twice that, fixed before they ran; no more will be added. The "
         "verdict is that of all seeds, whatever it is. Neither predictions nor bands changed. This looks at the data "
         "before it chooses the number of seeds: in simulations of a mean at the end of its band, with three or five "

@@ -518,7 +518,7 @@ def test_another_main_check_is_falsified_only_by_holms_p(tmp_path):
     found, checks = outcome(many, with_runs(ABOVE, GOOD, GOOD, GOOD))
     assert checks.loc["X1.other-0", "holm"] == pytest.approx(5 * 0.01307246, rel=1e-5)
     assert checks.loc["X1.other-0", ["verdict", "word"]].tolist() == ["inconclusive", "open"]
-    assert checks.loc["X1.other-0", "reason"].endswith("but Holm's p over the claim's 5 main checks is 0.065")
+    assert "but Holm's p over the claim's 5 main checks is 0.065" in checks.loc["X1.other-0", "reason"]
     assert "3 of 4 other checks hold; open: X1.other-0" in found.reason
 
 
@@ -602,7 +602,7 @@ def test_open_checks_are_listed_with_what_would_decide_them(claim):
     given = tables(main=(0.8, 1.0, 1.2), positive=(0.9, 1.0, 1.1))
     checks = judge.judge(claim, given, ["cifar10"], {"main": 2.5})
     lines = summary.open_checks(checks).splitlines()[2:]
-    assert lines[0].startswith("| **X1.level** | the level | 0.6628 – 1.337 | 0.95 – 1.15 | 46 seeds, 115 s of one core")
+    assert lines[0].startswith("| **X1.level** | the level | 0.6628 – 1.337 | 0.95 – 1.15 | 46 seeds, 115 s of one")
     assert lines[1].startswith("| X1.positive | ") and lines[1].endswith("seeds |") and len(lines) == 2
 
 
