@@ -55,7 +55,8 @@ def main() -> None:
 
     verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."
-    write_text(CLAIMS_PAGE, f"# Claims\n\n{head}\n\n{summary.claims_page(verdicts, sections)}\n")
+    listed = f"{summary.claims_page(verdicts, sections)}\n\n{OPEN}\n\n{summary.open_checks(tables['claims'])}"
+    write_text(CLAIMS_PAGE, f"# Claims\n\n{head}\n\n{listed}\n")
     data_cards = [
         citing.data_card(name, cards[name], len(exact[name]), hashlib.sha256(text.encode()).hexdigest(), writers[name])
         for name, text in texts.items()
@@ -116,6 +117,12 @@ def _machine(hardware: dict) -> str:
 POINTERS = """Start with `report.html`. `open_question_4_1.html` answers the open question, `CLAIMS.md` lists every
 claim, `MANIFEST.json` says what each table is made from, `latex/numbers.tex` has every measured number as a macro,
 and `bench cite TABLE` says how to cite, get, rebuild and verify a table."""
+
+OPEN = """## What is open, and what would decide it
+
+Every open check, of claims that hold too; in bold those that decide a claim. The number of seeds is that at which the
+same mean and spread would decide, after Holm's correction; the time is at most what all of them take, at the seconds
+per seed of the recorded runs. Seeds are added to a check once at most."""
 
 TABLE = """## Tables
 

@@ -239,6 +239,7 @@ def test_combinations_and_ratios_of_rungs():
     assert less == pytest.approx([0.4, 0.5, 0.6])
     ratio = estimate("rungs", table, terms=[term("a")], over=[term("b", system="twin")])
     assert ratio == pytest.approx([0.5, 0.5, 0.5])
+    assert estimate("rungs", table, terms=[term("a")], after=2) == pytest.approx([0.6])
     with pytest.raises(NotRun, match="no 'tracking' of net of 'a'"):
         estimate("rungs", table, terms=[term("a", "tracking")])
 
