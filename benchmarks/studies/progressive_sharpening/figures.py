@@ -520,7 +520,7 @@ def _adaptive_panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(xlabel="steps of Scalar RMSProp", ylabel="loss", yscale="log")
     axes.set_xlim(left=0)
     plain_ticks(axes.yaxis)
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
 
 
 def _noise_panel(axes: Axes, table: pd.DataFrame) -> None:
@@ -540,7 +540,7 @@ def _noise_panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(xlabel="batch size", ylabel="steps to the target", xscale="log", yscale="log")
     plain_ticks(axes.xaxis, [4, 8, 16, 32, 64, 128, 256])
     plain_ticks(axes.yaxis)
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def _regularizer_panel(axes: Axes, table: pd.DataFrame) -> None:
@@ -550,6 +550,7 @@ def _regularizer_panel(axes: Axes, table: pd.DataFrame) -> None:
         curve = over_seeds(errors)
         draw_curve(axes, curve, color=colour, label=label.format(exponent), marker="o", ms=3)
     axes.set(xlabel="learning rate", ylabel="distance at the end / way", xscale="log", yscale="log")
+    plain_ticks(axes.xaxis)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
