@@ -158,12 +158,12 @@ def flow_settings(**change):
 def test_below_the_edge_the_central_flow_is_the_stable_flow():
     problem = quadratic([3.0, 1.0], [1.0, -2.0])
     start_1xP = problem.initial_RxP()
-    flow = adaptive_flow.CentralFlow(problem, start_1xP, lr=0.01, beta2=0.99, substeps=200, modes=1)
-    for _ in range(20):
+    flow = adaptive_flow.CentralFlow(problem, start_1xP, lr=0.01, beta2=0.99, substeps=20, modes=1)
+    for _ in range(5):
         flow.step()
-    ends_TxP, moments_T = adaptive_flow.stable_flow(problem, start_1xP, np.array([0.0, 20.0]), lr=0.01, beta2=0.99)
-    np.testing.assert_allclose(flow.params_1xP[0].numpy(), ends_TxP[-1], rtol=1e-4)
-    assert flow.moment == pytest.approx(moments_T[-1], rel=1e-4) and flow.held == 0
+    ends_TxP, moments_T = adaptive_flow.stable_flow(problem, start_1xP, np.array([0.0, 5.0]), lr=0.01, beta2=0.99)
+    np.testing.assert_allclose(flow.params_1xP[0].numpy(), ends_TxP[-1], rtol=1e-3)
+    assert flow.moment == pytest.approx(moments_T[-1], rel=1e-3) and flow.held == 0
 
 
 def test_on_a_quadratic_the_second_moment_alone_holds_the_edge():
