@@ -142,9 +142,9 @@ PLANTED_FIGURES = (
     Figure(
         "planted_modes",
         "When planted modes are learned by half, against their strength, which falls geometrically: the network, the "
-        "same with the strengths of two modes exchanged, and a single layer; where images have it, with equal variance "
-        "along all patterns; to first order. Times over the mean of each series, means over seeds; beside each the "
-        "slope of the network and its interval.",
+        "same with two strengths exchanged, on images with equal variance along all patterns, to first order, and a "
+        "single layer under the same recipe. Times over their geometric mean in each series, means over seeds; in the "
+        "titles the network's slope in logarithms.",
         reads=("causes/planted_images", "causes/planted_text"),
         claims=("T9",),
     ),
