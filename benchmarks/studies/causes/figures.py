@@ -34,13 +34,13 @@ def planted_modes(tables: Tables) -> Figure:
         axes.set(xscale="log", yscale="log")
         axes.set_title(f"{name}  {said}", loc="left", fontsize="medium")
         plain_ticks(axes.xaxis)
-        plain_ticks(axes.yaxis)
+        plain_ticks(axes.yaxis, [0.25, 0.5, 0.7, 1, 1.4, 2, 4])
     figure.supxlabel("strength of the planted mode", fontsize="medium")
-    grid[0, 0].set_ylabel("half time, over the mean of its series")
+    grid[0, 0].set_ylabel("half time over its mean")
     handles = [
         plt.Line2D([], [], color=c, marker=m, ls=ls, mfc="white", label=label) for label, c, m, ls in PLANTED.values()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize="small")
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize="small")
     return figure
 
 
