@@ -29,7 +29,7 @@ APART = ("low_rank_progression", "optimizer_comparison", "carry_over")
 DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)} & set(APART))
 FROM_EXPERIMENTS = {
     *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
-    *("scale_invariance", "intrinsic_learning_rate"),
+    *("scale_invariance", "intrinsic_learning_rate", "planted_modes"),
 }
 TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
 
@@ -95,6 +95,21 @@ def convex_rates():
     }
 
 
+def causes():
+    """Half times that fall with the strength in every network, and beside it."""
+    rows = [
+        (f"{network}{kind}", seed, name, value)
+        for network in ("mlp", "gpt")
+        for kind in ("", "/swap", "/layer")
+        for seed in (1, 2)
+        for k in range(1, 6)
+        for name, value in ((f"strength_{k}", 0.7**k), (f"half_time_{k}", seed * 1.4**k), ("timing_slope", -0.9))
+    ]
+    table = pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"]).drop_duplicates()
+    text = table["system"].str.startswith("gpt")
+    return {"causes/planted_images": table[~text], "causes/planted_text": table[text]}
+
+
 def committed(study):
     names = [name for name in catalog.cards() if name.startswith(f"{study}/")]
     return {name: pd.read_csv(ROOT / f"results/tables/{name}.csv") for name in names}
@@ -113,6 +128,7 @@ def tables():
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
         **convex_rates(),
+        **causes(),
         **committed("overparameterization"),
         **committed("lazy_training"),
         **committed("scale_invariance"),
