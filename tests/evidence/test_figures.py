@@ -107,7 +107,7 @@ def causes():
     ]
     table = pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"]).drop_duplicates()
     text = table["system"].str.startswith("gpt")
-    return {"causes/planted_images": table[~text], "causes/planted_text": table[text]}
+    return {"planted_modes/planted_images": table[~text], "planted_modes/planted_text": table[text]}
 
 
 def committed(study):

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from benchmarks.lab.augmentation import originals
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.text import Corpus, bigrams, characters
-from benchmarks.studies.causes import planted, planted_images, planted_text
-from benchmarks.studies.causes.study import PlantedImages, PlantedText
+from benchmarks.studies.planted_modes import planted, planted_images, planted_text
+from benchmarks.studies.planted_modes.study import PlantedImages, PlantedText
 
 COMPUTE = SimpleNamespace(dtype="float64", device="cpu")
 STRENGTHS = np.array([4.0, 2.0, 1.0])

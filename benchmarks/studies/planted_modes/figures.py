@@ -21,7 +21,7 @@ NETWORKS = ("mlp", "resnet", "vit", "gpt")
 
 def planted_modes(tables: Tables) -> Figure:
     """A panel per network: half times of planted modes against their strength."""
-    table = pd.concat([tables["causes/planted_images"], tables["causes/planted_text"]])
+    table = pd.concat([tables["planted_modes/planted_images"], tables["planted_modes/planted_text"]])
     shown = [name for name in NETWORKS if any(len(_series(table, f"{name}{kind}")) for kind in PLANTED)]
     if not shown:
         raise NothingToDraw

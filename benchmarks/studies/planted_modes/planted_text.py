@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.lab.text import Corpus, Tokens, characters, windows
 from benchmarks.studies.carry_over.task import Task
-from benchmarks.studies.causes.planted import Planted, planned, ranks, results, strengths
+from benchmarks.studies.planted_modes.planted import Planted, planned, ranks, results, strengths
 from benchmarks.studies.table import Result, tidy
 
 # Windows to train on begin so many tokens apart.

@@ -18,7 +18,7 @@ from benchmarks.lab.augmentation import Augmented, ViewMinibatches, views
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.studies.carry_over.task import Task
-from benchmarks.studies.causes.planted import Planted, planned, ranks, results, strengths
+from benchmarks.studies.planted_modes.planted import Planted, planned, ranks, results, strengths
 from benchmarks.studies.table import Result, tidy
 
 SIDE = 4

@@ -145,9 +145,9 @@ PLANTED_FIGURES = (
         "same with two strengths exchanged, on images with equal variance along all patterns, to first order, and a "
         "single layer under the same recipe. Times over their geometric mean in each series, means over seeds; in the "
         "titles the network's slope in logarithms.",
-        reads=("causes/planted_images", "causes/planted_text"),
+        reads=("planted_modes/planted_images", "planted_modes/planted_text"),
         claims=("T9",),
     ),
 )
 
-STUDY = Study("causes", place=6, experiments=PLANTED, figures=PLANTED_FIGURES)
+STUDY = Study("planted_modes", place=6, experiments=PLANTED, figures=PLANTED_FIGURES)
