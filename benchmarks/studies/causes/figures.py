@@ -47,7 +47,7 @@ def richness(tables: Tables) -> Figure:
     for row, label in zip(axes, READ.values()):
         row[0].set_ylabel(label)
     handles = {label: one for part in axes.flat for one, label in zip(*part.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize="small")
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
 
