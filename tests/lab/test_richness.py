@@ -11,8 +11,8 @@ from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.carry_over.networks import Linearized
-from benchmarks.studies.causes import mup, richness, richness_images
-from benchmarks.studies.causes.study import Ladder, RichnessImages, Textbook, Transfer
+from benchmarks.studies.phase_diagram import mup, richness, richness_images
+from benchmarks.studies.phase_diagram.study import Ladder, RichnessImages, Textbook, Transfer
 from benchmarks.studies.schema import Compute
 
 DATA = dict(

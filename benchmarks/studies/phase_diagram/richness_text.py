@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.lab.text import Corpus, characters
 from benchmarks.studies.carry_over.on_text import task
-from benchmarks.studies.causes import richness
+from benchmarks.studies.phase_diagram import richness
 from benchmarks.studies.table import Result, tidy
 
 

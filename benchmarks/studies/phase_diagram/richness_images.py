@@ -11,7 +11,7 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.carry_over.on_images import task
-from benchmarks.studies.causes import mup, richness
+from benchmarks.studies.phase_diagram import mup, richness
 from benchmarks.studies.deep_linear import simulation
 from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import modes as observables

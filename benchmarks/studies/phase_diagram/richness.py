@@ -24,7 +24,7 @@ from benchmarks.lab.schedules import constant, warmup_cosine
 from benchmarks.studies.carry_over.networks import Linearized
 from benchmarks.studies.carry_over.task import Task
 from benchmarks.studies.carry_over.training import LEAST_WAY, Path, follow
-from benchmarks.studies.causes import mup
+from benchmarks.studies.phase_diagram import mup
 from benchmarks.studies.table import Result
 from benchmarks.theory import modes as observables
 from benchmarks.theory import predictions

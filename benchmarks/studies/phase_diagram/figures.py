@@ -34,7 +34,7 @@ READ = {
 
 def richness(tables: Tables) -> Figure:
     """A column a network; order above, rank below, against gamma."""
-    shown = {name: tables[f"causes/{of}"] for name, (_, of) in NETWORKS.items()}
+    shown = {name: tables[f"phase_diagram/{of}"] for name, (_, of) in NETWORKS.items()}
     shown = {name: table for name, table in shown.items() if _gammas(table, name)}
     if not shown:
         raise NothingToDraw
@@ -90,7 +90,7 @@ def _ladder(axes: Axes, table: pd.DataFrame, name: str, quantity: str) -> None:
 
 def richness_transfer(tables: Tables) -> Figure:
     """Loss against the learning rate by width, in each parametrization."""
-    table = tables["causes/richness_images"]
+    table = tables["phase_diagram/richness_images"]
     names = {"standard": "standard parametrization", "mup": "muP"}
     if not table["system"].isin([f"transfer/{name}" for name in names]).any():
         raise NothingToDraw

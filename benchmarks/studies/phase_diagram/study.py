@@ -210,16 +210,16 @@ RICHNESS_FIGURES = (
         "How steeply half times fall with strength (above) and how much the rank of the weights' change grows until a "
         "common training loss (below), against gamma: lazy left, rich right. Star: the default recipe. Diamond: muP. "
         "Dashed: the network to first order. Points are seeds, lines their means.",
-        reads=("causes/richness_images", "causes/richness_text"),
+        reads=("phase_diagram/richness_images", "phase_diagram/richness_text"),
         claims=("T13",),
     ),
     Figure(
         "richness_transfer",
         "Training loss of perceptrons after a fixed number of steps against the learning rate, by width (dark: wide); "
         "mean over seeds. Marks: the best learning rate of each seed.",
-        reads=("causes/richness_images",),
+        reads=("phase_diagram/richness_images",),
         claims=("T13-transfer",),
     ),
 )
 
-STUDY = Study("causes", place=6, experiments=RICHNESS, figures=RICHNESS_FIGURES)
+STUDY = Study("phase_diagram", place=7, experiments=RICHNESS, figures=RICHNESS_FIGURES)
