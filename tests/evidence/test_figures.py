@@ -95,7 +95,7 @@ def convex_rates():
     }
 
 
-def causes():
+def planted_modes():
     """Half times that fall with the strength in every network, and beside it."""
     rows = [
         (f"{network}{kind}", seed, name, value)
@@ -128,7 +128,7 @@ def tables():
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
         **convex_rates(),
-        **causes(),
+        **planted_modes(),
         **committed("overparameterization"),
         **committed("lazy_training"),
         **committed("scale_invariance"),

@@ -1,1 +1,1 @@
-"""The causes of order: what makes a network learn one thing before another, by intervention."""
+"""Modes planted in images and a text, whose order of learning is set and read by intervention."""

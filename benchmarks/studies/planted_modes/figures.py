@@ -1,4 +1,4 @@
-"""Figures of the causes of order."""
+"""When planted modes are learned."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The causes of order (Open Question 4.1): experiments that set what a network should learn first."""
+"""Open Question 4.1: modes planted in data, so that what a network should learn first is set."""
 
 from typing import Annotated, Literal
 
