@@ -1,1 +1,1 @@
-"""The open question 4.1: the order in which networks learn the parts of a linear map, from textbook to practice."""
+"""From lazy to rich: output multiplier and learning rate moved together, and how learning rates transfer in muP."""

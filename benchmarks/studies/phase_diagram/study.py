@@ -1,4 +1,4 @@
-"""Open Question 4.1: what makes networks learn greedily, by changing one cause at a time."""
+"""Open Question 4.1: networks from lazy to rich, and the transfer of learning rates."""
 
 from typing import Annotated
 
