@@ -88,8 +88,8 @@ def test_no_unit_has_more_utility_than_the_closed_form_and_the_aligned_one_has_i
         weights = weights + units.pull(weights, units.target_F)
         weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     utilities = (weights * units.pull(weights, units.target_F)).sum(1) / 3
-    # The utility has a maximum at each frequency, in proportion to its cube.
-    assert {round(float(utility / bound), 3) for utility in utilities} == {0.125, 0.343, 1.0}
+    assert max(utilities) / bound == pytest.approx(1)
+    assert max(utilities) <= bound * (1 + 1e-9)
 
 
 def test_a_group_has_one_utility_and_computes_products_alone():

@@ -26,8 +26,8 @@ from benchmarks.studies.table import Result, tidy
 from benchmarks.theory.modes import half_times, timing_order
 from benchmarks.theory.predictions import active_modes, straight_active_modes
 
-# Readings of a run, evenly spaced in the logarithm of time: one in 0.5 %, finer than any drop of the loss.
-READINGS = 3000
+# Readings of a run, evenly spaced in the logarithm of time: one in 0.7 %.
+READINGS = 2000
 
 
 class Model(Protocol):
