@@ -62,10 +62,10 @@ def _against(axes: Axes, table: pd.DataFrame, systems: dict[str, str], expected:
 def _at_once(axes: Axes, table: pd.DataFrame) -> None:
     labels = {
         "attention": "heads, small weights",
-        "attention-merged": "heads, key and query merged",
+        "attention-merged": "heads, merged",
         "attention-default": "heads, default weights",
         "convolution": "kernels, small weights",
-        "convolution-equal": "kernels, small, equal strengths",
+        "convolution-equal": "kernels, equal strengths",
         "convolution-default": "kernels, default weights",
     }
     rows = [
