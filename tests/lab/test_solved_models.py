@@ -5,11 +5,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from benchmarks.studies.solved_models import modular_addition, saddles
-from benchmarks.studies.solved_models.modular_addition import drawn, grouped
-from benchmarks.studies.solved_models.saddles import Attention, Convolution
-from benchmarks.studies.solved_models.study import ModularAddition as AdditionSettings
-from benchmarks.studies.solved_models.study import Saddles
+from benchmarks.studies.saddle_to_saddle import modular_addition, saddles
+from benchmarks.studies.saddle_to_saddle.modular_addition import drawn, grouped
+from benchmarks.studies.saddle_to_saddle.saddles import Attention, Convolution
+from benchmarks.studies.saddle_to_saddle.study import ModularAddition as AdditionSettings
+from benchmarks.studies.saddle_to_saddle.study import Saddles
 from benchmarks.theory import alternating_gradient_flow as flows
 from benchmarks.theory.alternating_gradient_flow import DiagonalNetwork, ModularAddition, alternate
 

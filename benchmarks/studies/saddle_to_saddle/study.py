@@ -128,14 +128,14 @@ FIGURES = (
         "time that alternating gradient flow foretells from the initial weights, and each drop of the loss likewise. "
         "Attention and convolution: how many heads or kernels grow at once (the line is the band's end), and the loss "
         "on each plateau against its closed form. Symbols are seeds, bars 95 % intervals, diagonals agreement.",
-        reads=("solved_models/modular_addition", "solved_models/saddles"),
+        reads=("saddle_to_saddle/modular_addition", "saddle_to_saddle/saddles"),
         claims=("T14", "T15"),
     ),
 )
 
 STUDY = Study(
-    "solved_models",
-    place=7,
+    "saddle_to_saddle",
+    place=9,
     experiments=(
         Experiment("modular_addition", ModularAddition, MODULAR_ADDITION),
         Experiment("saddles", Saddles, SADDLES),

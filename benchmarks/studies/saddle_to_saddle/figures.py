@@ -20,7 +20,7 @@ from benchmarks.evidence.drawing import (
 
 def solved_models(tables: Tables) -> Figure:
     """Times and drops on modular addition; heads and kernels at once; losses on plateaus."""
-    addition, saddles = tables["solved_models/modular_addition"], tables["solved_models/saddles"]
+    addition, saddles = tables["saddle_to_saddle/modular_addition"], tables["saddle_to_saddle/saddles"]
     if addition.empty and saddles.empty:
         raise NothingToDraw("no solved model has been run")
     figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.0))
