@@ -467,7 +467,7 @@ FIGURES = (
 
 STUDY = Study(
     "optimizer_comparison",
-    place=9,
+    place=11,
     model=Comparison,
     curves=True,
     families=(

@@ -370,7 +370,7 @@ FIGURES = (
 
 STUDY = Study(
     "progressive_sharpening",
-    place=7,
+    place=9,
     model=Sharpening,
     curves=True,
     families=(
