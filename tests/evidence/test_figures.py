@@ -29,6 +29,7 @@ APART = ("low_rank_progression", "optimizer_comparison", "carry_over")
 DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)} & set(APART))
 FROM_EXPERIMENTS = {
     *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
+    "solved_embeddings",
     *("scale_invariance", "intrinsic_learning_rate"),
 }
 TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
@@ -79,6 +80,23 @@ def deep_linear():
     }
 
 
+def solved_models():
+    systems = {"word2vec": ("word2vec/small", "word2vec-small", "word2vec"), "barlow": ("barlow/small", "barlow-small")}
+    return {
+        f"solved_models/{name}": pd.DataFrame(
+            [
+                (system, seed, f"{quantity}_{k}", 10.0 * k + seed)
+                for system in given
+                for seed in (1, 2, 3)
+                for k in (1, 2, 3)
+                for quantity in ("strength", "half_time", "closed_form")
+            ],
+            columns=["system", "seed", "quantity", "value"],
+        )
+        for name, given in systems.items()
+    }
+
+
 def convex_rates():
     columns = ["system", "seed", "quantity", "value"]
     worst = [(system, np.nan, "ratio", 1.0) for system in ("huber-1-1", "huber-10-1", "nesterov-5", "beyond-2")]
@@ -112,6 +130,7 @@ def tables():
         ),
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
+        **solved_models(),
         **convex_rates(),
         **committed("overparameterization"),
         **committed("lazy_training"),

@@ -150,9 +150,10 @@ def solved(table):
         (system, seed, quantity, level * size + shift)
         for system, level in levels.items()
         for quantity, size in (("rank_growth", 1.0), ("timing_slope", -1.0), ("path", 1.6), ("steps", 100.0))
-        for seed, shift in zip(SEEDS, NOISE)
+        for seed, shift in zip(SEEDS, NOISE[::-1] if system.endswith("/small") else NOISE)
     ]
-    found += [(f"{name}/layer", seed, "timing_slope", 0.0) for name in names for seed in SEEDS]
+    layers = [(f"{name}/layer", seed) for name in names for seed in SEEDS]
+    found += [(*layer, quantity, 0.0) for layer in layers for quantity in ("timing_slope", "steps")]
     found += [("aligned", np.nan, "rank_growth", 1.0)]
     return pd.DataFrame(found, columns=["system", "seed", "quantity", "value"])
 

@@ -24,8 +24,8 @@ WORDS = {
     "width": 8,
     "modes": 4,
     "small": 1e-4,
-    "rate": 1e-2,
-    "steps": 400,
+    "rate": 2e-3,
+    "steps": 700,
     "batch": 64,
     "batch_steps": 100,
     "every": 10,
@@ -45,7 +45,7 @@ VIEWS = {
     "momentum": 0.0,
     "steps": 40,
     "every": 10,
-    "linear": {"small": 1e-2, "step": 0.02, "steps": 1500, "every": 10},
+    "linear": {"small": 1e-2, "step": 0.02, "steps": 4000, "every": 10},
 }
 
 
@@ -57,11 +57,12 @@ def value(table, system, quantity):
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Words of three groups that keep to themselves for ten words: each group is a mode or two."""
+    """Five groups of 2 to 10 words; a group speaks ten words at a time, so that each larger one is a stronger mode."""
     generator = np.random.default_rng(0)
+    first, sizes = np.array([0, 2, 6, 12, 20]), np.array([2, 4, 6, 8, 10])
     groups = np.repeat(generator.integers(5, size=1500), 10)
-    ranks = groups * 6 + generator.integers(6, size=len(groups))
-    return Corpus(" ".join("abcdefghijklmnopqrstuvwxyzäö'"[rank % 26] + "x" * (rank // 26) for rank in ranks), "")
+    ranks = first[groups] + (sizes[groups] * generator.random(len(groups))).astype(int)
+    return Corpus(" ".join("abcdefghijklmnopqrstuvwxyz"[rank % 26] + "x" * (rank // 26) for rank in ranks), "")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_pairs_are_counted_by_distance():
 
 def test_minibatches_follow_the_weighted_gradient_in_expectation(corpus):
     """One step of very many pairs against the gradient of the expected loss."""
-    settings = SimpleNamespace(**WORDS | {"batch": 2_000_000, "batch_steps": 1, "every": 1, "rate": 1e-2})
+    settings = SimpleNamespace(**WORDS | {"batch": 500_000, "batch_steps": 1, "every": 1, "rate": 1e-2})
     ids = word2vec.words(corpus.train, 30)
     text = word2vec.Text.of(ids, 30, 3, 0.01)
     basis, _, _ = word2vec.modes_of(text, word2vec.Text.of(np.random.default_rng(0).permutation(ids), 30, 3, 0.01), 4)
@@ -142,7 +143,7 @@ def test_minibatches_follow_the_weighted_gradient_in_expectation(corpus):
     residual = weight * (1 / (1 + np.exp(-logits)) - text.likely_VxV)
     after = start.numpy() - 4 * settings.rate * residual @ start.numpy()
     moved, expected = path.maps[1] - path.maps[0], basis.T @ (after @ after.T - logits) @ basis
-    np.testing.assert_allclose(moved, expected, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_allclose(moved, expected, atol=0.05 * np.abs(expected).max())
 
 
 def test_the_experiment_on_words(corpus):
@@ -156,14 +157,13 @@ def test_the_experiment_on_words(corpus):
     assert table[table.system == "aligned"].seed.isna().all()
 
 
-def test_a_text_of_few_words_or_without_modes_is_refused():
+def test_a_text_of_few_words_or_without_modes_is_refused(corpus):
     settings = SimpleNamespace(**WORDS)
     with pytest.raises(ValueError, match="a vocabulary of 30 words from a text with 2 different ones"):
         word2vec.run(settings, [1], Corpus("to be to be", ""), lambda done, planned: None)
-    noise = np.random.default_rng(0).integers(26, size=20000)
-    text = Corpus(" ".join("abcdefghijklmnopqrstuvwxyz"[rank] for rank in noise), "")
-    with pytest.raises(ValueError, match="modes of the text exceed those of permuted words"):
-        word2vec.run(SimpleNamespace(**WORDS | {"vocabulary": 26}), [1], text, lambda done, planned: None)
+    text = word2vec.Text.of(word2vec.words(corpus.train, 30), 30, 3, 0.01)
+    with pytest.raises(ValueError, match="0 modes of the text exceed those of permuted words"):
+        word2vec.modes_of(text, text, 4)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_text_of_few_words_or_without_modes_is_refused():
     [
         (Word2vec, {"vocabulary": 3}, "a vocabulary of 3 words has no 4 modes"),
         (Word2vec, {"width": 3}, "vectors of width 3 cannot hold 4 modes"),
-        (Word2vec, {"steps": 405}, "405 steps are not a multiple of the 10"),
+        (Word2vec, {"steps": 705}, "705 steps are not a multiple of the 10"),
         (Barlow, {"components": 2}, "2 components have no 3 modes"),
         (Barlow, {"read": 100}, "60 images are fewer than are read"),
     ],
