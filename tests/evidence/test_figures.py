@@ -83,7 +83,7 @@ def deep_linear():
 def solved_models():
     systems = {"word2vec": ("word2vec/small", "word2vec-small", "word2vec"), "barlow": ("barlow/small", "barlow-small")}
     return {
-        f"solved_models/{name}": pd.DataFrame(
+        f"solved_embeddings/{name}": pd.DataFrame(
             [
                 (system, seed, f"{quantity}_{k}", 10.0 * k + seed)
                 for system in given

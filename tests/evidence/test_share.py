@@ -173,6 +173,6 @@ def test_systems_whose_models_are_solved_have_rows_and_say_what_cannot_be_asked(
 
 
 def test_word_vectors_are_asked_about_order_against_free_logits():
-    answer = pd.DataFrame(tables.solved_rows("solved_models/word2vec", solved("solved_models/word2vec")))
+    answer = pd.DataFrame(tables.solved_rows("solved_embeddings/word2vec", solved("solved_embeddings/word2vec")))
     row = answer.set_index(["system", "prediction"]).loc[("word2vec", "order")]
     assert row["null_is"] == "a single layer" and row["share"] == pytest.approx(0.6, abs=0.02)

@@ -10,8 +10,8 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.text import Corpus
-from benchmarks.studies.solved_models import barlow, scores, word2vec
-from benchmarks.studies.solved_models.study import Barlow, Word2vec
+from benchmarks.studies.solved_embeddings import barlow, scores, word2vec
+from benchmarks.studies.solved_embeddings.study import Barlow, Word2vec
 from benchmarks.studies.table import COLUMNS
 from benchmarks.theory import embeddings
 from benchmarks.theory.modes import Modes

@@ -328,7 +328,7 @@ STUDY = Study(
         Family("on_text", module="on_text", path="{system}", settings=System, members=Systems.on_text),
     ),
     model=Systems,
-    reads=("solved_models/word2vec", "solved_models/barlow"),
+    reads=("solved_embeddings/word2vec", "solved_embeddings/barlow"),
     curves=True,
     tables={"carry_over/scores": _LONG, "open_question_4_1": ANSWER},
     figures=FIGURES,

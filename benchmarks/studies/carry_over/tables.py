@@ -44,14 +44,14 @@ _OF_VIEWS = {
 _SKIP_GRAM = "word vectors, tied (skip-gram with negative sampling, {start}); {descent}; text by words"
 _ENCODER = "two convolutions and a projector (Barlow Twins, {start}); sgd; images without labels, augmented"
 SOLVED = {
-    "solved_models/word2vec": {
+    "solved_embeddings/word2vec": {
         "word2vec": Solved("word2vec", _SKIP_GRAM.format(start="start of word2vec.c", descent="sgd"), _OF_WORDS),
         "word2vec-large": Solved("word2vec", _SKIP_GRAM.format(start="large weights", descent="sgd"), _OF_WORDS),
         "word2vec-small": Solved(
             "word2vec", _SKIP_GRAM.format(start="small weights", descent="gradient descent on all pairs"), _OF_WORDS
         ),
     },
-    "solved_models/barlow": {
+    "solved_embeddings/barlow": {
         "barlow": Solved("barlow", _ENCODER.format(start="default weights"), _OF_VIEWS),
         "barlow-small": Solved("barlow", _ENCODER.format(start="small weights"), _OF_VIEWS),
     },

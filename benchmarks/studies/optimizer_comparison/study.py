@@ -467,7 +467,7 @@ FIGURES = (
 
 STUDY = Study(
     "optimizer_comparison",
-    place=11,
+    place=13,
     model=Comparison,
     curves=True,
     families=(

@@ -370,7 +370,7 @@ FIGURES = (
 
 STUDY = Study(
     "progressive_sharpening",
-    place=9,
+    place=11,
     model=Sharpening,
     curves=True,
     families=(

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.lab.text import Corpus
-from benchmarks.studies.solved_models.scores import Path, foretold, scores
+from benchmarks.studies.solved_embeddings.scores import Path, foretold, scores
 from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import embeddings, predictions
 from benchmarks.theory.modes import Modes

@@ -29,7 +29,7 @@ from benchmarks.lab.augmentation import Augmented, views
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.minibatches import Minibatches
 from benchmarks.studies.carry_over import weights
-from benchmarks.studies.solved_models.scores import Path, foretold, scores
+from benchmarks.studies.solved_embeddings.scores import Path, foretold, scores
 from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import embeddings, predictions
 from benchmarks.theory import modes as observables

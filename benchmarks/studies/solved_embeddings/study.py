@@ -139,14 +139,14 @@ FIGURES = (
         "against its strength; the line is the closed form of the quadratic model from small weights. Right: when each "
         "eigenvalue of an embedding's cross-covariance passes half under Barlow Twins, over when the first does. Means "
         "over seeds.",
-        reads=("solved_models/word2vec", "solved_models/barlow"),
+        reads=("solved_embeddings/word2vec", "solved_embeddings/barlow"),
         claims=("T11", "T12"),
     ),
 )
 
 STUDY = Study(
-    "solved_models",
-    place=7,
+    "solved_embeddings",
+    place=8,
     experiments=(
         Experiment("word2vec", Word2vec, WORD2VEC),
         Experiment("barlow", Barlow, BARLOW),

@@ -24,7 +24,7 @@ VIEWS = {
 
 def solved_embeddings(tables: Tables) -> Figure:
     """Half times of the modes of word vectors and of Barlow Twins."""
-    words, views = tables["solved_models/word2vec"], tables["solved_models/barlow"]
+    words, views = tables["solved_embeddings/word2vec"], tables["solved_embeddings/barlow"]
     if words.empty and views.empty:
         raise NothingToDraw
     figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.4))
