@@ -30,6 +30,8 @@ DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)}
 FROM_EXPERIMENTS = {
     *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
     *("scale_invariance", "intrinsic_learning_rate", "planted_modes"),
+    "solved_embeddings",
+    *("scale_invariance", "intrinsic_learning_rate"),
 }
 TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
 
@@ -76,6 +78,23 @@ def deep_linear():
             columns=["system", "seed", "quantity", "value"],
         )
         for name, rows in quantities.items()
+    }
+
+
+def solved_embeddings():
+    systems = {"word2vec": ("word2vec/small", "word2vec-small", "word2vec"), "barlow": ("barlow/small", "barlow-small")}
+    return {
+        f"solved_embeddings/{name}": pd.DataFrame(
+            [
+                (system, seed, f"{quantity}_{k}", 10.0 * k + seed)
+                for system in given
+                for seed in (1, 2, 3)
+                for k in (1, 2, 3)
+                for quantity in ("strength", "half_time", "closed_form")
+            ],
+            columns=["system", "seed", "quantity", "value"],
+        )
+        for name, given in systems.items()
     }
 
 
@@ -127,6 +146,7 @@ def tables():
         ),
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
+        **solved_embeddings(),
         **convex_rates(),
         **planted_modes(),
         **committed("overparameterization"),

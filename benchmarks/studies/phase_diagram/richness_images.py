@@ -11,8 +11,8 @@ from benchmarks.lab.loop import descend
 from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.studies.carry_over.on_images import task
-from benchmarks.studies.phase_diagram import mup, richness
 from benchmarks.studies.deep_linear import simulation
+from benchmarks.studies.phase_diagram import mup, richness
 from benchmarks.studies.table import Result, tidy
 from benchmarks.theory import modes as observables
 from benchmarks.theory import predictions
