@@ -51,7 +51,12 @@ def main() -> None:
     )
     write_text(REPORT, page)
     read = (tables[name] for name in ("open_question_4_1", share.SCORES, f"{LADDER}.long", LADDER))
-    write_text(ANSWER, answer.render(*read, figures[ASKED], figures[LADDER], params.profile, params.data.source))
+    why = [
+        answer.Part(sections[name].title, sections[name].parts(tables["claims"]), figures[name])
+        for name in _between(list(figures))
+    ]
+    drawn = figures[ASKED], figures[LADDER]
+    write_text(ANSWER, answer.render(*read, *drawn, why, params.profile, params.data.source))
 
     verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."
@@ -77,6 +82,11 @@ def main() -> None:
     for name, columns in EXPORTED.items():
         caption = f"{cards[name].title} (version {version})."
         write_text(LATEX / f"{name}.tex", citing.latex_table(exact[name], columns, caption, name))
+
+
+def _between(studies: list[str]) -> list[str]:
+    """Those between the systems of the open question and its ladder in the chapter: they say why."""
+    return studies[studies.index(ASKED) + 1 : studies.index(LADDER)]
 
 
 def _drawn(study: str) -> list[Drawn]:
