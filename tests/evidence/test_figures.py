@@ -152,6 +152,9 @@ def tables():
         **committed("overparameterization"),
         **committed("lazy_training"),
         **committed("scale_invariance"),
+        **committed("progressive_sharpening"),
+        **committed("phase_diagram"),
+        **committed("saddle_to_saddle"),
     }
     return known | {"claims": judge.judge(REGISTER, known, ["cifar10"])}
 
