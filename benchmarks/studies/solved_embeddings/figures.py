@@ -5,8 +5,9 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from benchmarks.evidence.drawing import INK, PALETTE, NothingToDraw, Tables
+from benchmarks.evidence.drawing import INK, PALETTE, NothingToDraw, Tables, plain_ticks
 
 WORDS = {
     "word2vec/small": "quadratic model, small weights",
@@ -39,10 +40,14 @@ def _words(axes: Axes, table: pd.DataFrame) -> None:
             by_mode(table, system, name) for name in ("strength_", "half_time_", "closed_form_")
         )
         both = strengths.index.intersection(times.index)
-        axes.plot(strengths[both], times[both], marker, color=color, ms=4.5, label=label)
+        # The solved model and the skip-gram beside it lie on one another.
+        solved = {"ms": 8, "mfc": "none"} if system == "word2vec/small" else {"ms": 4.5}
+        axes.plot(strengths[both], times[both], marker, color=color, label=label, **solved)
         if system == "word2vec/small" and len(foretold):
             axes.plot(strengths, foretold[strengths.index], color=INK, lw=1, label="closed form")
     axes.set(xscale="log", yscale="log", xlabel="strength of the mode", ylabel="half time (steps)")
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
 
 
@@ -55,6 +60,8 @@ def _views(axes: Axes, table: pd.DataFrame) -> None:
     if len(foretold):
         axes.plot(foretold.index, foretold / foretold.iloc[0], color=INK, lw=1, ls="--", label="closed form")
     axes.set(yscale="log", xlabel="eigenvalue, by size", ylabel="half time over the first")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain_ticks(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
 
 
