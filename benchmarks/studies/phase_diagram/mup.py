@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lab import architectures, datasets, optimizers
+from benchmarks.lab import datasets, optimizers
+from benchmarks.lab.architectures import mlp
 from benchmarks.lab.datasets import Images
 from benchmarks.lab.loop import descend
 from benchmarks.lab.minibatches import Minibatches
@@ -105,9 +106,7 @@ def steps_of(settings, seeds: int) -> int:
 
 def perceptron(shape: Sequence[int], classes: int, width: int, settings) -> nn.Module:
     """Hidden layers of one width, with biases of zero, whose scale would not be that of muP."""
-    module = architectures.build(
-        name="mlp", input_shape=tuple(shape), outputs=classes, hidden=[width] * settings.depth, activation="relu"
-    )
+    module = mlp.build(tuple(shape), classes, hidden=[width] * settings.depth, activation="relu")
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name.endswith("bias"):

@@ -21,6 +21,7 @@ from torch import nn
 
 from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.optimizers import Built, Optimizer
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.schedules import constant, warmup_cosine
 from benchmarks.studies.carry_over.networks import Linearized, linear_twin, scaled, single_layer
 from benchmarks.studies.carry_over.task import Task
@@ -115,7 +116,7 @@ def results(
                 module = Linearized(net)
             elif kind == "/small":
                 module = scaled(linear_twin(net, task.shape, task.tokens), network.small.init)
-                by, schedule, clip = optimizers.named("sgd", lr=network.small.lr), constant, None
+                by, schedule, clip = sgd(lr=network.small.lr), constant, None
             elif kind.startswith("/layer"):
                 module = single_layer(task.shape, task.outputs, task.tokens).to(dtype)
                 by = recipe(lr=network.layer_lr)

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from benchmarks.lab import architectures
-from benchmarks.lab.architectures import self_stabilization
+from benchmarks.lab.architectures import mlp, self_stabilization
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
@@ -49,7 +49,7 @@ def run(
     rates = {"network": settings.lr, "below": settings.lr_below}
     for number, seed in enumerate(seeds):
         (network,) = architectures.build_stack(
-            "mlp", tuple(inputs.shape[1:]), 1, [seed], hidden=settings.hidden, activation="tanh"
+            mlp.build, tuple(inputs.shape[1:]), 1, [seed], hidden=settings.hidden, activation="tanh"
         )
         problem = Problem(network.double(), inputs, targets, "mse")
         for part, (system, lr) in enumerate(rates.items()):

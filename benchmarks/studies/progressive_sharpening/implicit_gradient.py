@@ -7,7 +7,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from benchmarks.lab import architectures
-from benchmarks.lab.architectures import deep_linear
+from benchmarks.lab.architectures import deep_linear, mlp
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
@@ -44,7 +44,7 @@ def run(settings, seeds: Sequence[int], images: Images) -> Iterator[Result]:
             raise ValueError(f"time {settings.time:g} is not a whole number of steps of {lr:g}")
     for seed in seeds:
         network = Problem(
-            _built("mlp", inputs, seed, hidden=settings.hidden, activation="tanh"), inputs, targets, "mse"
+            _built(mlp.build, inputs, seed, hidden=settings.hidden, activation="tanh"), inputs, targets, "mse"
         )
         descents = [_descended(network, lr, settings.time) for lr in lrs]
         for system, c in SYSTEMS.items():
@@ -58,8 +58,8 @@ def run(settings, seeds: Sequence[int], images: Images) -> Iterator[Result]:
         yield "quadratic", seed, _scores(scaled, descents, quadratic_ends(linear, time, scaled), start_P)
 
 
-def _built(name: str | Callable, inputs: torch.Tensor, seed: int, **options) -> torch.nn.Module:
-    (module,) = architectures.build_stack(name, tuple(inputs.shape[1:]), 1, [seed], **options)
+def _built(build: Callable[..., torch.nn.Module], inputs: torch.Tensor, seed: int, **options) -> torch.nn.Module:
+    (module,) = architectures.build_stack(build, tuple(inputs.shape[1:]), 1, [seed], **options)
     return module.double()
 
 

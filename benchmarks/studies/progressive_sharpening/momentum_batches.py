@@ -12,7 +12,7 @@ from benchmarks.lab.losses import encode_targets, outputs
 from benchmarks.lab.measurements import linear_stability
 from benchmarks.lab.measurements.batch_sharpness import BatchSharpness
 from benchmarks.lab.minibatches import Minibatches
-from benchmarks.lab.optimizers import named
+from benchmarks.lab.optimizers.sgd import sgd
 from benchmarks.lab.problem import Problem
 from benchmarks.lab.training import train
 from benchmarks.studies.table import Result, tidy
@@ -91,7 +91,7 @@ def _trained(name, system, settings, seeds, images, compute, along) -> Iterator[
     outcome = train(
         problem,
         problem.initial_RxP(),
-        named("sgd", lr=system.lr, momentum=system.momentum),
+        sgd(lr=system.lr, momentum=system.momentum),
         seeds=seeds,
         steps=system.steps,
         divergence=DIVERGENCE,
@@ -137,7 +137,7 @@ def _in_thresholds(sharpness: float, lr: float, momentum: float) -> dict[str, fl
 def library_threshold(momentum: float, share: float) -> float:
     """Where the second moments of (w, momentum) under the library's own step, averaged over the two batches, no longer
     shrink: by bisection of the spectral radius of their map."""
-    build = named("sgd", lr=LR, momentum=momentum).build
+    build = sgd(lr=LR, momentum=momentum).build
     unseen = linear_stability.one_step_map(build, 0.0)
 
     def radius(curvature: float) -> float:
@@ -152,7 +152,7 @@ def simulated_square(momentum: float, share: float, curvature: float, settings, 
     """The mean of w^2 over many copies of the quadratic and over time, by the library's SGD."""
     generator = torch.Generator().manual_seed(seed)
     weights = torch.nn.Parameter(torch.zeros(settings.copies, dtype=torch.float64))
-    (optimizer,) = named("sgd", lr=LR, momentum=momentum).build([weights])
+    (optimizer,) = sgd(lr=LR, momentum=momentum).build([weights])
     squares = []
     for _ in range(settings.copied_steps):
         seen = torch.rand(settings.copies, generator=generator) < share

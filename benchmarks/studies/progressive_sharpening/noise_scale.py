@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.lab import architectures
+from benchmarks.lab.architectures import mlp
 from benchmarks.lab.datasets import Images, subset
 from benchmarks.lab.loop import descend
 from benchmarks.lab.losses import encode_targets
@@ -48,7 +49,7 @@ def run(
     inputs = data.train_inputs.to(dtype)
     targets = encode_targets(data.train_labels, "cross_entropy", data.classes, dtype)
     built = architectures.build_stack(
-        "mlp", tuple(inputs.shape[1:]), data.classes, seeds, hidden=settings.hidden, activation="tanh"
+        mlp.build, tuple(inputs.shape[1:]), data.classes, seeds, hidden=settings.hidden, activation="tanh"
     )
     networks = [network.to(dtype) for network in built]
     problem = Problem(networks, inputs, targets, "cross_entropy")
