@@ -148,7 +148,7 @@ FIGURES = (
 
 STUDY = Study(
     "timings",
-    place=14,
+    place=10,
     model=Timings,
     reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(

@@ -1,1 +1,0 @@
-"""Models of learning whose course can be foretold, each against its theory, in float64."""

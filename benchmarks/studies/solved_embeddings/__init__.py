@@ -1,1 +1,0 @@
-"""Neural networks beside a model of them whose learning can be solved."""
