@@ -54,8 +54,9 @@ def answer_rows(
     own = {"architecture": {"name": architecture}, "beside": {"reversed": None}}
     if steps:
         own |= {"steps": steps, "warmup": min(recipe.warmup, steps // 10)}
-    _require_fits(architecture, recipe, data)
-    scores = [_scores(_changed(recipe, {**fitted, **own}), data, seeds, compute, tick)]
+    changed = _changed(recipe, {**fitted, **own})
+    _require_fits(architecture, changed, data)
+    scores = [_scores(changed, data, seeds, compute, tick)]
     if recipe.beside.small is None:
         other = _recipe(systems, recipe.reference or LIKE[kind], kind)
         beside = {"twin": None, "lazy": None, "random": None, "reversed": None}
