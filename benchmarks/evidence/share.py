@@ -1,6 +1,6 @@
 """The carry-over share: where a system stands between a null and the deep linear reference, by prediction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,19 +60,23 @@ ABSENT = {
 }
 
 
-def rows(scores: pd.DataFrame, system: str, reference: str) -> Iterator[dict]:
+def rows(
+    scores: pd.DataFrame, system: str, reference: str, meaningless: Mapping[str, str] | None = None
+) -> Iterator[dict]:
     """A row per prediction of one system.
 
     Args:
         scores: system, seed, quantity, value; the networks beside a system are named SYSTEM/ROLE.
         reference: the system whose twin from small weights is the deep linear reference.
+        meaningless: predictions that cannot be asked of a system of this kind, by name, and why.
     """
     accuracy = _values(scores, system, "test_accuracy")
     for prediction in PREDICTIONS:
-        yield {**_row(scores, system, reference, prediction), "test_accuracy": float(accuracy.mean())}
+        row = _row(scores, system, reference, prediction, (meaningless or {}).get(prediction.name, ""))
+        yield {**row, "test_accuracy": float(accuracy.mean())}
 
 
-def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Prediction) -> dict:
+def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Prediction, meaningless: str) -> dict:
     every = _values(scores, system, "steps").index
     x = _values(scores, system, prediction.quantity)
     interval = t_interval(x.to_numpy(), 0.95)
@@ -90,9 +94,11 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
         "share_low": np.nan,
         "share_high": np.nan,
         "word": CANNOT,
-        "why": "",
+        "why": meaningless,
         "n": 0,
     }
+    if meaningless:
+        return row
     others = {"reference": prediction.reference, "null": null}
     found = {name: _other(scores, system, reference, prediction.quantity, of, every) for name, of in others.items()}
     row |= {name: float(values.mean()) for name, values in found.items()}

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.evidence import share
 from benchmarks.evidence.statistics import Interval
+from benchmarks.studies.carry_over import tables
 
 SEEDS = range(1, 6)
 NOISE = np.array([-0.02, 0.01, 0.0, 0.015, -0.005])
@@ -138,3 +139,40 @@ def test_words(wide, narrow, word):
 
 def test_without_a_bounded_interval_nothing_is_decided():
     assert share.word(None, None) == "undecided"
+
+
+def solved(table):
+    """Scores of the study solved_embeddings by what its systems are asked; runs without a seed among them."""
+    names = tables.SOLVED[table]
+    main = next(iter(names))
+    levels = dict.fromkeys(names, 0.6) | {f"{main}/small": 1.0} | {f"{name}/random": 0.0 for name in names}
+    found = [
+        (system, seed, quantity, level * size + shift)
+        for system, level in levels.items()
+        for quantity, size in (("rank_growth", 1.0), ("timing_slope", -1.0), ("path", 1.6), ("steps", 100.0))
+        for seed, shift in zip(SEEDS, NOISE[::-1] if system.endswith("/small") else NOISE)
+    ]
+    layers = [(f"{name}/layer", seed) for name in names for seed in SEEDS]
+    found += [(*layer, quantity, 0.0) for layer in layers for quantity in ("timing_slope", "steps")]
+    found += [("aligned", np.nan, "rank_growth", 1.0)]
+    return pd.DataFrame(found, columns=["system", "seed", "quantity", "value"])
+
+
+@pytest.mark.parametrize("table", tables.SOLVED)
+def test_systems_whose_models_are_solved_have_rows_and_say_what_cannot_be_asked(table):
+    answer = pd.DataFrame(tables.solved_rows(table, solved(table)))
+    assert list(dict.fromkeys(answer["system"])) == list(tables.SOLVED[table])
+    assert len(answer) == len(tables.SOLVED[table]) * len(share.PREDICTIONS) and answer["network"].str.len().all()
+    for row in answer.itertuples():
+        why = tables.SOLVED[table][row.system].meaningless.get(row.prediction)
+        if why:
+            assert (row.word, row.why, row.n) == ("cannot be asked", why, 0)
+        elif row.prediction == "rank":
+            assert row.share == pytest.approx(0.6, abs=0.02) and row.n == 5
+    assert set(answer["word"]) > {"cannot be asked"}
+
+
+def test_word_vectors_are_asked_about_order_against_free_logits():
+    answer = pd.DataFrame(tables.solved_rows("solved_embeddings/word2vec", solved("solved_embeddings/word2vec")))
+    row = answer.set_index(["system", "prediction"]).loc[("word2vec", "order")]
+    assert row["null_is"] == "a single layer" and row["share"] == pytest.approx(0.6, abs=0.02)
