@@ -132,37 +132,39 @@ class RichnessImages(Richness):
 
 _AT_TARGET = ", until the training loss first is the target's"
 _RICHNESS = {
-    "gamma": Column("", "the output is divided by it; of muP the square root of width over base width", EXACT),
+    "gamma": Column("", "what the output is divided by; of muP the square root of width over base width", EXACT),
     "diverged": Column("", "1 if the run diverged, else 0", EXACT),
-    "reached": Column("fraction", "of the trainings, how many reached the target loss", IDENTICAL),
+    "reached": Column("fraction", "trainings that reached the target loss", IDENTICAL),
     "passed_half": Column("modes", "how many went half of their own way", IDENTICAL),
-    "timing_slope": Column("", r"slope of ln(half time) against $\ln s$, if every mode passed half of its own way"),
+    "timing_slope": Column("", r"slope of ln(half time) on $\ln s_k$, if every mode went half of its way"),
     "timing_order": Column("", "Kendall's tau between how early modes are learned and how strong they are", IDENTICAL),
     "timing_spread": Column("nats", "standard deviation of ln(half time) over the modes"),
-    "active_modes": Column("modes", rf"$N_{{\mathrm{{act}}}}$: how many modes move at once{_AT_TARGET}"),
+    "active_modes": Column("modes", f"how many modes move at once, 1 if one at a time{_AT_TARGET}"),
     "active_modes_straight": Column("modes", "the same on the straight line from the start to the data's map"),
     "rank_growth": Column(
         "", f"1 - least / last effective rank of the weights' change, mean over matrices{_AT_TARGET}"
     ),
     "rank_least": Column("", f"least effective rank of the weights' change{_AT_TARGET}"),
     "rank_last": Column("", "the same at the target loss"),
-    "weights_change": Column("", r"$\lvert W - W_0 \rvert / \lvert W_0 \rvert$ at the target loss, mean over matrices"),
+    "weights_change": Column(
+        "", "distance of the weights from their start over their norm there, at the target loss, mean over matrices"
+    ),
     "time_to_target": Column("steps", "when the target loss is reached, in steps at the full learning rate"),
     "loss": Column("nats", "cross-entropy of the training examples where maps are read, at the end"),
     "test_accuracy": Column("fraction", "held-out examples that are answered correctly, at the end"),
     "half_time_*": Column("steps", "when the k-th mode has gone half of its own way, at the full learning rate"),
-    "strength_*": Column("", "$s_k$", relative(1e-4, floor=1e-8)),
-    "order_rises": Column("", "Kendall's tau of -timing_slope with gamma, of those that all reached the target"),
+    "strength_*": Column("", "$s_k$, strength of the k-th mode", relative(1e-4, floor=1e-8)),
+    "order_rises": Column("", "Kendall's tau between gamma and -timing_slope, if all gammas reached the target"),
     "rank_rises": Column("", "the same of rank_growth"),
     "movement_rises": Column("", "the same of weights_change"),
     "order_change": Column(
-        "", "-timing_slope at the largest gamma less that at the least; of NETWORK/rate, less that of the default"
+        "", "-timing_slope at the largest gamma, less that at the least; for NETWORK/rate: its own, less the default's"
     ),
     "rank_change": Column("", "the same of rank_growth"),
     "movement_change": Column("", "the same of weights_change"),
 }
 _TRANSFER = {
-    "best_lr-*": Column("", "of the grid's least loss, by a parabola through its neighbours in ln(rate); by width"),
+    "best_lr-*": Column("", "where the loss is least, by a parabola in ln(rate) through the grid's best; by width"),
     "best_loss-*": Column("nats", "the least loss of the grid, by width"),
     "loss-*": Column("nats", "on all training images at the end, by width and learning rate"),
     "inside-*": Column("", "1 if the least loss is not at an end of the grid, by width", IDENTICAL),
@@ -182,13 +184,14 @@ RICHNESS = (
         "richness_images",
         RichnessImages,
         tidy(
-            "From lazy to rich on images, and the transfer of learning rates in muP",
+            "From lazy to rich on images, and the transfer of learning rates in the maximal update parametrization",
             "by benchmarks/theory/predictions.py, from outputs and weights",
             _LIMITS,
             _RICHNESS | _TRANSFER,
             agreement=_SCORE,
-            system=_SYSTEMS + "; NETWORK/mup: in muP; deep-linear: two linear layers on whitened inputs; transfer/mup, "
-            "transfer/standard: perceptrons of several widths",
+            system=_SYSTEMS
+            + "; NETWORK/mup: in the maximal update parametrization (muP); deep-linear: two linear layers on whitened "
+            "inputs; transfer/mup, transfer/standard: perceptrons of several widths",
         ),
     ),
     Experiment(
@@ -207,16 +210,18 @@ RICHNESS = (
 RICHNESS_FIGURES = (
     Figure(
         "richness",
-        "How steeply half times fall with strength (above) and how much the rank of the weights' change grows until a "
-        "common training loss (below), against gamma: lazy left, rich right. Star: the default recipe. Diamond: muP. "
-        "Dashed: the network to first order. Points are seeds, lines their means.",
+        r"How steeply half times fall with strength (above) and how much the rank of the weights' change grows until a "
+        r"common training loss (below), against $\gamma$, by which the output is divided: lazy left, rich right. Star: "
+        "the default recipe. Diamond: the maximal update parametrization (muP). Dashed: the network to first order. "
+        "Points are seeds, lines their means.",
         reads=("phase_diagram/richness_images", "phase_diagram/richness_text"),
         claims=("T13",),
     ),
     Figure(
         "richness_transfer",
-        "Training loss of perceptrons after a fixed number of steps against the learning rate, by width (dark: wide); "
-        "mean over seeds. Marks: the best learning rate of each seed.",
+        "Training loss of perceptrons after a fixed number of steps against the learning rate, by width (dark: wide), "
+        "in the maximal update parametrization (muP) and in the standard one; mean over seeds. Marks: the best "
+        "learning rate of each seed.",
         reads=("phase_diagram/richness_images",),
         claims=("T13-transfer",),
     ),

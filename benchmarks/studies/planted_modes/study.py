@@ -91,20 +91,20 @@ _PLANTED = {
     "half_time_*": Column(
         "steps", "when the k-th mode's amplitude has gone half of its way to its last value, at the full learning rate"
     ),
-    "strength_*": Column("", "$s_k$ in the data", relative(1e-4, floor=1e-8)),
-    "amplitude_*": Column("", "by intervention on held-out inputs, at the end"),
+    "strength_*": Column("", "$s_k$, strength of the k-th mode in the data", relative(1e-4, floor=1e-8)),
+    "amplitude_*": Column("", "of the k-th mode, by intervention on held-out inputs, at the end"),
     "timing_slope": Column(
         "",
-        r"slope of ln(half time) against $\ln s$, if all modes were learned; where strengths are equal, against those "
-        "that the same patterns have where they fall",
+        r"slope of ln(half time) on $\ln s_k$, if all modes were learned; where strengths are equal, on those that the "
+        "same patterns have where they fall",
     ),
     "timing_order": Column("", "Kendall's tau between how early modes are learned and how strong they are", IDENTICAL),
     "timing_spread": Column("nats", "standard deviation of ln(half time) over the modes"),
     "latest": Column("fraction", "the last half time over the length of the run"),
-    "active_modes": Column("modes", r"$N_{\mathrm{act}}$: how many modes move at once, between readings"),
+    "active_modes": Column("modes", "how many modes move at once, between readings: 1 if one at a time"),
     "active_modes_straight": Column("modes", "the same on the straight line from the first to the last amplitudes"),
     "rank_growth": Column("", "1 - least / last effective rank of the weights' change, mean over matrices"),
-    "test_accuracy": Column("fraction", "of held-out planted examples that are answered correctly, at the end"),
+    "test_accuracy": Column("fraction", "held-out planted examples that are answered correctly, at the end"),
     "swap_least": Column(
         "nats", "the lesser of how much later the weakened mode is learned and how much earlier the strengthened one"
     ),
@@ -141,10 +141,11 @@ PLANTED = (
 PLANTED_FIGURES = (
     Figure(
         "planted_modes",
-        "When planted modes are learned by half, against their strength, which falls geometrically: the network, the "
-        "same with two strengths exchanged, on images with equal variance along all patterns, to first order, and a "
-        "single layer under the same recipe. Times over their geometric mean in each series, means over seeds; in the "
-        "titles the network's slope in logarithms.",
+        "When planted modes are learned by half, against their strength, in a perceptron (mlp), a residual network, a "
+        "vision transformer (vit) and a character transformer (gpt). Beside each network: the same with two strengths "
+        "exchanged, the same on images with equal variance along all patterns, the network to first order, and a "
+        "single layer under the same recipe. Times are over their geometric mean in each series; means over seeds. "
+        "Titles have the network's slope of ln(half time) on ln(strength).",
         reads=("planted_modes/planted_images", "planted_modes/planted_text"),
         claims=("T9",),
     ),

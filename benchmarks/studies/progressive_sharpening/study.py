@@ -392,14 +392,18 @@ CATAPULT = Card(
 MOMENTUM_BATCHES = tidy(
     "The edge of stochastic stability with momentum",
     computed="torch's SGD; the curvature of fresh minibatches along their own gradients; on quadratics in float64",
-    limits="One small network, at one learning rate for each batch size. There is a level only of runs that have "
-    "settled: whose medians in the third and the last quarter agree within half.",
+    limits="One small network, at one learning rate for each batch size. A ratio is given only for a run that has "
+    "settled: its medians in the third and the last quarter differ by at most half of the smaller.",
     quantities={
         "diverged": Column("", "1 if the run diverged"),
         "settled": Column("", "the smaller over the larger of the medians in the third and the last quarter"),
-        "small_batch_ratio": Column("", r"late median of the batch sharpness over $2(1 - b)/\mathrm{lr}$"),
+        "small_batch_ratio": Column(
+            "", r"late median of the batch sharpness over $2(1 - b)/\mathrm{lr}$, $b$ the momentum"
+        ),
         "large_batch_ratio": Column("", r"late median of the batch sharpness over $2(1 + b)/\mathrm{lr}$"),
-        "mean_ratio_level": Column("", "the same median of the mean of ratios over that of the ratio of means"),
+        "mean_ratio_level": Column(
+            "", "late median of batch sharpness as a mean of ratios, over that as a ratio of means"
+        ),
         "loss_ratio": Column("", "the last loss over the first"),
         "reading-*": Column("", r"$\mathrm{lr}/2$ times the batch sharpness after so many steps"),
         "threshold_ratio": Column("", "the library's mean-square threshold over the closed form", relative(1e-6)),
@@ -413,7 +417,8 @@ ADAPTIVE_FLOW = tidy(
     "The central flow of Scalar RMSProp",
     computed="Scalar RMSProp in float64 and, from the same weights, its central flow by Euler's method and its stable "
     "flow by an adaptive Runge-Kutta method",
-    limits="One network of two classes, with one or two eigenvalues at the edge.",
+    limits="One network of two classes, with one or two eigenvalues at the edge. The effective step is the learning "
+    "rate over the root of the second moment; the effective sharpness is the step times the largest eigenvalue.",
     quantities={
         "edge_share": Column("", "share of the late readings at which the flow holds an eigenvalue"),
         "modes": Column("", "the most eigenvalues held at once"),
@@ -424,11 +429,9 @@ ADAPTIVE_FLOW = tidy(
         "relative_distance_stable": Column("", "the same for the stable flow"),
         "loss_ratio": Column("", "mean late loss over the central flow's prediction"),
         "loss_ratio_stable": Column("", "the same for the stable flow"),
-        "loss_error": Column(
-            "", r"mean of $\lvert \ln \rvert$ of the loss over the central flow's, along the whole path"
-        ),
+        "loss_error": Column("", "mean absolute ln of the loss over the central flow's, along the whole path"),
         "loss_error_stable": Column("", "the same for the stable flow"),
-        "step_error": Column("", r"mean of $\lvert \ln \rvert$ of the effective step over the central flow's"),
+        "step_error": Column("", "mean absolute ln of the effective step over the central flow's"),
         "step_error_stable": Column("", "the same for the stable flow"),
         "loss_error_ratio": Column("", "loss_error over loss_error_stable"),
         "step_error_ratio": Column("", "step_error over step_error_stable"),
@@ -448,15 +451,19 @@ NOISE_SCALE = tidy(
     "it, and one crossing of the target is enough: noise makes small batches look better than they are.",
     quantities={
         "noise_scale": Column(
-            "examples", r"mean of $\mathrm{tr}\,\Sigma / \lvert G \rvert^2$ along the path to the target"
+            "examples",
+            r"mean along the path to the target of $\mathrm{tr}\,\Sigma / \lvert G \rvert^2$: $\Sigma$ the covariance "
+            "of the gradients of single examples, $G$ their mean",
         ),
-        "curved_scale": Column("examples", r"mean of $\mathrm{tr}(H \Sigma) / (G^\top H G)$ along it"),
-        "scale-*": Column("examples", "the simple noise scale at a reading"),
-        "estimator_ratio": Column("", "geometric mean of the two-batch estimate over the scale of all examples"),
-        "log_growth": Column("", "ln of the simple noise scale at the target over that at the start"),
+        "curved_scale": Column("examples", r"the same of $\mathrm{tr}(H \Sigma) / (G^\top H G)$, with the Hessian $H$"),
+        "scale-*": Column("examples", "the noise scale, without the Hessian, at a reading"),
+        "estimator_ratio": Column(
+            "", "geometric mean of the estimate from two batch sizes over the noise scale of all examples"
+        ),
+        "log_growth": Column("", "ln of the noise scale at the target over that at the start"),
         "path_steps": Column("steps", "of gradient descent to the target"),
         "critical_batch": Column("examples", "of the fit of steps = least (1 + critical / size)"),
-        "log_ratio": Column("", "ln of the critical batch over the simple noise scale"),
+        "log_ratio": Column("", "ln of the critical batch over the noise scale"),
         "log_curved_ratio": Column("", "ln of the critical batch over the noise scale with the Hessian"),
         "fit_error": Column("", "root mean square of ln(steps) over the fit"),
         "log_speedup": Column("", "ln of the steps of the smallest batch over those of the largest"),
@@ -566,11 +573,13 @@ FIGURES = (
     ),
     Figure(
         "discrete_steps",
-        "What discrete, noisy steps add to gradient flow. With momentum (top left) batch sharpness settles, on small "
-        r"batches, near $2(1 - b)/\mathrm{lr}$ and, on all the data, near $2(1 + b)/\mathrm{lr}$ (dashed). The central "
-        "flow of Scalar RMSProp (top right) predicts the average loss that its stable flow misses. Steps to a target "
-        "loss fall with the batch size up to a critical one (bottom left). Gradient descent comes as close to the flow "
-        "of the regularized loss as the square of the learning rate (bottom right). Means and ranges over seeds.",
+        "What discrete, noisy steps add to gradient flow. Top left: with momentum $b$ the batch sharpness, the "
+        r"curvature of a minibatch's loss along its own gradient, settles near $2(1 - b)/\mathrm{lr}$ on small batches "
+        r"and near $2(1 + b)/\mathrm{lr}$ on all the data (dashed). Top right: the central flow of Scalar RMSProp, "
+        "which averages over its oscillation, predicts the loss that the stable flow, without oscillation, misses. "
+        "Bottom left: steps to a target loss fall with the batch size up to a critical one; lines are the fit. Bottom "
+        "right: the distance of gradient descent from the flow of the regularized loss falls with the square of the "
+        "learning rate, from the flow of the loss alone only in proportion to it. Means and ranges over seeds.",
         reads=(
             "progressive_sharpening/momentum_batches",
             "progressive_sharpening/adaptive_flow",

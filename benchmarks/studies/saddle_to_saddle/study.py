@@ -91,10 +91,11 @@ MODULAR_ADDITION = tidy(
         "order": Column("", "Kendall's tau between the times at which frequencies are learned and those foretold"),
         "time_error": Column("fraction", "largest distance of a half time from the time foretold"),
         "strength_error": Column(
-            "fraction", "the same, foretold from the magnitudes alone: the first time over the cube of their ratio"
+            "fraction",
+            "the same, if times are foretold from the magnitudes alone: the first over the cube of their ratio",
         ),
         "drop_error": Column("fraction", "largest distance of a drop of the loss from the drop foretold"),
-        "time_*": Column("", "half time of the n-th frequency to be learned"),
+        "time_*": Column("", "half time of the n-th frequency to be learned, in the time of the flow"),
         "foretold_time_*": Column("", "the n-th time foretold"),
         "drop_*": Column("", "the n-th drop, between plateaus read in the geometric middle of two half times"),
         "foretold_drop_*": Column("", "the n-th drop foretold"),
@@ -109,8 +110,10 @@ SADDLES = tidy(
     "Linear attention with keys and queries of rank one, and a quadratic convolution on patches without overlap.",
     {
         "learned": Column("modes", "how many were learned to half", EXACT),
-        "active_modes": Column("units", "N_act: how many heads or kernels grow at once"),
-        "active_modes_straight": Column("units", "N_act if all grew in proportion, from where they start to their end"),
+        "active_modes": Column("units", "how many heads or kernels grow at once: 1 if one at a time"),
+        "active_modes_straight": Column(
+            "units", "the same if all grew in proportion, from where they start to their end"
+        ),
         # Where all grow in proportion, a difference of nearly equal numbers.
         "sequentiality": Column("", "1 where one unit grows at a time, 0 where all grow in proportion", IDENTICAL),
         "timing_order": Column("", "Kendall's tau between how early modes are learned and what they take off the loss"),
@@ -124,10 +127,11 @@ SADDLES = tidy(
 FIGURES = (
     Figure(
         "saddle_to_saddle",
-        "What theory foretells, and what gradient flow does. Modular addition: each frequency's half time against the "
-        "time that alternating gradient flow foretells from the initial weights, and each drop of the loss likewise. "
-        "Attention and convolution: how many heads or kernels grow at once (the line is the band's end), and the loss "
-        "on each plateau against its closed form. Symbols are seeds, bars 95 % intervals, diagonals agreement.",
+        "What theory foretells, and what gradient flow does. Above, modular addition: the half time of each frequency "
+        "against the time that alternating gradient flow foretells from the initial weights, and each drop of the "
+        "loss likewise. Below, attention and convolution: how many heads or kernels grow at once (the dashed line is "
+        "the most that the claim allows), and the loss on each plateau against its closed form. Symbols are seeds, "
+        "bars 95 % intervals; on the diagonals theory and gradient flow agree.",
         reads=("saddle_to_saddle/modular_addition", "saddle_to_saddle/saddles"),
         claims=("T14", "T15"),
     ),

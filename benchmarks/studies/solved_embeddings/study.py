@@ -85,26 +85,28 @@ _READ = relative(1e-4, floor=1e-8)
 _SCORES = {
     "diverged": Column("", "1 if the run diverged, else 0", EXACT),
     "steps": Column("steps", "updates made", IDENTICAL),
-    "modes": Column("modes", "how many are read", EXACT),
+    "modes": Column("modes", "how many modes are read", EXACT),
     "largest_phi": Column("fraction", "how much of the squared distance from the start to the target was covered"),
-    "passed_half": Column("modes", "how many went half of their own way", IDENTICAL),
+    "passed_half": Column("modes", "how many modes went half of their way", IDENTICAL),
     "passed_share": Column("fraction", "the same as a fraction of all", IDENTICAL),
-    "timing_slope": Column("", r"slope of ln(half time) against $\ln s$, if every mode passed half"),
+    "timing_slope": Column("", r"slope of ln(half time) on $\ln s_k$, if every mode passed half"),
     "timing_order": Column("", "Kendall's tau between how early modes are learned and how strong they are", IDENTICAL),
     "timing_spread": Column("nats", "standard deviation of ln(half time) over the modes"),
-    "active_modes": Column("modes", r"$N_{\mathrm{act}}$: how many modes move at once, between readings"),
+    "active_modes": Column(
+        "modes", r"$N_{\mathrm{act}}$: how many modes move at once, between readings; 1 if one at a time"
+    ),
     "active_modes_straight": Column("modes", "the same on the straight line from the start to the target"),
     "rank_growth": Column("", "1 - least / last effective rank of the weights' change, mean over matrices"),
     "rank_last": Column("", "effective rank of the weights' change at the end, mean over matrices"),
-    "loss_fall": Column("fraction", "of the loss, or of the squared distance to the modes' target"),
+    "loss_fall": Column("fraction", "how much of the loss, or of the squared distance to the modes' target, was lost"),
     "half_time_*": Column("steps", "when the k-th mode has gone half of its own way"),
-    "strength_*": Column("", "$s_k$", _READ),
+    "strength_*": Column("", "$s_k$, strength of the k-th mode", _READ),
     "closed_form_*": Column("steps", "the half time of the k-th mode by the closed form, from the same start", _READ),
     "time_error": Column("fraction", "largest distance of a half time from the closed form, over the closed form"),
 }
 _TWIN = {
     "noise_floor": Column("", "largest eigenvalue of the target of permuted words", _READ),
-    "path": Column("", "P5: 1 on the quadratic model's path, 0 no nearer to it than the straight line from the start"),
+    "path": Column("", "1 on the quadratic model's path, 0 no nearer to it than the straight line from the start"),
     "path_end": Column("fraction", "progress up to which the two are compared"),
     "twin_bend": Column("", "how far the quadratic model's path is from its own straight line, over the target's size"),
     "law": Column("", "$R^2$ of ln(half time) predicted by the quadratic model's, up to one common factor of time"),
@@ -136,8 +138,9 @@ FIGURES = (
     Figure(
         "solved_embeddings",
         "Embeddings beside models of them that are solved. Left: when a mode of word vectors is learned by half, "
-        "against its strength; the line is the closed form of the quadratic model from small weights. Right: when each "
-        "eigenvalue of an embedding's cross-covariance passes half under Barlow Twins, over when the first does. Means "
+        "against its strength, in the quadratic model and in skip-gram; the line is the closed form of the quadratic "
+        "model from small weights. Right: when each eigenvalue of the cross-covariance of two views' embeddings passes "
+        "half under the loss of Barlow Twins, over when the first does, in a linear model and in an encoder. Means "
         "over seeds.",
         reads=("solved_embeddings/word2vec", "solved_embeddings/barlow"),
         claims=("T11", "T12"),
