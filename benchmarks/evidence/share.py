@@ -50,6 +50,8 @@ PREDICTIONS = (
     Prediction("law", "law", +1, 1.0, 0.0, "one time for all modes"),
 )
 BESIDE = ("twin", "small", "lazy", "layer", "random")
+# Why a share has no interval.
+UNBOUNDED = "over these seeds the reference could be as near to the null as not to differ: the interval has no ends"
 # Why a quantity has no value, by its name.
 ABSENT = {
     "timing_slope": "a mode never passes half",
@@ -113,7 +115,7 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
     share = float(top.mean() / bottom.mean())
     wide, narrow = (fieller(top, bottom, confidence) for confidence in (0.95, 0.9))
     row |= {"share": share, "n": len(every), "word": word(wide, narrow)}
-    return row | ({"share_low": wide.low, "share_high": wide.high} if wide else {})
+    return row | ({"share_low": wide.low, "share_high": wide.high} if wide else {"why": UNBOUNDED})
 
 
 def _null(scores: pd.DataFrame, system: str, prediction: Prediction) -> tuple[str | float, str]:
@@ -211,7 +213,11 @@ def other_twins(scores: pd.DataFrame) -> str:
         if own is not None and other is not None:
             reverse = "" if back is None else f", {back:.2f} of the text read backwards"
             said.append(f"{system} {own:.2f}, {other:.2f} of another seed{reverse}")
-    return f"P5 against its own linear twin, and against others: {'; '.join(said)}." if said else ""
+    if not said:
+        return ""
+    return (
+        f"How closely each path follows its own linear twin, and others (P5, the measure of path): {'; '.join(said)}."
+    )
 
 
 def _measured(answer: pd.DataFrame, prediction: str, *columns: str) -> pd.DataFrame:

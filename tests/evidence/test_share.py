@@ -42,6 +42,17 @@ def test_a_reference_like_the_null_cannot_be_asked_about():
     assert found["word"] == "cannot be asked" and "does not exceed the null" in found["why"]
 
 
+def test_a_share_whose_interval_has_no_ends_says_so():
+    """Two seeds whose reference is more than two standard errors from the null: at 95 % it could still be the null."""
+    two = scores()
+    two = two[two["seed"] <= 2].copy()
+    of = two["system"].isin(["a/small", "a"]) & (two["quantity"] == "rank_growth")
+    two.loc[of, "value"] = [0.8, 0.4, 1.2, 0.5]
+    two.loc[(two["system"] == "a/random"), "value"] = 0.0
+    found = next(one for one in share.rows(two, "a", "a") if one["prediction"] == "rank")
+    assert found["word"] == "undecided" and np.isnan(found["share_low"]) and found["why"] == share.UNBOUNDED
+
+
 @pytest.mark.parametrize(
     ("system", "who"), [("a", "the network"), ("a/small", "the reference"), ("a/lazy", "the null")]
 )

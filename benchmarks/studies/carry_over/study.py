@@ -274,7 +274,7 @@ ANSWER = Card(
         "null_is": Column("", "what the null is", EXACT),
         **with_interval("share", Column("", "carry-over share: 0 at the null, 1 at the reference")),
         "word": Column("", "carries over, partly, does not, undecided, or cannot be asked", IDENTICAL),
-        "why": Column("", "why it cannot be asked", IDENTICAL),
+        "why": Column("", "why it cannot be asked, or has no interval", IDENTICAL),
         "n": Column("seeds", "runs behind the share", IDENTICAL),
         "test_accuracy": Column("fraction", "of the network at its end; mean over seeds; none without labels"),
     },
