@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from benchmarks.evidence import drawing
 from benchmarks.studies import catalog
 from pipelines import figures
 from pipelines.stages import curves_of
@@ -22,3 +23,10 @@ def function(name):
 def draw(name, tables, curves):
     """The figure; curves are given to those that draw any."""
     return figures.drawn(STUDY_OF[name], FIGURES[name], tables, curves if source_of(name) else None)
+
+
+def text(tmp_path, name, *arguments):
+    """The figure's file, drawn with these tables and curves."""
+    path = tmp_path / f"{name}.svg"
+    drawing.save(draw(name, *arguments), path)
+    return path.read_text()

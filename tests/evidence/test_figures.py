@@ -8,10 +8,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from declared import FIGURES, STUDY_OF, draw, function, source_of
+from declared import FIGURES, STUDY_OF, function, source_of, text
 from matplotlib import pyplot as plt
 
-from benchmarks.evidence import chapter, drawing, judge, mathematics, register, report
+from benchmarks.evidence import chapter, judge, mathematics, register, report
 from benchmarks.evidence.runs import COLUMNS, METRICS
 from benchmarks.evidence.tables import AVERAGES, CURVES, WINDOW, curves
 from benchmarks.studies import catalog
@@ -118,12 +118,6 @@ def tables():
         **committed("scale_invariance"),
     }
     return known | {"claims": judge.judge(REGISTER, known, ["cifar10"])}
-
-
-def text(tmp_path, name, *arguments):
-    path = tmp_path / f"{name}.svg"
-    drawing.save(draw(name, *arguments), path)
-    return path.read_text()
 
 
 @pytest.mark.parametrize("name", DRAWN)

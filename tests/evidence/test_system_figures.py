@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from declared import FIGURES, STUDY_OF, draw
+from declared import FIGURES, STUDY_OF, text
 
-from benchmarks.evidence import drawing, share
+from benchmarks.evidence import share
 
 RESULTS = Path(__file__).parents[2] / "results"
 NAMES = sorted(name for name in FIGURES if STUDY_OF[name] == "carry_over")
@@ -21,12 +21,6 @@ def tables():
 @cache
 def curves():
     return pd.read_parquet(RESULTS / "curves/carry_over.parquet")
-
-
-def text(tmp_path, name, *arguments):
-    path = tmp_path / f"{name}.svg"
-    drawing.save(draw(name, *arguments), path)
-    return path.read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
