@@ -51,11 +51,17 @@ def main() -> None:
     )
     write_text(REPORT, page)
     read = (tables[name] for name in ("open_question_4_1", share.SCORES, f"{LADDER}.long", LADDER))
-    write_text(ANSWER, answer.render(*read, figures[ASKED], figures[LADDER], params.profile, params.data.source))
+    why = [
+        answer.Part(sections[name].title, sections[name].parts(tables["claims"]), figures[name])
+        for name in _between(list(figures))
+    ]
+    drawn = figures[ASKED], figures[LADDER]
+    write_text(ANSWER, answer.render(*read, *drawn, why, params.profile, params.data.source))
 
     verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."
-    write_text(CLAIMS_PAGE, f"# Claims\n\n{head}\n\n{summary.claims_page(verdicts, sections)}\n")
+    listed = f"{summary.claims_page(verdicts, sections)}\n\n{OPEN}\n\n{summary.open_checks(tables['claims'])}"
+    write_text(CLAIMS_PAGE, f"# Claims\n\n{head}\n\n{listed}\n")
     data_cards = [
         citing.data_card(name, cards[name], len(exact[name]), hashlib.sha256(text.encode()).hexdigest(), writers[name])
         for name, text in texts.items()
@@ -76,6 +82,11 @@ def main() -> None:
     for name, columns in EXPORTED.items():
         caption = f"{cards[name].title} (version {version})."
         write_text(LATEX / f"{name}.tex", citing.latex_table(exact[name], columns, caption, name))
+
+
+def _between(studies: list[str]) -> list[str]:
+    """Those between the systems of the open question and its ladder in the chapter: they say why."""
+    return studies[studies.index(ASKED) + 1 : studies.index(LADDER)]
 
 
 def _drawn(study: str) -> list[Drawn]:
@@ -116,6 +127,12 @@ def _machine(hardware: dict) -> str:
 POINTERS = """Start with `report.html`. `open_question_4_1.html` answers the open question, `CLAIMS.md` lists every
 claim, `MANIFEST.json` says what each table is made from, `latex/numbers.tex` has every measured number as a macro,
 and `bench cite TABLE` says how to cite, get, rebuild and verify a table."""
+
+OPEN = """## What is open, and what would decide it
+
+Every open check, of claims that hold too; in bold those that decide a claim. The number of seeds is that at which the
+same mean and spread would decide, after Holm's correction; the time is at most what all of them take, at the seconds
+per seed of the recorded runs. Seeds are added to a check once at most."""
 
 TABLE = """## Tables
 

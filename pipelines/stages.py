@@ -4,6 +4,7 @@ The dvc.yaml files are written from these (`pipelines.dvcfile`); fingerprints, r
 the pages ask them.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from benchmarks.studies import catalog, entries
 from benchmarks.studies.declaration import Experiment, Family, Figure, Study
 from benchmarks.studies.schema import Compute, named_entries
-from pipelines.files import CODE, CORPUS, CURVES, FIGURES, IMAGES, META, RUNS, TABLES, table_path
+from pipelines.files import CODE, CORPUS, CURVES, FIGURES, IMAGES, META, RUNS, TABLES, read_json, table_path
 
 CITATION = Path("CITATION.cff")
 MANIFEST = Path("results/MANIFEST.json")
@@ -226,11 +227,14 @@ def following() -> list[Following]:
     sections = tuple(str(path) for path in catalog.sections())
     verdicts = str(table_path("claims"))
     rests = tuple(str(table_path(name)) for name in judged())
+    # Verdicts need not wait for what runs last, alone.
+    timed = {name for name, study in studies.items() if not study.families and all(e.alone for e in study.experiments)}
+    records = tuple(f"{META}/{name}" for name in studies if name not in timed)
     templates = tuple(str(path) for path in sorted(Path("benchmarks/evidence").glob("*.j2")))
     everything = (str(CITATION), str(TABLES), str(CODE), *claims, *sections)
     return [
         *(_tables(name, study) for name, study in studies.items() if study.tables),
-        Following("judge", None, "judge", declared, (*claims, *rests, PROFILE), (verdicts,), (str(METRICS),)),
+        Following("judge", None, "judge", declared, (*claims, *rests, *records, PROFILE), (verdicts,), (str(METRICS),)),
         *(_figures(name, study) for name, study in studies.items() if study.figures),
         Following("pages", None, "pages", declared, (*everything, str(FIGURES), str(META), *templates), PAGES),
         Following("manifest", None, "manifest", declared, (*everything, str(META)), (str(MANIFEST),)),
@@ -262,6 +266,21 @@ def curves_of(study: str, figure: Figure) -> str | None:
 def judged() -> list[str]:
     """The tables that checks may use: all except timings and the verdicts themselves."""
     return [name for name in catalog.cards() if name != "claims" and not name.startswith("timings/")]
+
+
+def seconds_per_seed(training: Iterable[Stage]) -> dict[str, float]:
+    """How long one core took for one seed of each configuration that has seeds, by its name.
+
+    Where two studies share a name, the slower counts.
+    """
+    seconds, seeds = Counter(), Counter()
+    for stage in training:
+        if stage.seeds and not stage.alone:
+            key = stage.name, stage.study
+            seconds[key] += read_json(stage.meta)["wall_s"] * stage.compute.threads
+            seeds[key] += len(stage.seeds)
+    slowest_last = sorted(seconds, key=lambda key: seconds[key] / seeds[key])
+    return {name: seconds[name, study] / seeds[name, study] for name, study in slowest_last}
 
 
 def writers(training: Iterable[Stage]) -> dict[str, str]:

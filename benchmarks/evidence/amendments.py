@@ -12,6 +12,21 @@ RULES = {
         "simulations it falsifies a true statement in 4.3 to 5.8 % of cases, compared with 2.5 % for a fixed number of "
         "seeds."
     ),
+    "seeds-once": (
+        "It was open, its seeds had never been added to, and those that its spread implies take minutes. We added some "
+        "once: at least the number implied and at most twice that, fixed before they ran; no more will be added. The "
+        "verdict is that of all seeds, whatever it is. Neither predictions nor bands changed. This looks at the data "
+        "before it chooses the number of seeds: in simulations of a mean at the end of its band, with three or five "
+        "first seeds and up to twenty implied, it falsifies a true statement in 3.0 to 4.3 % of cases and verifies a "
+        "false one in 5.8 to 8.6 %, compared with 2.5 and 5 % for a fixed number of seeds."
+    ),
+    "fresh-seeds": (
+        "Its seeds had been added to once already, and it was open all the same. To add to them again would be to look "
+        "until it is decided. It is measured anew on seeds of which nothing had been seen, twice as many as the spread "
+        "of the old ones implies, fixed before they ran; no more will be added. The verdict is that of the new seeds "
+        "alone, whatever it is, so that its error rates are those of a fixed number. Neither predictions nor bands "
+        "changed."
+    ),
     "shared-runs": (
         "It shares runs with claims whose first seeds left an interval too wide, and which now have more seeds. "
         "Neither predictions nor bands changed."

@@ -4,7 +4,8 @@ Every sentence with a number is generated from the tables, so that the two canno
 systems that people train is in `benchmarks.evidence.share`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,15 @@ COLUMNS = [
 ]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Of a study that says why: its title, what it measured (`Section.parts`), and its figures."""
+
+    title: str
+    measured: Sequence[str | dict]
+    figures: Sequence[Drawn]
+
+
 def render(
     asked: pd.DataFrame,
     asked_scores: pd.DataFrame,
@@ -68,6 +78,7 @@ def render(
     table: pd.DataFrame,
     figures: Iterable[Drawn],
     ladder_figures: Iterable[Drawn],
+    why: Iterable[Part],
     profile: str,
     source: str,
 ) -> str:
@@ -78,6 +89,7 @@ def render(
         scores: ``low_rank_progression.long``.
         table: ``low_rank_progression``.
         figures: of the study ``carry_over``; ``ladder_figures`` are those of ``low_rank_progression``.
+        why: of the studies between these two.
     """
     return template("answer.html.j2").render(
         answer=share.in_three(asked),
@@ -85,6 +97,7 @@ def render(
         predictions=share.PREDICTIONS,
         would_change=[*share.left_open(asked), *filter(None, [share.other_twins(asked_scores)]), *WOULD_CHANGE],
         figures=[inlined(figure) for figure in figures],
+        why=[replace(part, figures=[inlined(figure) for figure in part.figures]) for part in why],
         short=in_short(table),
         sentences=sentences(scores, table),
         not_shown=NOT_SHOWN,

@@ -77,6 +77,12 @@ def finals(long: pd.DataFrame) -> pd.DataFrame:
     return long[long["role"] == "final"]
 
 
+def at_shared_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs with the seeds that all of their workload's optimizers have: means over other seeds would not compare."""
+    having = runs.groupby(["workload", "seed"])["optimizer"].transform("nunique")
+    return runs[having == runs.groupby("workload")["optimizer"].transform("nunique")]
+
+
 def objective_curves(curves: pd.DataFrame) -> pd.Series:
     """The objective by (workload, optimizer, role, factor, seed, step)."""
     rows = curves[curves["metric"] == "objective"]
@@ -361,6 +367,6 @@ def costs(table: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
 
 def best_of(long: pd.DataFrame, workload: str, optimizers: Sequence[str]) -> str | None:
     """The optimizer of these whose tuned runs have the lowest mean final objective on a workload; None without runs."""
-    runs = finals(long[(long["workload"] == workload) & long["optimizer"].isin(list(optimizers))])
+    runs = at_shared_seeds(finals(long[(long["workload"] == workload) & long["optimizer"].isin(list(optimizers))]))
     means = runs.groupby("optimizer")["objective"].mean()
     return None if means.empty else str(means.idxmin())

@@ -100,7 +100,7 @@ def computed(
     return Estimate(values.to_numpy(), "", exact=bool(series[0].index.isna().all()))
 
 
-def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None) -> Estimate:
+def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None = None, after: int = 0) -> Estimate:
     """A weighted sum of quantities of the ladder's rungs, seed by seed; with ``over``, its ratio to another.
 
     Args:
@@ -108,8 +108,10 @@ def rungs(tables: Tables, *, terms: Sequence[dict], over: Sequence[dict] | None 
         over: the terms of the denominator. The values are then r + (x - r y) / mean y with r = mean x / mean y: their
             mean is the ratio of means and their t-interval is Fieller's, as long as y is known well. Where the mean y
             is not significantly above a fifth of its ideal, 1, the ratio is vacuous and there is no value.
+        after: use only the seeds after this one.
     """
     top = _combined(tables, terms)
+    top = top[top.index > after]
     if over is None:
         return Estimate(top.to_numpy(), "")
     return Estimate(_ratio(top, _combined(tables, over), LEAST_TWIN), "")
@@ -385,7 +387,7 @@ def _tuned(tables: Tables, terms: Sequence[dict], log: bool = False) -> pd.Serie
 
 def _mean_objectives(tables: Tables, needed: int, optimizers: Sequence[str]) -> pd.Series:
     """Mean tuned objectives by (workload, optimizer) on the workloads that the most optimizers ran on."""
-    runs = comparison.finals(_table(tables, comparison.LONG))
+    runs = comparison.at_shared_seeds(comparison.finals(_table(tables, comparison.LONG)))
     means = runs.groupby(["workload", "optimizer"])["objective"].mean()
     contested = means.groupby(level="workload").size()
     whole = contested.index[contested == contested.max()] if len(contested) else []

@@ -3,12 +3,13 @@
 One rule judges every check: verified if the 90 % interval lies inside the band, falsified if the 95 % interval lies
 wholly outside, else inconclusive. Intervals are Student's, over seeds; an exact computation has none. A claim's verdict
 is that of its primary check, once its controls behave. Another main check may be called falsified only if its Holm
-p over the claim's main checks is at most 0.05; otherwise it is inconclusive.
+p over the claim's main checks is at most 0.05; otherwise it is inconclusive. An inconclusive check says how many seeds
+with its spread would decide it, and how long they would take.
 
 What readers see is a word (`word`), because a smaller protocol, or a band of our own, does not refute a paper.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +26,21 @@ LEVEL = 0.05
 CHECK_COLUMNS = list(verdict_card.CARD.columns)
 
 
-def judge(claims: dict[str, Claim], tables: Tables, sources: Collection[str]) -> pd.DataFrame:
+def judge(
+    claims: dict[str, Claim],
+    tables: Tables,
+    sources: Collection[str],
+    seconds_per_seed: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
     """One row per check.
 
     Args:
         tables: by file name without ``.csv``.
         sources: where images and text came from, for checks whose protocol names a source.
+        seconds_per_seed: of each configuration's stages, by its name; without them no time is given.
     """
-    rows = [row for name, claim in claims.items() for row in _judge_claim(name, claim, tables, sources)]
+    costs = seconds_per_seed or {}
+    rows = [row for name, claim in claims.items() for row in _judge_claim(name, claim, tables, sources, costs)]
     return pd.DataFrame(rows).reindex(columns=CHECK_COLUMNS)
 
 
@@ -107,26 +115,56 @@ def _others(checks: pd.DataFrame) -> list[str]:
     return said
 
 
-def _judge_claim(name: str, claim: Claim, tables: Tables, sources: Collection[str]) -> list[dict]:
+def _judge_claim(
+    name: str, claim: Claim, tables: Tables, sources: Collection[str], seconds_per_seed: Mapping[str, float]
+) -> list[dict]:
     """The rows of a claim's checks, with Holm's correction over the main ones."""
-    rows = []
+    rows, spreads = [], []
     for check_name, check in claim.checks.items():
-        row, p = _judge_check(check, tables, sources)
+        row, p, values = _judge_check(check, tables, sources)
         primary = "yes" if check_name == claim.primary else ""
         rows.append({"claim": name, "check": check_name, **row, "primary": primary, "holm": p})
+        spreads.append(values)
     main = [row for row in rows if row["role"] == "main"]
-    for row, adjusted in zip(main, holm([row["holm"] for row in main])):
+    ps = [row["holm"] for row in main]
+    for row, adjusted in zip(main, holm(ps)):
         row["holm"] = adjusted
         if row["verdict"] == "falsified" and not row["primary"] and adjusted > LEVEL:
             row["verdict"] = "inconclusive"
             row["reason"] += f", but Holm's p over the claim's {len(main)} main checks is {adjusted:.2g}"
-    for row in rows:
+    for row, values, check in zip(rows, spreads, claim.checks.values()):
         row["word"] = word(row["verdict"], row["fidelity"], row["origin"], row["role"])
+        if row["verdict"] == "inconclusive" and values is not None:
+            corrected = row["role"] == "main" and not row["primary"]
+            others = [p for one, p in zip(main, ps) if one is not row] if corrected else []
+            row |= _cure(row, values, others, check, seconds_per_seed)
     return rows
 
 
-def _judge_check(check: Check, tables: Tables, sources: Collection[str]) -> tuple[dict, float]:
-    """A check's row, and the p that its mean lies outside the band; nan for a control, and where there is none."""
+def _cure(
+    row: dict, values: np.ndarray, others: Sequence[float], check: Check, seconds_per_seed: Mapping[str, float]
+) -> dict:
+    """What would decide an open check.
+
+    Args:
+        values: one per seed.
+        others: the p of the other main checks, for Holm's correction; empty if there is none to make.
+    """
+    needed = seeds_needed(values, *check.limits, counts=lambda p: holm([p, *others])[0] <= LEVEL)
+    if needed is None:
+        edge = "the mean is on the edge of the band, where no number of seeds would decide"
+        return {"reason": f"{row['reason']}; {edge}"}
+    reason = f"{row['reason']}; {needed} seeds with this spread would decide"
+    if check.most_seeds and needed > check.most_seeds:
+        return {"reason": f"{reason}, and the data allow {check.most_seeds}"}
+    known = check.estimator.stages & set(seconds_per_seed)
+    cost = needed * sum(seconds_per_seed[name] for name in known) if known else np.nan
+    return {"reason": reason, "seeds_needed": needed, "seconds_needed": cost}
+
+
+def _judge_check(check: Check, tables: Tables, sources: Collection[str]) -> tuple[dict, float, np.ndarray | None]:
+    """A check's row; the p that its mean lies outside the band, nan for a control and where there is none; and its
+    values, if more of them with the same spread might decide it."""
     low, high = check.limits
     row = {
         "role": check.role,
@@ -142,7 +180,7 @@ def _judge_check(check: Check, tables: Tables, sources: Collection[str]) -> tupl
         estimate = check.estimator.estimate(tables)
     except NotRun as missing:
         row |= {"n": 0, "verdict": "not-run", "behaves": _behaves(check, "not-run"), "reason": str(missing)}
-        return row, np.nan
+        return row, np.nan, None
     values = estimate.values[np.isfinite(estimate.values)]
     row |= {"unit": estimate.unit, "n": len(values), "measured": values.mean() if len(values) else np.nan}
     inner, outer = _intervals(estimate, values)
@@ -150,6 +188,7 @@ def _judge_check(check: Check, tables: Tables, sources: Collection[str]) -> tupl
         row |= {"ci90_low": inner.low, "ci90_high": inner.high, "ci95_low": outer.low, "ci95_high": outer.high}
     regime_met, row["regime"] = _regime(check.regime, estimate.runs)
     shortfall = _shortfall(check.protocol, estimate.runs, sources)
+    spread = None
     if shortfall:
         outcome, reason = "toy", f"less data than registered: {shortfall}"
     elif estimate.exact and not len(values):
@@ -158,11 +197,14 @@ def _judge_check(check: Check, tables: Tables, sources: Collection[str]) -> tupl
         outcome, reason = "inconclusive", f"{len(values)} seeds gave a value; {FEWEST_SEEDS} are needed"
     elif not regime_met:
         outcome, reason = "inconclusive", f"outside its regime: {row['regime']}"
+        if check.regime.share == 1:
+            reason += ", which more seeds cannot mend"
     else:
         outcome = verdict(inner, outer, low, high)
-        reason = _reason(outcome, estimate.exact, values, low, high)
+        reason = _reason(outcome, estimate.exact, inner)
+        spread = None if estimate.exact else values
     row |= {"verdict": outcome, "behaves": _behaves(check, outcome), "reason": reason}
-    return row, _p_outside(estimate, values, low, high) if check.role == "main" else np.nan
+    return row, _p_outside(estimate, values, low, high) if check.role == "main" else np.nan, spread
 
 
 def _p_outside(estimate: Estimate, values: np.ndarray, low: float, high: float) -> float:
@@ -200,20 +242,14 @@ def _shortfall(protocol: Protocol, runs: pd.DataFrame, sources: Collection[str])
     return "; ".join(lacks)
 
 
-def _reason(outcome: str, exact: bool, values: np.ndarray, low: float, high: float) -> str:
+def _reason(outcome: str, exact: bool, inner: Interval) -> str:
     if exact:
         return f"exact value {'inside' if outcome == 'verified' else 'outside'} the band"
     if outcome == "verified":
         return "90 % interval inside the band"
     if outcome == "falsified":
         return "95 % interval wholly outside the band"
-    inner, needed = t_interval(values, 0.90), seeds_needed(values, low, high)
-    cure = (
-        f"{needed} seeds with this spread would decide"
-        if needed
-        else "the mean is on the edge of the band, where no number of seeds would decide"
-    )
-    return f"interval too wide: the 90 % interval [{inner.low:.4g}, {inner.high:.4g}] crosses the band; {cure}"
+    return f"interval too wide: the 90 % interval [{inner.low:.4g}, {inner.high:.4g}] crosses the band"
 
 
 def _behaves(check: Check, outcome: str) -> str:

@@ -20,6 +20,7 @@ the date, the reason and the old verdict. Reasons that several share are in `ben
     regime      a condition, apart from the estimate, under which the check applies: it must hold for every seed, or
                 for the fraction ``share`` of them. The estimate is over all seeds either way.
     protocol    the data that a verdict needs; with less the verdict is ``toy``
+    most_seeds  how many seeds its data allow, where each seed has its own part of them
     post_hoc    why this check's verdict must be read as post hoc: something other than its seeds was changed after its
                 own results had been seen
 
@@ -238,6 +239,7 @@ class Check(_Strict):
     protocol: Protocol = Protocol()
     fidelity: Literal["paper-protocol", "scaled", "exact"]
     origin: Literal["theorem", "paper", "ours"]
+    most_seeds: int | None = None
     post_hoc: str | None = None
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The carry-over share: where a system stands between a null and the deep linear reference, by prediction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,8 @@ PREDICTIONS = (
     Prediction("law", "law", +1, 1.0, 0.0, "one time for all modes"),
 )
 BESIDE = ("twin", "small", "lazy", "layer", "random")
+# Why a share has no interval.
+UNBOUNDED = "over these seeds the reference could be as near to the null as not to differ: the interval has no ends"
 # Why a quantity has no value, by its name.
 ABSENT = {
     "timing_slope": "a mode never passes half",
@@ -60,19 +62,23 @@ ABSENT = {
 }
 
 
-def rows(scores: pd.DataFrame, system: str, reference: str) -> Iterator[dict]:
+def rows(
+    scores: pd.DataFrame, system: str, reference: str, meaningless: Mapping[str, str] | None = None
+) -> Iterator[dict]:
     """A row per prediction of one system.
 
     Args:
         scores: system, seed, quantity, value; the networks beside a system are named SYSTEM/ROLE.
         reference: the system whose twin from small weights is the deep linear reference.
+        meaningless: predictions that cannot be asked of a system of this kind, by name, and why.
     """
     accuracy = _values(scores, system, "test_accuracy")
     for prediction in PREDICTIONS:
-        yield {**_row(scores, system, reference, prediction), "test_accuracy": float(accuracy.mean())}
+        row = _row(scores, system, reference, prediction, (meaningless or {}).get(prediction.name, ""))
+        yield {**row, "test_accuracy": float(accuracy.mean())}
 
 
-def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Prediction) -> dict:
+def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Prediction, meaningless: str) -> dict:
     every = _values(scores, system, "steps").index
     x = _values(scores, system, prediction.quantity)
     interval = t_interval(x.to_numpy(), 0.95)
@@ -90,9 +96,11 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
         "share_low": np.nan,
         "share_high": np.nan,
         "word": CANNOT,
-        "why": "",
+        "why": meaningless,
         "n": 0,
     }
+    if meaningless:
+        return row
     others = {"reference": prediction.reference, "null": null}
     found = {name: _other(scores, system, reference, prediction.quantity, of, every) for name, of in others.items()}
     row |= {name: float(values.mean()) for name, values in found.items()}
@@ -107,7 +115,7 @@ def _row(scores: pd.DataFrame, system: str, reference: str, prediction: Predicti
     share = float(top.mean() / bottom.mean())
     wide, narrow = (fieller(top, bottom, confidence) for confidence in (0.95, 0.9))
     row |= {"share": share, "n": len(every), "word": word(wide, narrow)}
-    return row | ({"share_low": wide.low, "share_high": wide.high} if wide else {})
+    return row | ({"share_low": wide.low, "share_high": wide.high} if wide else {"why": UNBOUNDED})
 
 
 def _null(scores: pd.DataFrame, system: str, prediction: Prediction) -> tuple[str | float, str]:
@@ -205,7 +213,11 @@ def other_twins(scores: pd.DataFrame) -> str:
         if own is not None and other is not None:
             reverse = "" if back is None else f", {back:.2f} of the text read backwards"
             said.append(f"{system} {own:.2f}, {other:.2f} of another seed{reverse}")
-    return f"P5 against its own linear twin, and against others: {'; '.join(said)}." if said else ""
+    if not said:
+        return ""
+    return (
+        f"How closely each path follows its own linear twin, and others (P5, the measure of path): {'; '.join(said)}."
+    )
 
 
 def _measured(answer: pd.DataFrame, prediction: str, *columns: str) -> pd.DataFrame:

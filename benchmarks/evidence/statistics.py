@@ -1,7 +1,7 @@
 """Intervals over seeds and the one rule that turns them into verdicts."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,15 +46,27 @@ def verdict(inner: Interval, outer: Interval, low: float, high: float) -> str:
     return "inconclusive"
 
 
-def seeds_needed(values: np.ndarray, low: float, high: float, most: int = 10**6) -> int | None:
-    """The fewest seeds at which the same mean and spread would no longer be inconclusive; None if not by ``most``."""
+def seeds_needed(
+    values: np.ndarray,
+    low: float,
+    high: float,
+    most: int = 10**6,
+    counts: Callable[[float], bool] = lambda p: True,
+) -> int | None:
+    """The fewest seeds at which the same mean and spread would no longer be inconclusive; None if not by ``most``.
+
+    Args:
+        counts: of a p value that the mean lies outside, whether it still falsifies after correction for several checks;
+            true of every p below one of which it is true.
+    """
     values = np.asarray(values, dtype=float)
     mean, sd = values.mean(), values.std(ddof=1)
 
     def decided(n: int) -> bool:
         halves = (stdtrit(n - 1, 0.5 + confidence / 2) * sd / np.sqrt(n) for confidence in (0.90, 0.95))
         inner, outer = (Interval(mean - half, mean + half) for half in halves)
-        return verdict(inner, outer, low, high) != "inconclusive"
+        outcome = verdict(inner, outer, low, high)
+        return outcome == "verified" or (outcome == "falsified" and counts(_p(mean, sd, n, low, high)))
 
     # Intervals only shrink as seeds are added, so whatever is decided stays decided.
     return bisect_left(range(most + 1), True, lo=len(values) + 1, key=decided) if decided(most) else None
@@ -71,11 +83,14 @@ def p_outside(values: np.ndarray, low: float, high: float) -> float:
     n = len(values)
     if n < 2:
         return np.nan
-    mean = values.mean()
+    return _p(values.mean(), values.std(ddof=1), n, low, high)
+
+
+def _p(mean: float, sd: float, n: int, low: float, high: float) -> float:
     beyond = max(low - mean, mean - high)
     if beyond <= 0:
         return 1.0
-    error = values.std(ddof=1) / np.sqrt(n)
+    error = sd / np.sqrt(n)
     return float(2 * stdtr(n - 1, -(beyond / error))) if error > 0 else 0.0
 
 

@@ -100,5 +100,30 @@ def marked(word: str, post_hoc: object) -> str:
     return f"{word} (post hoc)" if isinstance(post_hoc, str) and post_hoc else word
 
 
+def open_checks(checks: pd.DataFrame) -> str:
+    """Every check that is open, of claims that hold too, and what would decide it."""
+    lines = ["| check | | 90 % interval | band | would decide |", "| --- | --- | --- | --- | --- |"]
+    for row in checks[checks["word"] == "open"].to_dict("records"):
+        name = f"**{row['check']}**" if row["primary"] == "yes" else row["check"]
+        interval, band = span(row["ci90_low"], row["ci90_high"]), span(row["band_low"], row["band_high"])
+        lines.append(f"| {name} | {_cell(row['statement'])} | {interval} | {band} | {_cell(_deciding(row))} |")
+    return "\n".join(lines)
+
+
+def _deciding(check: dict) -> str:
+    if pd.isna(check["seeds_needed"]):
+        return check["reason"]
+    seeds = f"{int(check['seeds_needed']):,} seeds"
+    return seeds if pd.isna(check["seconds_needed"]) else f"{seeds}, {duration(check['seconds_needed'])} of one core"
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit of which it is at least two: 90 s, 17 minutes, 5 hours, 12 days."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")

@@ -1,6 +1,6 @@
 """The card of the table of checks."""
 
-from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical
+from benchmarks.evidence.card import EXACT, IDENTICAL, SECONDS, Card, Column, relative, statistical
 
 _INTERVAL = ("ci95_low", "ci95_high")
 _MEASURED = statistical(otherwise=1e-2, floor=1e-6)
@@ -40,5 +40,17 @@ CARD = Card(
         ),
         "word": Column("", "holds, does not hold, not reproduced here, open or not run", EXACT),
         "post_hoc": Column("", "why the verdict must be read as post hoc; empty if it need not", EXACT),
+        "seeds_needed": Column(
+            "seeds",
+            "how many with this mean and spread would decide an open check, after Holm's correction; empty if it is "
+            "not open, or open for something else",
+            IDENTICAL,
+        ),
+        "seconds_needed": Column(
+            "s",
+            "of one core for that many, at most: all seeds are trained together, and what was spent on tuning and "
+            "shared parts is counted to the seeds it was recorded with",
+            SECONDS,
+        ),
     },
 )

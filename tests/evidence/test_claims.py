@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import judge, register
+from benchmarks.evidence import judge, register, summary
 from benchmarks.evidence.amendments import RULES
 from benchmarks.evidence.estimators import ESTIMATORS
 from benchmarks.evidence.runs import COLUMNS
@@ -518,7 +518,7 @@ def test_another_main_check_is_falsified_only_by_holms_p(tmp_path):
     found, checks = outcome(many, with_runs(ABOVE, GOOD, GOOD, GOOD))
     assert checks.loc["X1.other-0", "holm"] == pytest.approx(5 * 0.01307246, rel=1e-5)
     assert checks.loc["X1.other-0", ["verdict", "word"]].tolist() == ["inconclusive", "open"]
-    assert checks.loc["X1.other-0", "reason"].endswith("but Holm's p over the claim's 5 main checks is 0.065")
+    assert "but Holm's p over the claim's 5 main checks is 0.065" in checks.loc["X1.other-0", "reason"]
     assert "3 of 4 other checks hold; open: X1.other-0" in found.reason
 
 
@@ -559,7 +559,59 @@ def test_what_is_post_hoc_is_said_with_the_verdict_also_after_a_round_trip(tmp_p
 
 
 def test_new_columns_stand_at_the_end():
-    assert judge.CHECK_COLUMNS[-6:] == ["reason", "origin", "primary", "holm", "word", "post_hoc"]
+    assert judge.CHECK_COLUMNS[-4:] == ["word", "post_hoc", "seeds_needed", "seconds_needed"]
+
+
+# What would decide an open check
+
+
+def test_after_holm_it_takes_the_seeds_whose_p_is_small_enough(tmp_path):
+    """With five main checks the p of one must be 0.01: standard deviation 0.01, and as many seeds as that takes."""
+    _, checks = outcome(with_others(tmp_path, 4), with_runs(ABOVE, GOOD, GOOD, GOOD))
+    row = checks.loc["X1.other-0"]
+    # t = 0.05 sqrt(n) / 0.01: 8.66 at n = 3, where 9.92 is needed for p = 0.01; 10 at n = 4, where 5.84 is.
+    assert row["seeds_needed"] == 4 and row["reason"].endswith("is 0.065; 4 seeds with this spread would decide")
+    assert checks["seeds_needed"].notna().sum() == 1
+    drawn = 1.2 + np.array([-1, -1, 1, 1]) * 0.01 * np.sqrt(3 / 4)
+    _, checks = outcome(with_others(tmp_path, 4), with_runs(tuple(drawn), GOOD, GOOD, GOOD))
+    assert checks.loc["X1.other-0", ["verdict", "holm"]].tolist() == ["falsified", pytest.approx(0.0107, abs=1e-3)]
+
+
+def test_of_an_open_check_that_would_hold_holm_asks_nothing(tmp_path):
+    wide = (0.8, 1.0, 1.2)
+    _, checks = outcome(with_others(tmp_path, 4), with_runs(wide, GOOD, GOOD, GOOD))
+    assert checks.loc["X1.other-0", "seeds_needed"] == 46  # as without correction, above
+
+
+def test_the_time_is_that_of_all_seeds_of_the_stages_it_rests_on(claim):
+    costs = {"main": 2.5, "positive": 100.0}
+    row = judge.judge(claim, tables(main=(0.8, 1.0, 1.2)), ["cifar10"], costs).set_index("check").loc["X1.level"]
+    assert (row["seeds_needed"], row["seconds_needed"]) == (46, 46 * 2.5)
+    _, checks = outcome(claim, tables(main=(0.8, 1.0, 1.2)))
+    assert np.isnan(checks.loc["X1.level", "seconds_needed"])
+
+
+def test_what_the_data_do_not_allow_is_no_number_of_seeds(tmp_path):
+    limited = CLAIM.replace("statement: the level\n", "statement: the level\n      most_seeds: 45\n")
+    why, checks = outcome(register.load([written(tmp_path, limited)]), tables(main=(0.8, 1.0, 1.2)))
+    assert "46 seeds with this spread would decide, and the data allow 45" in why.reason
+    assert np.isnan(checks.loc["X1.level", "seeds_needed"])
+
+
+def test_open_checks_are_listed_with_what_would_decide_them(claim):
+    given = tables(main=(0.8, 1.0, 1.2), positive=(0.9, 1.0, 1.1))
+    checks = judge.judge(claim, given, ["cifar10"], {"main": 2.5})
+    lines = summary.open_checks(checks).splitlines()[2:]
+    assert lines[0].startswith("| **X1.level** | the level | 0.6628 – 1.337 | 0.95 – 1.15 | 46 seeds, 115 s of one")
+    assert lines[1].startswith("| X1.positive | ") and lines[1].endswith("seeds |") and len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(119.4, "119 s"), (120, "2 minutes"), (7140, "119 minutes"), (7200, "2 hours"), (200000, "2 days")],
+)
+def test_durations_are_told_in_the_largest_unit_of_which_there_are_two(seconds, said):
+    assert summary.duration(seconds) == said
 
 
 # Regimes

@@ -617,6 +617,8 @@ def test_the_best_of_some_has_the_lowest_mean_of_its_tuned_runs():
     assert comparison.best_of(long, "mlp", ["a", "b", "lost"]) == "b"
     assert comparison.best_of(long, "mlp", ["a", "lost"]) == "a"
     assert comparison.best_of(long, "cnn", ["a", "b"]) == "a"
+    more = pd.concat([ran("mlp", "a", [1.0, 3.0, 0.0, 0.0]), ran("mlp", "b", [1.9, 1.9])])
+    assert comparison.best_of(more, "mlp", ["a", "b"]) == "b"  # over the seeds of both
     assert comparison.best_of(long, "cnn", ["b"]) is None and comparison.best_of(long, "nowhere", ["a"]) is None
 
 

@@ -29,6 +29,8 @@ APART = ("low_rank_progression", "optimizer_comparison", "carry_over")
 DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)} & set(APART))
 FROM_EXPERIMENTS = {
     *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
+    *("scale_invariance", "intrinsic_learning_rate", "planted_modes"),
+    "solved_embeddings",
     *("scale_invariance", "intrinsic_learning_rate"),
 }
 TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
@@ -79,6 +81,23 @@ def deep_linear():
     }
 
 
+def solved_embeddings():
+    systems = {"word2vec": ("word2vec/small", "word2vec-small", "word2vec"), "barlow": ("barlow/small", "barlow-small")}
+    return {
+        f"solved_embeddings/{name}": pd.DataFrame(
+            [
+                (system, seed, f"{quantity}_{k}", 10.0 * k + seed)
+                for system in given
+                for seed in (1, 2, 3)
+                for k in (1, 2, 3)
+                for quantity in ("strength", "half_time", "closed_form")
+            ],
+            columns=["system", "seed", "quantity", "value"],
+        )
+        for name, given in systems.items()
+    }
+
+
 def convex_rates():
     columns = ["system", "seed", "quantity", "value"]
     worst = [(system, np.nan, "ratio", 1.0) for system in ("huber-1-1", "huber-10-1", "nesterov-5", "beyond-2")]
@@ -93,6 +112,21 @@ def convex_rates():
         "convex_rates/worst_cases": pd.DataFrame(worst, columns=columns),
         "convex_rates/logistic_regression": pd.DataFrame(images, columns=columns),
     }
+
+
+def planted_modes():
+    """Half times that fall with the strength in every network, and beside it."""
+    rows = [
+        (f"{network}{kind}", seed, name, value)
+        for network in ("mlp", "gpt")
+        for kind in ("", "/swap", "/layer")
+        for seed in (1, 2)
+        for k in range(1, 6)
+        for name, value in ((f"strength_{k}", 0.7**k), (f"half_time_{k}", seed * 1.4**k), ("timing_slope", -0.9))
+    ]
+    table = pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"]).drop_duplicates()
+    text = table["system"].str.startswith("gpt")
+    return {"planted_modes/planted_images": table[~text], "planted_modes/planted_text": table[text]}
 
 
 def committed(study):
@@ -112,10 +146,15 @@ def tables():
         ),
         "timings/eigensolvers": eigensolvers(),
         **deep_linear(),
+        **solved_embeddings(),
         **convex_rates(),
+        **planted_modes(),
         **committed("overparameterization"),
         **committed("lazy_training"),
         **committed("scale_invariance"),
+        **committed("progressive_sharpening"),
+        **committed("phase_diagram"),
+        **committed("saddle_to_saddle"),
     }
     return known | {"claims": judge.judge(REGISTER, known, ["cifar10"])}
 

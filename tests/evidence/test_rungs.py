@@ -239,6 +239,7 @@ def test_combinations_and_ratios_of_rungs():
     assert less == pytest.approx([0.4, 0.5, 0.6])
     ratio = estimate("rungs", table, terms=[term("a")], over=[term("b", system="twin")])
     assert ratio == pytest.approx([0.5, 0.5, 0.5])
+    assert estimate("rungs", table, terms=[term("a")], after=2) == pytest.approx([0.6])
     with pytest.raises(NotRun, match="no 'tracking' of net of 'a'"):
         estimate("rungs", table, terms=[term("a", "tracking")])
 
@@ -327,7 +328,9 @@ def test_the_page_says_what_the_table_says(scored):
     scores, table = scored
     figures = [Drawn("effective_rank", "The caption.", (), '<svg width="1" height="1"><g id="a"/></svg>', ())]
     asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp")
-    page = answer.render(asked, share_scores(), scores, table, figures, [], "reference", "cifar10")
+    check = {"check": "T9.mlp", "statement": "slope", "measured": -0.5, "ci95_low": -0.6, "ci95_high": -0.4}
+    why = [answer.Part("Open Question 4.1: planted modes", ["The slope is ", check, "."], figures)]
+    page = answer.render(asked, share_scores(), scores, table, figures, [], why, "reference", "cifar10")
     assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
     assert '<svg><g id="effective_rank-a"/></svg>' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
@@ -335,9 +338,13 @@ def test_the_page_says_what_the_table_says(scored):
     assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
     # A half score at u0/s_1 = 1e-3, practice at 1: three decades.
     assert "3.0 decades higher" in page
+    assert "<h3>Planted modes</h3>" in page and page.count('<figure id="figure-effective_rank">') == 2
+    assert 'The slope is <a href="report.html#check-T9.mlp" title="T9.mlp: slope">-0.5 [-0.6, -0.4]</a>.' in page
     assert page.count("<tr title=") == len(SETTINGS) + len(share.PREDICTIONS)
     assert "only checks the machinery" not in page
-    assert "only checks the machinery" in answer.render(asked, share_scores(), scores, table, [], [], "quick", "digits")
+    assert "only checks the machinery" in answer.render(
+        asked, share_scores(), scores, table, [], [], [], "quick", "digits"
+    )
 
 
 @pytest.mark.parametrize(

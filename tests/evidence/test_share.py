@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.evidence import share
 from benchmarks.evidence.statistics import Interval
+from benchmarks.studies.carry_over import tables
 
 SEEDS = range(1, 6)
 NOISE = np.array([-0.02, 0.01, 0.0, 0.015, -0.005])
@@ -39,6 +40,17 @@ def test_the_share_is_one_at_the_reference_and_zero_at_the_null(network, word):
 def test_a_reference_like_the_null_cannot_be_asked_about():
     found = row(reference=0.001, null=0.0, network=0.4)
     assert found["word"] == "cannot be asked" and "does not exceed the null" in found["why"]
+
+
+def test_a_share_whose_interval_has_no_ends_says_so():
+    """Two seeds whose reference is more than two standard errors from the null: at 95 % it could still be the null."""
+    two = scores()
+    two = two[two["seed"] <= 2].copy()
+    of = two["system"].isin(["a/small", "a"]) & (two["quantity"] == "rank_growth")
+    two.loc[of, "value"] = [0.8, 0.4, 1.2, 0.5]
+    two.loc[(two["system"] == "a/random"), "value"] = 0.0
+    found = next(one for one in share.rows(two, "a", "a") if one["prediction"] == "rank")
+    assert found["word"] == "undecided" and np.isnan(found["share_low"]) and found["why"] == share.UNBOUNDED
 
 
 @pytest.mark.parametrize(
@@ -138,3 +150,40 @@ def test_words(wide, narrow, word):
 
 def test_without_a_bounded_interval_nothing_is_decided():
     assert share.word(None, None) == "undecided"
+
+
+def solved(table):
+    """Scores of the study solved_embeddings by what its systems are asked; runs without a seed among them."""
+    names = tables.SOLVED[table]
+    main = next(iter(names))
+    levels = dict.fromkeys(names, 0.6) | {f"{main}/small": 1.0} | {f"{name}/random": 0.0 for name in names}
+    found = [
+        (system, seed, quantity, level * size + shift)
+        for system, level in levels.items()
+        for quantity, size in (("rank_growth", 1.0), ("timing_slope", -1.0), ("path", 1.6), ("steps", 100.0))
+        for seed, shift in zip(SEEDS, NOISE[::-1] if system.endswith("/small") else NOISE)
+    ]
+    layers = [(f"{name}/layer", seed) for name in names for seed in SEEDS]
+    found += [(*layer, quantity, 0.0) for layer in layers for quantity in ("timing_slope", "steps")]
+    found += [("aligned", np.nan, "rank_growth", 1.0)]
+    return pd.DataFrame(found, columns=["system", "seed", "quantity", "value"])
+
+
+@pytest.mark.parametrize("table", tables.SOLVED)
+def test_systems_whose_models_are_solved_have_rows_and_say_what_cannot_be_asked(table):
+    answer = pd.DataFrame(tables.solved_rows(table, solved(table)))
+    assert list(dict.fromkeys(answer["system"])) == list(tables.SOLVED[table])
+    assert len(answer) == len(tables.SOLVED[table]) * len(share.PREDICTIONS) and answer["network"].str.len().all()
+    for row in answer.itertuples():
+        why = tables.SOLVED[table][row.system].meaningless.get(row.prediction)
+        if why:
+            assert (row.word, row.why, row.n) == ("cannot be asked", why, 0)
+        elif row.prediction == "rank":
+            assert row.share == pytest.approx(0.6, abs=0.02) and row.n == 5
+    assert set(answer["word"]) > {"cannot be asked"}
+
+
+def test_word_vectors_are_asked_about_order_against_free_logits():
+    answer = pd.DataFrame(tables.solved_rows("solved_embeddings/word2vec", solved("solved_embeddings/word2vec")))
+    row = answer.set_index(["system", "prediction"]).loc[("word2vec", "order")]
+    assert row["null_is"] == "a single layer" and row["share"] == pytest.approx(0.6, abs=0.02)

@@ -54,8 +54,8 @@ def refused(space, *command):
         ),
         (
             "study.py",
-            '    "scale_invariance",\n    place=8',
-            '    "invariance",\n    place=8',
+            '    "scale_invariance",\n    place=12',
+            '    "invariance",\n    place=12',
             f"{STUDY}/study.py: the study is named 'invariance': name it as its folder, 'scale_invariance'",
         ),
         (

@@ -146,6 +146,8 @@ STUDY = "progressive_sharpening"
         ("tuning_seed: 1000", "tuning_seed: 3", "optimizer_comparison.protocol", "tuning would have seen it"),
         ("target: {optimizer: adamw,", "target: {optimizer: adamww,", "optimizer_comparison", "did you mean 'adamw'?"),
         ("pair: [sgd, polyak,", "pair: [sgd, polyack,", "optimizer_comparison", "did you mean 'polyak'?"),
+        ("polyak: [6,", "polyack: [6,", "optimizer_comparison", "did you mean 'polyak'?"),
+        ("polyak: [6,", "polyak: [5,", "optimizer_comparison.added_seeds.transformer.polyak", "seed 5 is there"),
         (
             "adagrad: {optimizer: {name: adagrad}",
             "adagrad: {optimizer: {name: adagrat}",

@@ -257,14 +257,15 @@ ANSWER = Card(
     title="Open Question 4.1: what of deep linear dynamics carries over, by system and prediction",
     row="one system and prediction",
     keys=("system", "prediction"),
-    computed="means over seeds of carry_over/scores; carry-over share (x - x_0) / (x_1 - x_0) with Fieller's interval",
+    computed="means over seeds of carry_over/scores, or of tables of the study solved_embeddings; carry-over share "
+    "(x - x_0) / (x_1 - x_0) with Fieller's interval",
     limits=_LIMITS + " The share's interval is over seeds; over draws of the data in the systems that are named so.",
     n="n",
     columns={
-        "system": Column("", "its name in params.yaml", EXACT),
+        "system": Column("", "its name in params.yaml, or in the study solved_embeddings", EXACT),
         "network": Column("", "architecture, optimizer, data"),
         "prediction": Column("", "order, one at a time, rank, alignment, linear first, path or law", EXACT),
-        "quantity": Column("", "how it is measured, a quantity of carry_over/scores", EXACT),
+        "quantity": Column("", "how it is measured, a quantity of carry_over/scores or of solved_embeddings", EXACT),
         **with_interval("network_value", _MEASURED),
         "reference": Column(
             "", "$x_1$: the same in the deep linear network from small weights on the same data, or its ideal"
@@ -273,9 +274,9 @@ ANSWER = Card(
         "null_is": Column("", "what the null is", EXACT),
         **with_interval("share", Column("", "carry-over share: 0 at the null, 1 at the reference")),
         "word": Column("", "carries over, partly, does not, undecided, or cannot be asked", IDENTICAL),
-        "why": Column("", "why it cannot be asked", IDENTICAL),
+        "why": Column("", "why it cannot be asked, or has no interval", IDENTICAL),
         "n": Column("seeds", "runs behind the share", IDENTICAL),
-        "test_accuracy": Column("fraction", "of the network at its end; mean over seeds"),
+        "test_accuracy": Column("fraction", "of the network at its end; mean over seeds; none without labels"),
     },
     agreement=_SCORE,
 )
@@ -327,6 +328,7 @@ STUDY = Study(
         Family("on_text", module="on_text", path="{system}", settings=System, members=Systems.on_text),
     ),
     model=Systems,
+    reads=("solved_embeddings/word2vec", "solved_embeddings/barlow"),
     curves=True,
     tables={"carry_over/scores": _LONG, "open_question_4_1": ANSWER},
     figures=FIGURES,

@@ -1,6 +1,7 @@
 """The study's tables and curves, from its runs: every score, and the table that answers Open Question 4.1."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
@@ -13,8 +14,56 @@ from benchmarks.theory import predictions
 from benchmarks.theory.modes import CLOCK_END
 
 
+@dataclass(frozen=True)
+class Solved:
+    """A system of the study solved_embeddings that has rows in the answer.
+
+    Attributes:
+        reference: the system whose model from small weights is its deep linear reference.
+        network: architecture, optimizer and data in words.
+        meaningless: predictions that cannot be asked of it, and why.
+    """
+
+    reference: str
+    network: str
+    meaningless: Mapping[str, str]
+
+
+_OF_WORDS = {
+    "alignment": "a word has one vector, so that there is one matrix and no neighbour of it",
+    "linear first": "a pair of words has no label for a linear classifier to tell",
+}
+_BY_SIZE = "its modes are told apart by their size alone, which puts them in order"
+_OF_VIEWS = {
+    "order": _BY_SIZE,
+    "path": _BY_SIZE,
+    "law": _BY_SIZE,
+    "alignment": "the linear model beside it has one matrix and no neighbour of it",
+    "linear first": "it is trained without labels",
+}
+_SKIP_GRAM = "word vectors, tied (skip-gram with negative sampling, {start}); {descent}; text by words"
+_ENCODER = "two convolutions and a projector (Barlow Twins, {start}); sgd; images without labels, augmented"
+SOLVED = {
+    "solved_embeddings/word2vec": {
+        "word2vec": Solved("word2vec", _SKIP_GRAM.format(start="start of word2vec.c", descent="sgd"), _OF_WORDS),
+        "word2vec-large": Solved("word2vec", _SKIP_GRAM.format(start="large weights", descent="sgd"), _OF_WORDS),
+        "word2vec-small": Solved(
+            "word2vec", _SKIP_GRAM.format(start="small weights", descent="gradient descent on all pairs"), _OF_WORDS
+        ),
+    },
+    "solved_embeddings/barlow": {
+        "barlow": Solved("barlow", _ENCODER.format(start="default weights"), _OF_VIEWS),
+        "barlow-small": Solved("barlow", _ENCODER.format(start="small weights"), _OF_VIEWS),
+    },
+}
+
+
 def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings: dict) -> Made:
-    """Every score of every network, what only several runs tell together, and the answer."""
+    """Every score of every network, what only several runs tell together, and the answer.
+
+    Args:
+        read: the tables of the study solved_embeddings whose systems have rows in the answer.
+    """
     by_name = {one.record["name"]: one for one in runs}
     scores = [named(one.rows, name) for name, one in by_name.items()]
     scores += [named(_other_seeds(one), name) for name, one in by_name.items()]
@@ -26,8 +75,19 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
         if (reference := one.record["settings"]["reference"])
         for row in share.rows(long, name, reference)
     ]
+    rows += [row for table in SOLVED for row in solved_rows(table, read[table])]
     curves = pd.concat([one.curves.assign(system=name) for name, one in by_name.items()], ignore_index=True)
     return Made({share.SCORES: long, "open_question_4_1": pd.DataFrame(rows)}, curves)
+
+
+def solved_rows(table: str, scores: pd.DataFrame) -> list[dict]:
+    """The rows of a table of the study solved_embeddings in the answer; its runs without a seed have none."""
+    seeded = scores.dropna(subset="seed")
+    return [
+        {"system": name, "network": one.network, **row}
+        for name, one in SOLVED[table].items()
+        for row in share.rows(seeded, name, one.reference, one.meaningless)
+    ]
 
 
 def named(rows: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -316,7 +316,7 @@ FIGURES = (
 
 STUDY = Study(
     "low_rank_progression",
-    place=6,
+    place=10,
     experiments=(Experiment("output_scale", OutputScale, _OUTPUT_SCALE),),
     families=(Family("rung", module="rung", path="{rung}", settings=Rung, members=Ladder.members),),
     model=Ladder,

@@ -218,6 +218,7 @@ class Comparison(Layered):
     workloads: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     extras: dict[Name, dict[str, Any]]
     pair: list[Name]
+    added_seeds: dict[Name, dict[Name, list[int]]]  # by workload and optimizer, beside the protocol's
     optimizers: Annotated[dict[Name, Contender], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -226,6 +227,12 @@ class Comparison(Layered):
             entries.require(name, list(self.optimizers), "optimizer")
         if twice := repetitions([*self.workloads, *self.extras]):
             raise ValueError(f"{twice[0]!r} is both among workloads and extras")
+        for workload, added in self.added_seeds.items():
+            entries.require(workload, [*self.workloads, *self.extras], "workload")
+            for optimizer, seeds in added.items():
+                entries.require(optimizer, list(self.optimizers), "optimizer")
+                if twice := repetitions([*self.protocol.seeds, *seeds]):
+                    raise ValueError(f".added_seeds.{workload}.{optimizer}: seed {twice[0]} is there already")
         return self
 
 
@@ -250,8 +257,10 @@ def _members(study: Comparison, layer: str, optimizers: list[str], on_text: bool
         if workload.on_text != on_text:
             continue
         for optimizer in optimizers:
-            settings = Contest(protocol=study.protocol, workload=workload, **dict(study.optimizers[optimizer]))
-            yield Member({"workload": name, "optimizer": optimizer}, study.protocol.seeds, settings)
+            seeds = study.protocol.seeds + study.added_seeds.get(name, {}).get(optimizer, [])
+            protocol = {**study.protocol.model_dump(), "seeds": seeds}
+            settings = Contest(protocol=protocol, workload=workload, **dict(study.optimizers[optimizer]))
+            yield Member({"workload": name, "optimizer": optimizer}, seeds, settings)
 
 
 def measured_heterogeneity(parameters: Any) -> MeasuredHeterogeneity:
@@ -467,7 +476,7 @@ FIGURES = (
 
 STUDY = Study(
     "optimizer_comparison",
-    place=9,
+    place=13,
     model=Comparison,
     curves=True,
     families=(

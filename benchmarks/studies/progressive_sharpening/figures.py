@@ -1,4 +1,4 @@
-"""Progressive sharpening and the edge of stability: claims C5, C6 and E1 to E11."""
+"""Progressive sharpening and the edge of stability: claims C5, C6 and E1 to E15."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,19 @@ from benchmarks.evidence.drawing import (
     NothingToDraw,
     Tables,
     beside,
+    by_number,
     crossing,
     draw_curve,
     intervals,
+    over_seeds,
     plain_ticks,
+    quantity_of,
     remark,
     shade_band,
 )
 from benchmarks.evidence.statistics import t_interval
 from benchmarks.evidence.tables import WINDOW
-from benchmarks.theory import stability
+from benchmarks.theory import noise, stability
 
 SHARPNESS = "sharpness\n(loss / parameter²)"
 SMALL = ("small-lr-low", "small-lr-mid", "small-lr-high")  # one colour each: PALETTE[0], [1], [2]
@@ -470,6 +473,85 @@ def sharpening_modifiers(tables: Tables, curves: pd.DataFrame) -> Figure:
     grid[0, 0].set_ylabel("sharpness over its initial value")
     plain_ticks(grid[0, 0].yaxis)
     return figure
+
+
+BATCH_SYSTEMS = {
+    "plain-b8": ("no momentum, batch 8", PALETTE[0]),
+    "momentum-b8": ("b = 0.9, batch 8", PALETTE[1]),
+    "plain-all": ("no momentum, all", PALETTE[2]),
+    "momentum-all": ("b = 0.9, all", PALETTE[3]),
+}
+PLATEAUS = {"1 − b": 0.1, "1": 1.0, "1 + b": 1.9}
+FLOWS = {"run": ("run", INK), "central": ("central flow", PALETTE[2]), "stable": ("stable flow", PALETTE[1])}
+REGULARIZED = {
+    "network": ("regularized flow, exponent {:.2f}", PALETTE[0]),
+    "doubled": ("regularized twice as much, {:.2f}", PALETTE[3]),
+    "plain": ("gradient flow, {:.2f}", PALETTE[1]),
+}
+
+
+def discrete_steps(tables: Tables) -> Figure:
+    """What momentum, an adaptive step, noise and a finite step add to gradient flow: E12 to E15, a panel each."""
+    figure, grid = plt.subplots(2, 2, figsize=(7.2, 6.2))
+    _momentum_panel(grid[0, 0], tables["progressive_sharpening/momentum_batches"])
+    _adaptive_panel(grid[0, 1], tables["progressive_sharpening/adaptive_flow"])
+    _noise_panel(grid[1, 0], tables["progressive_sharpening/noise_scale"])
+    _regularizer_panel(grid[1, 1], tables["progressive_sharpening/implicit_gradient"])
+    return figure
+
+
+def _momentum_panel(axes: Axes, table: pd.DataFrame) -> None:
+    for system, (label, colour) in BATCH_SYSTEMS.items():
+        readings = by_number(table, "quantity", "reading", system=system)
+        readings = readings.loc[:, readings.columns > 0]  # at the start there is no edge
+        if len(readings.columns):
+            draw_curve(axes, over_seeds(readings), x=1 / readings.columns.max(), color=colour, label=label)
+    for label, level in PLATEAUS.items():
+        axes.axhline(level, color=INK, ls="--", lw=1)
+        beside(axes, label, level)
+    axes.set(xlabel="share of the run", ylabel="lr/2 × batch sharpness", yscale="log", xlim=(0, 1), ylim=(0.02, 4))
+    plain_ticks(axes.yaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=1)
+
+
+def _adaptive_panel(axes: Axes, table: pd.DataFrame) -> None:
+    for name, (label, colour) in FLOWS.items():
+        draw_curve(axes, over_seeds(by_number(table, "quantity", name, system="network")), color=colour, label=label)
+    axes.set(xlabel="steps of Scalar RMSProp", ylabel="loss", yscale="log")
+    axes.set_xlim(left=0)
+    plain_ticks(axes.yaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
+
+
+def _noise_panel(axes: Axes, table: pd.DataFrame) -> None:
+    for system, label, colour, marker in (
+        ("network", "network: critical batch {:.0f}", PALETTE[0], "o"),
+        ("known", "known noise scale: {:.0f}", PALETTE[2], "s"),
+    ):
+        steps = by_number(table, "quantity", "steps", system=system).dropna()
+        if steps.empty:
+            continue
+        fitted = noise.fit_tradeoff(list(steps.columns), np.exp(np.log(steps).mean()).to_numpy())
+        sizes = np.geomspace(steps.columns.min(), steps.columns.max(), 50)
+        axes.plot(sizes, fitted.least * (1 + fitted.critical / sizes), color=colour, lw=1.2)
+        for _, mine in steps.iterrows():
+            axes.plot(mine.index, mine, marker, color=colour, mfc="white", ms=4.5)
+        axes.plot([], [], marker, color=colour, ls="-", mfc="white", ms=4.5, label=label.format(fitted.critical))
+    axes.set(xlabel="batch size", ylabel="steps to the target", xscale="log", yscale="log")
+    plain_ticks(axes.xaxis, [4, 8, 16, 32, 64, 128, 256])
+    plain_ticks(axes.yaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+def _regularizer_panel(axes: Axes, table: pd.DataFrame) -> None:
+    for system, (label, colour) in REGULARIZED.items():
+        errors = by_number(table, "quantity", "error", system=system)
+        exponent = quantity_of(table, system, "exponent").mean()
+        curve = over_seeds(errors)
+        draw_curve(axes, curve, color=colour, label=label.format(exponent), marker="o", ms=3)
+    axes.set(xlabel="learning rate", ylabel="distance at the end / way", xscale="log", yscale="log")
+    plain_ticks(axes.xaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def runs_of(tables: Tables, configuration: str) -> pd.DataFrame:

@@ -8,16 +8,29 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from benchmarks.evidence import runs
-from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, from_dictionary, relative, statistical
+from benchmarks.evidence.card import (
+    EXACT,
+    IDENTICAL,
+    SMOOTH,
+    Card,
+    Column,
+    from_dictionary,
+    relative,
+    statistical,
+    tidy,
+)
 from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Family, Figure, Member, Study
 from benchmarks.studies.schema import (
     Architecture,
     Count,
     Layered,
+    Momentum,
     Name,
     Optimizer,
+    Positive,
     Strict,
+    Widths,
     check_options,
     check_sizes,
     repetitions,
@@ -87,6 +100,101 @@ class Catapult(Strict):
 
 class Thresholds(Strict):
     optimizers: dict[Name, Optimizer]
+
+
+class BatchSystem(Strict):
+    """A network trained by SGD with Polyak's momentum; without a batch size on all the data."""
+
+    architecture: Architecture
+    momentum: Momentum
+    batch_size: Count | None
+    lr: Positive
+    steps: Count
+
+
+class MomentumBatches(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    readings: Annotated[int, Field(ge=4)]  # of the batch sharpness along a run
+    batches: Count  # a reading
+    systems: dict[Name, BatchSystem]
+    momenta: list[Momentum]  # of the quadratics
+    shares: list[Annotated[float, Field(gt=0, le=1)]]  # of the batches that see their direction
+    copies: Count
+    copied_steps: Count
+
+    @model_validator(mode="after")
+    def _fits(self):
+        for name, system in self.systems.items():
+            if system.batch_size and system.batch_size > self.images:
+                raise ValueError(f"{name}: batch_size {system.batch_size} exceeds the {self.images} images")
+            if system.steps < self.readings:
+                raise ValueError(f"{name}: {self.readings} readings in {system.steps} steps")
+        return self
+
+
+class AdaptiveFlow(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    hidden: Widths
+    lr: Positive
+    lr_below: Positive  # of the run that stays below the edge
+    beta2: Annotated[float, Field(gt=0, lt=1)]
+    steps: Count
+    every: Count  # steps between readings
+    substeps: Count  # Euler steps of the central flow in one of the run
+    modes: Count  # eigenvalues that can be held at once
+
+    @model_validator(mode="after")
+    def _order(self):
+        if self.lr_below >= self.lr:
+            raise ValueError(f"lr_below {self.lr_below:g} is not below lr {self.lr:g}")
+        if self.steps % self.every or self.steps < 2 * self.every:
+            raise ValueError(f"steps {self.steps} must be a multiple of every {self.every}, two at least")
+        return self
+
+
+class NoiseScale(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    hidden: Widths
+    batch_sizes: Annotated[list[Count], Field(min_length=3)]
+    lrs: Annotated[list[Positive], Field(min_length=1)]
+    target: Annotated[float, Field(gt=0, lt=1)]  # of the first loss
+    most_steps: Count
+    path_lr: Positive  # of the run along which the noise is read
+    readings: Annotated[int, Field(ge=2)]
+    estimator_sizes: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    pairs: Count  # of batches, for an estimate
+    curved_examples: Count  # whose gradients meet the Hessian
+    known_scale: Positive  # of the control
+
+    @model_validator(mode="after")
+    def _sizes(self):
+        for name in ("batch_sizes", "estimator_sizes"):
+            if sorted(set(sizes := getattr(self, name))) != sizes:
+                raise ValueError(f"{name} must rise, got {sizes}")
+        return self
+
+
+class ImplicitGradient(Strict):
+    seeds: Count
+    images: Count
+    pool: Count
+    hidden: Widths
+    lr: Positive  # the largest
+    halvings: Annotated[int, Field(ge=2)]
+    time: Positive  # learning rate times steps
+    linear_lr: Positive  # of linear regression, whose time is as many steps
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if abs(round(self.time / self.lr) * self.lr - self.time) > 1e-9 * self.time:
+            raise ValueError(f"time {self.time:g} is not a whole number of steps of {self.lr:g}")
+        return self
 
 
 Stacks = Annotated[list[int | str], Field(min_length=1)]
@@ -281,6 +389,103 @@ CATAPULT = Card(
     },
 )
 
+MOMENTUM_BATCHES = tidy(
+    "The edge of stochastic stability with momentum",
+    computed="torch's SGD; the curvature of fresh minibatches along their own gradients; on quadratics in float64",
+    limits="One small network, at one learning rate for each batch size. A ratio is given only for a run that has "
+    "settled: its medians in the third and the last quarter differ by at most half of the smaller.",
+    quantities={
+        "diverged": Column("", "1 if the run diverged"),
+        "settled": Column("", "the smaller over the larger of the medians in the third and the last quarter"),
+        "small_batch_ratio": Column(
+            "", r"late median of the batch sharpness over $2(1 - b)/\mathrm{lr}$, $b$ the momentum"
+        ),
+        "large_batch_ratio": Column("", r"late median of the batch sharpness over $2(1 + b)/\mathrm{lr}$"),
+        "mean_ratio_level": Column(
+            "", "late median of batch sharpness as a mean of ratios, over that as a ratio of means"
+        ),
+        "loss_ratio": Column("", "the last loss over the first"),
+        "reading-*": Column("", r"$\mathrm{lr}/2$ times the batch sharpness after so many steps"),
+        "threshold_ratio": Column("", "the library's mean-square threshold over the closed form", relative(1e-6)),
+        "variance_ratio": Column("", "the simulated variance over the closed form"),
+    },
+    agreement=statistical(otherwise=0.05, floor=0.02),
+    system="of the settings, a network; quadratic-BETA-SHARE: a quadratic of which that share of the batches sees the "
+    "curvature",
+)
+ADAPTIVE_FLOW = tidy(
+    "The central flow of Scalar RMSProp",
+    computed="Scalar RMSProp in float64 and, from the same weights, its central flow by Euler's method and its stable "
+    "flow by an adaptive Runge-Kutta method",
+    limits="One network of two classes, with one or two eigenvalues at the edge. The effective step is the learning "
+    "rate over the root of the second moment; the effective sharpness is the step times the largest eigenvalue.",
+    quantities={
+        "edge_share": Column("", "share of the late readings at which the flow holds an eigenvalue"),
+        "modes": Column("", "the most eigenvalues held at once"),
+        "distance_ratio": Column(
+            "", "distance of the run from the central flow over that from the stable flow, at the end"
+        ),
+        "relative_distance": Column("", "distance from the central flow over the way of the run, at the end"),
+        "relative_distance_stable": Column("", "the same for the stable flow"),
+        "loss_ratio": Column("", "mean late loss over the central flow's prediction"),
+        "loss_ratio_stable": Column("", "the same for the stable flow"),
+        "loss_error": Column("", "mean absolute ln of the loss over the central flow's, along the whole path"),
+        "loss_error_stable": Column("", "the same for the stable flow"),
+        "step_error": Column("", "mean absolute ln of the effective step over the central flow's"),
+        "step_error_stable": Column("", "the same for the stable flow"),
+        "loss_error_ratio": Column("", "loss_error over loss_error_stable"),
+        "step_error_ratio": Column("", "step_error over step_error_stable"),
+        "flow_edge": Column("", "late median of the flow's effective sharpness over 2"),
+        "run-*": Column("", "loss of the run around a step"),
+        "central-*": Column("", "the central flow's prediction of it"),
+        "stable-*": Column("", "loss of the stable flow there"),
+    },
+    agreement=statistical(otherwise=0.05, floor=0.02),
+    system="network; below: the same below the edge; toy: two parameters",
+)
+NOISE_SCALE = tidy(
+    "The gradient noise scale",
+    computed="gradients of single examples and of batches drawn with replacement; the fewest steps over a grid of "
+    "learning rates",
+    limits="One network and target. The fewest steps of a grid are never more than those of the best learning rate on "
+    "it, and one crossing of the target is enough: noise makes small batches look better than they are.",
+    quantities={
+        "noise_scale": Column(
+            "examples",
+            r"mean along the path to the target of $\mathrm{tr}\,\Sigma / \lvert G \rvert^2$: $\Sigma$ the covariance "
+            "of the gradients of single examples, $G$ their mean",
+        ),
+        "curved_scale": Column("examples", r"the same of $\mathrm{tr}(H \Sigma) / (G^\top H G)$, with the Hessian $H$"),
+        "scale-*": Column("examples", "the noise scale, without the Hessian, at a reading"),
+        "estimator_ratio": Column(
+            "", "geometric mean of the estimate from two batch sizes over the noise scale of all examples"
+        ),
+        "log_growth": Column("", "ln of the noise scale at the target over that at the start"),
+        "path_steps": Column("steps", "of gradient descent to the target"),
+        "critical_batch": Column("examples", "of the fit of steps = least (1 + critical / size)"),
+        "log_ratio": Column("", "ln of the critical batch over the noise scale"),
+        "log_curved_ratio": Column("", "ln of the critical batch over the noise scale with the Hessian"),
+        "fit_error": Column("", "root mean square of ln(steps) over the fit"),
+        "log_speedup": Column("", "ln of the steps of the smallest batch over those of the largest"),
+        "steps-*": Column("steps", "to the target, by batch size"),
+    },
+    agreement=statistical(otherwise=0.05, floor=0.02),
+    system="network; repeated: on a single image; known: a quadratic with a constant noise scale",
+)
+IMPLICIT_GRADIENT = tidy(
+    "Implicit gradient regularization",
+    computed="gradient descent in float64 to a fixed time; the flow by a Runge-Kutta method of order eight",
+    limits="A short time on a small network, below the edge of stability.",
+    quantities={
+        "exponent": Column("", "slope of ln(distance at the end) on ln(lr), over the smaller half of the rates"),
+        "smallest_error": Column("", "distance at the end over the way, at the smallest learning rate"),
+        "error-*": Column("", "distance at the end over the way, by learning rate"),
+    },
+    agreement=SMOOTH,
+    system="network: the flow with the regularizer; plain: without; doubled: with twice as much; quadratic: linear "
+    "regression in closed form",
+)
+
 FIGURES = (
     Figure(
         "progressive_sharpening",
@@ -366,11 +571,28 @@ FIGURES = (
         reads=("progressive_sharpening.long",),
         claims=("E11",),
     ),
+    Figure(
+        "discrete_steps",
+        "What discrete, noisy steps add to gradient flow. Top left: with momentum $b$ the batch sharpness, the "
+        r"curvature of a minibatch's loss along its own gradient, settles near $2(1 - b)/\mathrm{lr}$ on small batches "
+        r"and near $2(1 + b)/\mathrm{lr}$ on all the data (dashed). Top right: the central flow of Scalar RMSProp, "
+        "which averages over its oscillation, predicts the loss that the stable flow, without oscillation, misses. "
+        "Bottom left: steps to a target loss fall with the batch size up to a critical one; lines are the fit. Bottom "
+        "right: the distance of gradient descent from the flow of the regularized loss falls with the square of the "
+        "learning rate, from the flow of the loss alone only in proportion to it. Means and ranges over seeds.",
+        reads=(
+            "progressive_sharpening/momentum_batches",
+            "progressive_sharpening/adaptive_flow",
+            "progressive_sharpening/noise_scale",
+            "progressive_sharpening/implicit_gradient",
+        ),
+        claims=("E12", "E13", "E14", "E15"),
+    ),
 )
 
 STUDY = Study(
     "progressive_sharpening",
-    place=7,
+    place=11,
     model=Sharpening,
     curves=True,
     families=(
@@ -381,6 +603,10 @@ STUDY = Study(
     experiments=(
         Experiment("thresholds", Thresholds, THRESHOLDS, table="stability_thresholds"),
         Experiment("catapult", Catapult, CATAPULT, table="catapult"),
+        Experiment("momentum_batches", MomentumBatches, MOMENTUM_BATCHES),
+        Experiment("adaptive_flow", AdaptiveFlow, ADAPTIVE_FLOW),
+        Experiment("noise_scale", NoiseScale, NOISE_SCALE),
+        Experiment("implicit_gradient", ImplicitGradient, IMPLICIT_GRADIENT),
     ),
     tables={"progressive_sharpening": CELLS, "progressive_sharpening.long": LONG},
     figures=FIGURES,

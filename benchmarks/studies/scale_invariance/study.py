@@ -298,7 +298,7 @@ FIGURES = (
 
 STUDY = Study(
     "scale_invariance",
-    place=8,
+    place=12,
     experiments=(
         Experiment("homogeneity", Homogeneity, HOMOGENEITY),
         Experiment("norm_growth", NormGrowth, NORM_GROWTH),

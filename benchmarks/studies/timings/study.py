@@ -148,7 +148,7 @@ FIGURES = (
 
 STUDY = Study(
     "timings",
-    place=10,
+    place=14,
     model=Timings,
     reads=("optimizer_comparison", "timings/optimizer_steps"),
     experiments=(

@@ -1,0 +1,1 @@
+"""Models of learning whose course can be foretold, each against its theory, in float64."""

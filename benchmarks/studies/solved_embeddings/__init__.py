@@ -1,0 +1,1 @@
+"""Neural networks beside a model of them whose learning can be solved."""
