@@ -90,12 +90,8 @@ def computed(
         minus: another system, whose quantity is subtracted.
     """
     table = _table(tables, f"{study}/{experiment}")
-    series = []
-    for name in (system, *([minus] if minus else [])):
-        rows = table[(table["system"] == name) & (table["quantity"] == quantity)]
-        if rows.empty:
-            raise NotRun(f"no {quantity!r} of {name!r} in {study}/{experiment}.csv")
-        series.append(rows.set_index("seed")["value"].astype(float))
+    named = (system, *([minus] if minus else []))
+    series = [_given(table, name, quantity, f"{study}/{experiment}") for name in named]
     values = series[0] - series[1] if minus else series[0]
     return Estimate(values.to_numpy(), "", exact=bool(series[0].index.isna().all()))
 
@@ -128,9 +124,7 @@ def systems(tables: Tables, *, terms: Sequence[dict], log: bool = False) -> Esti
     table = _table(tables, SYSTEMS)
     parts = []
     for term in terms:
-        values = by_seed(table, term["system"], term["quantity"])
-        if values.empty:
-            raise NotRun(f"no {term['quantity']!r} of {term['system']!r} in {SYSTEMS}.csv")
+        values = _given(table, term["system"], term["quantity"], SYSTEMS)
         parts.append(term.get("weight", 1) * (np.log(values) if log else values))
     return Estimate(pd.concat(parts, axis=1).dropna().sum(axis=1).to_numpy(), "")
 
@@ -328,6 +322,19 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
         threshold,
     )
 }
+
+
+def _given(table: pd.DataFrame, system: str, quantity: str, name: str) -> pd.Series:
+    """A quantity of one system by seed; nan of every seed if others have the quantity and its runs did not get there.
+
+    Raises:
+        NotRun: if the table lacks the system or the quantity.
+    """
+    mine = table[table["system"] == system]
+    if mine.empty or quantity not in table["quantity"].values:
+        raise NotRun(f"no {quantity!r} of {system!r} in {name}.csv")
+    rows = by_seed(mine, system, quantity)
+    return rows if len(rows) else pd.Series(np.nan, index=pd.Index(mine["seed"].unique(), name="seed"))
 
 
 def _across(tables: Tables, rungs: Sequence[str], quantity: str, system: str = "net") -> pd.DataFrame:

@@ -169,6 +169,20 @@ def test_the_catapults_boundaries_are_read_by_system():
         catapult({"catapult": table}, system="quadratic", column="monotone_boundary")
 
 
+def test_a_system_none_of_whose_runs_got_to_a_quantity_has_no_values_and_was_run():
+    rows = [("net", 1, "slope", -1.0), ("net", 2, "slope", -2.0), ("layer", 1, "learned", 1), ("layer", 2, "learned", 2)]
+    tables = {"planted_modes/planted_text": pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"])}
+    asked = {"study": "planted_modes", "experiment": "planted_text", "quantity": "slope"}
+    for estimate in (
+        computed(tables, **asked, system="layer"),
+        computed(tables, **asked, system="net", minus="layer"),
+    ):
+        assert np.isnan(estimate.values).tolist() == [True, True] and not estimate.exact
+    for wrong in ({"system": "lair"}, {"system": "layer", "quantity": "slop"}):
+        with pytest.raises(NotRun):
+            computed(tables, **(asked | wrong))
+
+
 def test_a_computed_quantity_is_exact_where_it_has_no_seed():
     rows = [("drawn", 1, "error", 0.1), ("drawn", 2, "error", 0.2), ("known", None, "error", 0.3)]
     tables = {"deep_linear/solutions": pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"])}
