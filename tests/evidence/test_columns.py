@@ -170,7 +170,7 @@ def test_the_catapults_boundaries_are_read_by_system():
 
 
 def test_a_system_none_of_whose_runs_got_to_a_quantity_has_no_values_and_was_run():
-    rows = [("net", 1, "slope", -1.0), ("net", 2, "slope", -2.0), ("layer", 1, "learned", 1), ("layer", 2, "learned", 2)]
+    rows = [("net", 1, "slope", -1), ("net", 2, "slope", -2), ("layer", 1, "learned", 1), ("layer", 2, "learned", 2)]
     tables = {"planted_modes/planted_text": pd.DataFrame(rows, columns=["system", "seed", "quantity", "value"])}
     asked = {"study": "planted_modes", "experiment": "planted_text", "quantity": "slope"}
     for estimate in (
