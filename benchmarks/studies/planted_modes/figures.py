@@ -28,7 +28,7 @@ def planted_modes(tables: Tables) -> Figure:
     figure, grid = plt.subplots(1, len(shown), figsize=(1.0 + 1.85 * len(shown), 3.1), squeeze=False, sharey=True)
     for axes, name in zip(grid[0], shown):
         for kind, style in PLANTED.items():
-            _draw(axes, _series(table, f"{name}{kind}"), *style)
+            _draw(axes, _series(table, f"{name}{kind}"), *style, spread=not kind)
         slopes = quantity_of(table, name, "timing_slope")
         said = f"slope {slopes.mean():.2f}" if len(slopes) else ""
         axes.set(xscale="log", yscale="log")
@@ -45,18 +45,22 @@ def planted_modes(tables: Tables) -> Figure:
 
 
 def _series(table: pd.DataFrame, system: str) -> pd.DataFrame:
-    """Strengths and half times over their geometric mean, means over the seeds in which all modes were learned."""
+    """Strengths, and half times over their geometric mean: means and extremes of the seeds that learned all modes."""
     rows = table[table["system"] == system].pivot(index="seed", columns="quantity", values="value")
     names = [[name for name in rows if name.startswith(start)] for start in ("strength_", "half_time_")]
     if len(names[0]) != len(names[1]) or not names[0]:
         return pd.DataFrame()
     rows = rows.dropna(subset=names[1])
     times = np.log(rows[sorted(names[1])])
-    relative = np.exp(times.sub(times.mean(axis=1), axis=0).mean())
-    return pd.DataFrame({"strength": rows[sorted(names[0])].mean().to_numpy(), "time": relative.to_numpy()})
+    relative = times.sub(times.mean(axis=1), axis=0)
+    over = {"time": relative.mean(), "least": relative.min(), "most": relative.max()}
+    strengths = rows[sorted(names[0])].mean().to_numpy()
+    return pd.DataFrame({"strength": strengths, **{name: np.exp(v.to_numpy()) for name, v in over.items()}})
 
 
-def _draw(axes: Axes, series: pd.DataFrame, label: str, color, marker: str, line: str) -> None:
+def _draw(axes: Axes, series: pd.DataFrame, label: str, color, marker: str, line: str, *, spread: bool) -> None:
     if len(series):
         series = series.sort_values("strength")
+        if spread:
+            axes.fill_between(series["strength"], series["least"], series["most"], color=color, alpha=0.15, lw=0)
         axes.plot(series["strength"], series["time"], color=color, marker=marker, ls=line, lw=1, ms=4.5, mfc="white")

@@ -144,8 +144,8 @@ PLANTED_FIGURES = (
         "When planted modes are learned by half, against their strength, in a perceptron (mlp), a residual network, a "
         "vision transformer (vit) and a character transformer (gpt). Beside each network: the same with two strengths "
         "exchanged, the same on images with equal variance along all patterns, the network to first order, and a "
-        "single layer under the same recipe. Times are over their geometric mean in each series; means over seeds. "
-        "Titles have the network's slope of ln(half time) on ln(strength).",
+        "single layer under the same recipe. Times are over their geometric mean in each series; means over seeds, "
+        "and the extremes of the network's (shaded). Titles have the network's slope of ln(half time) on ln(strength).",
         reads=("planted_modes/planted_images", "planted_modes/planted_text"),
         claims=("T9",),
     ),

@@ -46,7 +46,7 @@ def _words(axes: Axes, table: pd.DataFrame) -> None:
         if system == "word2vec/small" and len(foretold):
             axes.plot(strengths, foretold[strengths.index], color=INK, lw=1, label="closed form")
     axes.set(xscale="log", yscale="log", xlabel="strength of the mode", ylabel="half time (steps)")
-    plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis, [10, 20, 50, 100, 150, 200, 300, 500, 1000])
     plain_ticks(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
 
