@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipelines import checkpoints, tracking
+from pipelines import checkpoints, tracking, warm
 from pipelines.files import CODE, STATE, read_json
 from pipelines.stages import Stage, preparing
 
@@ -77,7 +77,8 @@ def rerun(stages: list[Stage], jobs: int) -> Report:
     """Run training stages whether stale or not, and restore none of them from a cache."""
     started = time.time()
     report = Report()
-    _work(longest_first(stages), jobs, report, "--force", "--no-run-cache")
+    with warm.serving():
+        _work(longest_first(stages), jobs, report, "--force", "--no-run-cache")
     report.seconds = time.time() - started
     return report
 
@@ -101,11 +102,12 @@ def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
     if "fingerprint" not in report.ran and any(read_json(path).get("outside") for path in CODE.rglob("*.json")):
         _run_dvc(["repro", "--force", "--single-item", "fingerprint"], report)
     together = longest_first([stage for stage in stages if not stage.alone])
-    if together:
-        reasons = stale([stage.address for stage in together])
-        _work([stage for stage in together if stage.address in reasons], jobs, report)
-    if then is not None and not report.failed:
-        _run_dvc(["repro", *then], report)
+    reasons = stale([stage.address for stage in together]) if together else {}
+    queue = [stage for stage in together if stage.address in reasons]
+    with warm.serving() if queue else nullcontext():
+        _work(queue, jobs, report)
+        if then is not None and not report.failed:
+            _run_dvc(["repro", *then], report)
     report.seconds = time.time() - started
     return report
 
