@@ -27,13 +27,12 @@ SECTIONS = chapter.load(ROOT / path for path in catalog.sections())
 # These have tables of their own: test_low_rank_figures, test_optimizer_figures, test_system_figures.
 APART = ("low_rank_progression", "optimizer_comparison", "carry_over")
 DRAWN = sorted(name for name in FIGURES if not {STUDY_OF[name], source_of(name)} & set(APART))
-FROM_EXPERIMENTS = {
-    *("convex_rates", "overparameterization", "lazy_training", "implicit_bias", "deep_linear"),
-    *("scale_invariance", "intrinsic_learning_rate", "planted_modes"),
-    "solved_embeddings",
-    *("scale_invariance", "intrinsic_learning_rate"),
-}
-TRAINED = sorted(set(DRAWN) - FROM_EXPERIMENTS - {"stability_thresholds", "catapult", "eigensolvers"})  # from runs
+# From runs of progressive_sharpening; the others read tables of experiments.
+TRAINED = [
+    name
+    for name in DRAWN
+    if "progressive_sharpening.long" in FIGURES[name].reads or source_of(name) == "progressive_sharpening"
+]
 
 
 def long(diverged=0):

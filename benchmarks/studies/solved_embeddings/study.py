@@ -90,7 +90,6 @@ _SCORES = {
     "passed_half": Column("modes", "how many modes went half of their way", IDENTICAL),
     "passed_share": Column("fraction", "the same as a fraction of all", IDENTICAL),
     "timing_slope": Column("", r"slope of ln(half time) on $\ln s_k$, if every mode passed half"),
-    "timing_order": Column("", "Kendall's tau between how early modes are learned and how strong they are", IDENTICAL),
     "timing_spread": Column("nats", "standard deviation of ln(half time) over the modes"),
     "active_modes": Column(
         "modes", r"$N_{\mathrm{act}}$: how many modes move at once, between readings; 1 if one at a time"
@@ -104,7 +103,9 @@ _SCORES = {
     "closed_form_*": Column("steps", "the half time of the k-th mode by the closed form, from the same start", _READ),
     "time_error": Column("fraction", "largest distance of a half time from the closed form, over the closed form"),
 }
-_TWIN = {
+# Of word vectors alone.
+_WORDS = {
+    "timing_order": Column("", "Kendall's tau between how early modes are learned and how strong they are", IDENTICAL),
     "noise_floor": Column("", "largest eigenvalue of the target of permuted words", _READ),
     "path": Column("", "1 on the quadratic model's path, 0 no nearer to it than the straight line from the start"),
     "path_end": Column("fraction", "progress up to which the two are compared"),
@@ -114,14 +115,13 @@ _TWIN = {
     "time_ratio": Column("", "that factor: the skip-gram's time over the quadratic model's"),
 }
 
-# word2vec and barlow: begin
 WORD2VEC = tidy(
     "Word vectors: skip-gram beside the quadratic model that is solved",
     "gradient descent on all pairs of words, or on minibatches drawn by their probabilities; closed forms of "
     "benchmarks/theory/embeddings.py",
     "One text of a million characters and its 1,000 most frequent words. Vectors are tied, and there is one pair of "
     "chance for each of the text. A quantity that is undefined has no row.",
-    _SCORES | _TWIN,
+    _SCORES | _WORDS,
     agreement=_SCORE,
 )
 BARLOW = tidy(
@@ -132,7 +132,6 @@ BARLOW = tidy(
     _SCORES,
     agreement=_SCORE,
 )
-# word2vec and barlow: end
 
 FIGURES = (
     Figure(
