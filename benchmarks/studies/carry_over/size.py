@@ -20,6 +20,8 @@ ACTIVATIONS = 2**29
 # Bytes per parameter of training and reading: at four bytes the network, what it began as, its gradients, the
 # optimizer's moments and the checks' copies; at eight the weights at the start and now, and their difference.
 PER_PARAMETER = 120
+# What the smallest network takes, with the libraries that are loaded on the way.
+SMALL = 2**28
 
 
 class Parts(nn.Module):
