@@ -71,9 +71,9 @@ def test_memory_stays_below_its_bound_and_parts_leave_the_numbers(unbuilt):
     (unbuilt.path / "mynets.py").write_text(OWN)
     said = [unbuilt.run(sys.executable, "-c", PROGRAM, str(most)).stdout for most in (2**22, 2**40)]
     grown = [int(re.search(r"grown (\d+)", text)[1]) for text in said]
-    # Data of 450 x 20,000 numbers are held a few times; in one go, the first order alone keeps 100 MB more.
-    assert grown[0] < 120 * PARAMETERS + 300e6
-    assert grown[0] < grown[1] - 50e6
+    # Data of 450 x 20,000 numbers are held a few times; in one go, a batch keeps some 60 MB of activations.
+    assert grown[0] < 120 * PARAMETERS + 450e6
+    assert grown[0] < grown[1] - 30e6
     first, second = (np.array([float(x) for x in re.findall(r"-?\d+\.\d+", text)]) for text in said)
     np.testing.assert_allclose(first, second, rtol=2e-3)
 

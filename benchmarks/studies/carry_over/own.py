@@ -188,7 +188,7 @@ def _require_room(net: nn.Module, inputs: Tensor, recipe: System, data: Images |
     kept = recipe.batch_size * an_example
     if size.separable(net, inputs):
         kept = max(min(kept, size.ACTIVATIONS), an_example)
-    need = size.Need(size.PER_PARAMETER * parameters, max(2 * kept, reading), taken + size.SMALL)
+    need = size.Need(size.PER_PARAMETER * parameters, max(2 * kept, reading), taken, size.SMALL)
     size.require_room(need, ADVICE, size.available() if compute.device == "cpu" else None)
 
 

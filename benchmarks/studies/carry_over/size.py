@@ -122,22 +122,23 @@ def _kept(network: nn.Module, inputs: Tensor) -> list[int]:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes by what takes them, beyond what the process has already."""
+    """Bytes by what takes them, beyond what the process has already; ``rest`` is what nobody can lower."""
 
     weights: float
     activations: float
     data: float
+    rest: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.weights + self.activations + self.data
+        return self.weights + self.activations + self.data + self.rest
 
 
 def require_room(need: Need, advice: dict[str, str], free: float | None) -> None:
     """Raises ValueError, in one sentence that says what to lower, if more is needed than is free.
 
     Args:
-        advice: what to do about each of the fields of `Need`.
+        advice: what to do about each of the fields of `Need` but the rest.
         free: as `available` has it.
     """
     if free is None or need.total <= free:
