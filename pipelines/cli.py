@@ -19,7 +19,7 @@ from benchmarks.evidence import chapter, judge, mathematics, register, summary
 from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
-from benchmarks.studies import catalog
+from benchmarks.studies import catalog, entries
 from pipelines import (
     cite,
     compare,
@@ -32,6 +32,7 @@ from pipelines import (
     finished,
     images,
     manifest,
+    pacing,
     parameters,
     publish,
     readme,
@@ -47,6 +48,7 @@ from pipelines.files import CORPUS, IMAGES, TABLES, read_json, read_tables, tabl
 from pipelines.sources import DataError
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
+ARCHITECTURES = "benchmarks.lab.architectures"
 # What is copied into a profile's workspace. Copied, never linked, so that nothing there can reach results/ here.
 COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
 EXPECTED = (
@@ -122,7 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=explain)
 
     command = commands.add_parser(
-        "carry-over", help="print the rows of a network of your own in the table that answers Open Question 4.1"
+        "carry-over",
+        help="print the rows of a network of your own in the table that answers Open Question 4.1",
+        description="Train a network of your own and the networks beside it, one seed after another, and print its "
+        "rows in the table that answers Open Question 4.1. Memory grows with its parameters, about 120 bytes each; "
+        "activations that do not fit half a GiB are evaluated again in the backward pass, as many examples at a time "
+        "as fit. If less memory is free than it will take, it says so at once (docs/measuring.md).",
     )
     command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
     command.add_argument(
@@ -330,36 +337,9 @@ def explain(parsed: argparse.Namespace) -> int:
 
 def carry_over(parsed: argparse.Namespace) -> int:
     params = parameters.load()
-    compute = params.compute
-    devices.prepare(compute.device, compute.threads)
-    import torch
-
-    from benchmarks.studies.carry_over import own
-
     sys.path.insert(0, str(parsed.start))  # a module in a file beside the caller
-    # torch's own, of its forward-mode derivatives
-    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-    kinds = {"images": (IMAGES, "prepare"), "tokens": (CORPUS, "prepare_corpus")}
-    path, stage = kinds.get(parsed.data, (None, ""))
-    if path is not None and not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `dvc repro {stage}` makes it (data/README.md)")
     try:
-        if parsed.seeds < 2:
-            raise ValueError("a share needs an interval over seeds: give --seeds 2 or more")
-        if path is None:
-            data = own.dataset(parsed.data, getattr(torch, compute.dtype))
-        else:
-            data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
-        rows = own.answer_rows(
-            params.carry_over,
-            parsed.factory,
-            data,
-            range(1, parsed.seeds + 1),
-            compute,
-            like=parsed.like,
-            steps=parsed.steps,
-            tick=_percent,
-        )
+        rows = _rows_of_own(parsed, params)
     except ValueError as error:
         faults = error.errors() if isinstance(error, ValidationError) else []
         said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in faults) or error
@@ -377,10 +357,34 @@ def carry_over(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _percent(done: int, planned: int) -> None:
-    """Progress on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r{done / planned:4.0%}", end="\r" if done == planned else "", file=sys.stderr, flush=True)
+def _rows_of_own(parsed: argparse.Namespace, params) -> pd.DataFrame:
+    """First what a moment tells: names, then files."""
+    if parsed.seeds < 2:
+        raise ValueError("a share needs an interval over seeds: give --seeds 2 or more")
+    entries.check(ARCHITECTURES, parsed.factory)
+    if parsed.like is not None:
+        entries.require(parsed.like, list(params.carry_over.systems), "system")
+    kinds = {"images": (IMAGES, "prepare"), "tokens": (CORPUS, "prepare_corpus")}
+    path, stage = kinds.get(parsed.data, (None, ""))
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `dvc repro {stage}` makes it (data/README.md)")
+    compute = params.compute
+    devices.prepare(compute.device, compute.threads)
+    import torch
+
+    from benchmarks.studies.carry_over import own
+
+    # torch's own, of its forward-mode derivatives
+    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+    if path is None:
+        data = own.dataset(parsed.data, getattr(torch, compute.dtype))
+    else:
+        data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
+    seeds = range(1, parsed.seeds + 1)
+    with pacing.display() as shown:
+        return own.answer_rows(
+            params.carry_over, parsed.factory, data, seeds, compute, like=parsed.like, steps=parsed.steps, shown=shown
+        )
 
 
 def push(parsed: argparse.Namespace) -> int:

@@ -77,7 +77,7 @@ def test_what_cannot_be_asked_is_one_sentence(workspace):
         (("mynets:wide", "--data", "mynets:heights"), "labels must be whole numbers"),
         (("mynets:wide", "--data", "mynets:gone"), "cannot call 'mynets:gone'"),
         (("mynets:wide", "--data", "mynets:holes"), "some of the inputs are not finite numbers"),
-        (("mynets:one_more", "--data", "mynets:blobs"), "it makes (2, 4), and (2, 3) are needed"),
+        (("mynets:one_more", "--data", "mynets:blobs"), "it makes (4, 4), and (4, 3) are needed"),
         (("mynets:nothing",), "it returns NoneType, not a torch.nn.Module"),
         (("mynets:wide", "--seeds", "1"), "a share needs an interval over seeds"),
         (("mynets:wide", "--like", "mpl"), "did you mean 'mlp'?"),
