@@ -119,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="remake tables, verdicts, figures and report, without training")
     command.set_defaults(run=report)
 
+    command = commands.add_parser("cost", help="estimate what a profile would take on one H100, from its settings")
+    command.add_argument("profile", nargs="?", metavar="PROFILE", help="default: the reference profile")
+    command.add_argument("--stages", type=_positive, default=10, help="how many of the longest to list (default 10)")
+    command.set_defaults(run=_cost)
+
     command = commands.add_parser("explain", help="show a claim: prediction, estimator, runs, cells, verdict")
     command.add_argument("claim")
     command.set_defaults(run=explain)
@@ -210,11 +215,11 @@ def repro(parsed: argparse.Namespace) -> int:
     for address in done.failed:
         print(f"  failed: {address}")
     if claim is not None and not done.failed:
-        _print_fresh_verdict(claims, claim, training, [params.data.source, params.corpus.source])
+        _print_fresh_verdict(claims, claim, training, [*sources.including(params.data.source), params.corpus.source])
         print("no table was rewritten: `bench repro` rebuilds those that are stale")
     elif then is not None and not done.failed:
         _print_verdicts(claims)
-        if params.data.source != "cifar10":
+        if params.data.source == "digits":
             print("claims about CIFAR-10 are not run on digits; results/ has the verdicts of the reference profile")
         print(f"report: {REPORT.resolve()}" if not then else "the report is unchanged: `bench report` remakes it")
     return 1 if done.failed else 0
@@ -286,6 +291,28 @@ def report(parsed: argparse.Namespace) -> int:
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
     readme.refresh()
+    return 0
+
+
+def _cost(parsed: argparse.Namespace) -> int:
+    from pipelines import cost  # here, for it imports torch
+
+    found = cost.estimates(parsed.profile)
+    table = cost.summary(found)
+    print(table.to_string(float_format=lambda value: f"{value:.2f}"))
+    print("\nthe longest, in estimated hours on one H100 (counted), or measured on one core (measured):")
+    for one in sorted(found, key=lambda one: -(one.seconds or 0))[: parsed.stages]:
+        print(
+            f"  {(one.seconds or 0) / 3600:7.2f}  {'measured' if one.work is None else 'counted':<9} {one.stage.path}"
+        )
+    unknown = [one.stage.path for one in found if one.seconds is None]
+    print(f"\nin all {table['hours'].sum():.1f} hours, estimated, one stage after another", end="")
+    print(f", without {len(unknown)} that have not run here: {', '.join(unknown)}" if unknown else "")
+    if ratios := cost.check(found):
+        middle, ends = ratios[len(ratios) // 2], f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        print(
+            f"the same formula for one core: {middle:.2f} times the measured seconds (median of {len(ratios)}; {ends})"
+        )
     return 0
 
 
