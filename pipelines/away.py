@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import logging
 import os
 import platform
 import shutil
@@ -303,21 +304,20 @@ def work(
 
 def restore(stages: list[Stage]) -> list[Stage]:
     """Restore from the run-cache and the DVC remote what is there of stale stages; returns those that are restored."""
-    from dvc.repo import Repo, lock_repo
     from dvc.stage.cache import RunCacheNotFoundError
 
     restored = []
-    with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+    with _dvc() as repo:
         remote = "remote" in repo.config["core"]
         if remote:
             repo.stage_cache.pull(None)
         for stage in stages:
             (found,) = repo.stage.collect(stage.address)
-            try:
-                repo.stage_cache.restore(found, pull=remote)
-            except RunCacheNotFoundError:
-                continue
             with _uninterrupted():
+                try:
+                    repo.stage_cache.restore(found, pull=remote)
+                except RunCacheNotFoundError:
+                    continue
                 found.save()
                 found.commit()
                 found.dump(update_pipeline=False)
@@ -371,10 +371,8 @@ def take(came: dict[Stage, Any]) -> list[tuple[Stage, int, str]]:
     Raises:
         AwayError: if a worker refused, after the others' results were taken in.
     """
-    from dvc.repo import Repo, lock_repo
-
     ended, refused = [], ""
-    with _uninterrupted(), Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+    with _uninterrupted(), _dvc() as repo:
         for stage, sent in came.items():
             try:
                 returned = Returned.model_validate(sent)
@@ -429,9 +427,21 @@ def _enter(repo: Any, stage: Any, returned: Returned) -> None:
 
 
 @contextmanager
+def _dvc() -> Iterator[Any]:
+    """This workspace's DVC repository, locked, and silent about what it does with lock files."""
+    from dvc.repo import Repo, lock_repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+        yield repo
+
+
+@contextmanager
 def _alone() -> Iterator[None]:
     """Only one process at a time sends this workspace's stages away; the lock dies with its process."""
     STATE.mkdir(exist_ok=True)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, which ends what runs elsewhere
+        signal.signal(ending, signal.default_int_handler)
     with (STATE / "away.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
