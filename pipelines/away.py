@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import logging
 import os
@@ -371,7 +372,7 @@ def take(came: dict[Stage, Any]) -> list[tuple[Stage, int, str]]:
     Raises:
         AwayError: if a worker refused, after the others' results were taken in.
     """
-    ended, refused = [], ""
+    ended, entered, refused = [], {}, ""
     with _uninterrupted(), _dvc() as repo:
         for stage, sent in came.items():
             try:
@@ -394,16 +395,21 @@ def take(came: dict[Stage, Any]) -> list[tuple[Stage, int, str]]:
                     code, log = 1, f"error: what worker {returned.host} sent was not kept: {objection}"
                 else:
                     _enter(repo, known, returned)
+                    entered.setdefault(known.path, []).append(known)
             elif "out of memory" in log.lower():
                 log += "\nerror: the GPU ran out of memory: give each stage more of it, by a higher --gpus"
             ended.append((stage, code, log))
+        for together in entered.values():  # DVC takes long to write a lock file
+            together[0].dvcfile.dump_stages(together, update_pipeline=False)
+        for known in itertools.chain(*entered.values()):
+            repo.stage_cache.save(known)
     if refused:
         raise AwayError(refused)
     return ended
 
 
 def _enter(repo: Any, stage: Any, returned: Returned) -> None:
-    """Make a result this workspace's, as DVC does after a run. The lock entry comes last: until then, it is stale."""
+    """Put what a result holds into the cache and in its places, as DVC does after a run; its hashes into `stage`."""
     from dvc.stage.loader import StageLoader
 
     StageLoader.fill_from_lock(stage, returned.entry.model_dump(exclude_none=True))
@@ -422,8 +428,6 @@ def _enter(repo: Any, stage: Any, returned: Returned) -> None:
                     temporary.write_bytes(returned.objects[digest])
                 path.chmod(0o444)
         out.checkout(force=True)
-    stage.dump(update_pipeline=False)
-    repo.stage_cache.save(stage)
 
 
 @contextmanager
