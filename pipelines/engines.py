@@ -81,6 +81,8 @@ def ray(bundle: bytes, cluster: str | None, site: RaySite) -> Iterator[away.Engi
         AwayError: if there is none at the address, or Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if Path("~/.ray/auth_token").expanduser().is_file():  # with one here, `ray start` asks for it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = _installed("ray", "ray")
     ray.cloudpickle.register_pickle_by_value(away)
     try:
@@ -91,6 +93,9 @@ def ray(bundle: bytes, cluster: str | None, site: RaySite) -> Iterator[away.Engi
 
     class Engine:
         def send(self, job: dict, cpus: int, gpus: float) -> None:
+            for kind, asked in {"CPU": cpus, "GPU": gpus}.items():
+                if asked > (there := ray.cluster_resources().get(kind, 0)):
+                    raise AwayError(f"a stage needs {asked:g} {kind}, and the Ray cluster has {there:g} in all")
             options = {"num_cpus": cpus, "num_gpus": gpus, "resources": site.resources, "max_retries": 0}
             running[task.options(name=job["address"], **options).remote(sent, site.scratch, **job)] = job["address"]
 

@@ -165,6 +165,13 @@ def test_what_cannot_be_used_is_one_sentence(longer, arguments, said):
     assert "Traceback" not in done.stderr
 
 
+def test_a_worker_that_cannot_write_says_so_and_its_stage_fails(longer):
+    (longer.path / "bench.toml").write_text('[slurm]\nscratch = "/dev/null/scratch"\n')
+    done = longer.bench("repro", "lr-low", *LOCAL, check=False)
+    assert done.returncode == 1 and "error: Not a directory: /dev/null/scratch" in done.stdout
+    assert "on worker" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
 def test_an_unknown_key_of_bench_toml_is_named(longer):
     (longer.path / "bench.toml").write_text('[slurm]\npartitoin = "gpu"\n')
     done = longer.bench("repro", "lr-low", *LOCAL, check=False)
