@@ -6,6 +6,7 @@ still runs there.
 
 import os
 import shutil
+import socket
 import time
 import tomllib
 import uuid
@@ -26,6 +27,7 @@ from pipelines.files import STATE
 
 SITE = Path("bench.toml")
 POLL_S = 0.5
+CONNECT_S = 10
 
 
 class RaySite(Strict):
@@ -84,6 +86,12 @@ def ray(bundle: bytes, cluster: str | None, site: RaySite) -> Iterator[away.Engi
     if Path("~/.ray/auth_token").expanduser().is_file():  # with one here, `ray start` asks for it
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = _installed("ray", "ray")
+    host, _, port = (cluster or "").removeprefix("ray://").rpartition(":")
+    if host:  # Ray itself would try for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        except (OSError, ValueError) as error:
+            raise AwayError(f"no Ray cluster answers at {cluster}: {error}") from None
     ray.cloudpickle.register_pickle_by_value(away)
     try:
         ray.init(address=cluster, log_to_driver=False, logging_level="ERROR", runtime_env=site.runtime_env)

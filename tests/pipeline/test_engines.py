@@ -151,7 +151,7 @@ def test_a_worker_with_another_version_is_refused_by_name(longer, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--on", "ray", "--cluster", "127.0.0.1:1"], "no Ray cluster can be used at 127.0.0.1:1"),
+        (["--on", "ray", "--cluster", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
         (["--on", "slurm"], "Slurm cannot be used here"),
         (["--gpus", "0.5"], "--gpus is about other machines: add --on"),
         (["--on", "ray", "--gpus", "0.5"], "compute.device in params.yaml is 'cpu'"),
