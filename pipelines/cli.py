@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
 from benchmarks.studies import catalog, entries
 from pipelines import (
+    away,
     cite,
     compare,
     corpus,
@@ -28,6 +30,7 @@ from pipelines import (
     diff,
     doctor,
     dvcfile,
+    engines,
     fingerprints,
     finished,
     images,
@@ -51,7 +54,10 @@ from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 ARCHITECTURES = "benchmarks.lab.architectures"
 # What is copied into a profile's workspace. Copied, never linked, so that nothing there can reach results/ here.
 COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
+# The options of a rebuild on other machines.
+ELSEWHERE = ("on", "cluster", "gpus", "retries")
 EXPECTED = (
+    away.AwayError,
     catalog.DeclarationError,
     chapter.SectionError,
     parameters.ParametersError,
@@ -98,17 +104,19 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("repro", help="rebuild what is stale: everything, one study, or what a claim needs")
     command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION")
     command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages to run at once (default 1)")
+    _add_elsewhere(command)
     command.set_defaults(run=repro)
 
     command = commands.add_parser("profile", help="run a profile, params.NAME.yaml, in a separate workspace, .NAME/")
     command.add_argument("name", metavar="NAME")
     command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="default: everything")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
+    _add_elsewhere(command)
     command.set_defaults(run=profile)
 
     command = commands.add_parser("quick", help="same as `bench profile quick`: takes minutes, needs no data")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
-    command.set_defaults(run=profile, name="quick", target=None)
+    command.set_defaults(run=profile, name="quick", target=None, **dict.fromkeys(ELSEWHERE))
 
     command = commands.add_parser("stages", help="write the dvc.yaml files from params.yaml and the declarations")
     command.set_defaults(run=write_stages)
@@ -199,7 +207,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_elsewhere(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--on", choices=sorted(engines.ENGINES), help="run training stages on other machines")
+    command.add_argument("--cluster", metavar="ADDRESS", help="of Ray; default: RAY_ADDRESS, or this machine alone")
+    command.add_argument("--gpus", type=float, metavar="SHARE", help="GPUs of each stage that uses one (default 1)")
+    command.add_argument("--retries", type=int, metavar="N", help="how often a lost stage is sent again (default 3)")
+
+
+def _elsewhere(parsed: argparse.Namespace) -> Callable | None:
+    """What runs stages on other machines, as the command line asks; None for here.
+
+    Raises:
+        AwayError: for options that do not fit together.
+    """
+    gpus, retries = (1.0 if parsed.gpus is None else parsed.gpus), (3 if parsed.retries is None else parsed.retries)
+    if parsed.on is None:
+        if given := [f"--{name}" for name in ELSEWHERE if getattr(parsed, name) is not None]:
+            raise away.AwayError(f"{given[0]} is about other machines: add --on ray or --on slurm")
+        return None
+    if not 0 < gpus < float("inf") or retries < 0:
+        raise away.AwayError("--gpus must be above 0, and --retries at least 0")
+    if parsed.gpus is not None and not (device := _params().compute.device).startswith("cuda"):
+        raise away.AwayError(f"--gpus is for stages on a GPU, and compute.device in params.yaml is {device!r}")
+    engine, options = engines.ENGINES[parsed.on], getattr(engines.site(), parsed.on)
+    return partial(away.work, engine=partial(engine, cluster=parsed.cluster, site=options), gpus=gpus, retries=retries)
+
+
 def repro(parsed: argparse.Namespace) -> int:
+    elsewhere = _elsewhere(parsed)
     params, claims, training = _params(), _claims(), _training()
     dvcfile.require_current(params)
     claim, then = None, []  # after the training stages: everything
@@ -210,7 +245,7 @@ def repro(parsed: argparse.Namespace) -> int:
         names, then = _configurations(parsed.target), None
         claim = None if parsed.target in names else _named_claim(claims, parsed.target)
         training = [stage for stage in training if stage.name in names]
-    done = rebuild.rebuild(training, parsed.jobs, then)
+    done = rebuild.rebuild(training, parsed.jobs, then, elsewhere)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
         print(f"  failed: {address}")
@@ -238,6 +273,9 @@ def profile(parsed: argparse.Namespace) -> int:
             shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
+    (workspace / engines.SITE).unlink(missing_ok=True)
+    if engines.SITE.is_file():
+        shutil.copy2(engines.SITE, workspace)
     sources.settle()
     os.chdir(workspace)
     write_yaml(Path("params.yaml"), whole)
@@ -248,6 +286,7 @@ def profile(parsed: argparse.Namespace) -> int:
         Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n", encoding="utf-8")
     # A fresh process: the copied packages must be imported, not these.
     asked = [parsed.target] if parsed.target else []
+    asked += [f"--{name}={value}" for name in ELSEWHERE if (value := getattr(parsed, name)) is not None]
     command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
     return subprocess.run(command, env=rebuild.environment(), check=False).returncode
 
