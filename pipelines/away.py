@@ -444,8 +444,6 @@ def _dvc() -> Iterator[Any]:
 def _alone() -> Iterator[None]:
     """Only one process at a time sends this workspace's stages away; the lock dies with its process."""
     STATE.mkdir(exist_ok=True)
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, which ends what runs elsewhere
-        signal.signal(ending, signal.default_int_handler)
     with (STATE / "away.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

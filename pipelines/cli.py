@@ -5,6 +5,7 @@ import difflib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -79,6 +80,8 @@ EXPECTED = (
 def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.start = Path.cwd()
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # `kill`, a closed terminal: as Ctrl-C, so that workers end too
+        signal.signal(ending, signal.default_int_handler)
     sys.path.insert(0, "")  # so that modules in the working folder are found, as in the stages
     try:
         if parsed.command != "doctor":
@@ -130,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("cost", help="estimate what a profile would take on one H100, from its settings")
     command.add_argument("profile", nargs="?", metavar="PROFILE", help="default: the reference profile")
     command.add_argument("--stages", type=_positive, default=10, help="how many of the longest to list (default 10)")
+    command.add_argument("--workers", type=_positive, nargs="*", default=[], help="also the time on so many of them")
     command.set_defaults(run=_cost)
 
     command = commands.add_parser("explain", help="show a claim: prediction, estimator, runs, cells, verdict")
@@ -347,6 +351,8 @@ def _cost(parsed: argparse.Namespace) -> int:
     unknown = [one.stage.path for one in found if one.seconds is None]
     print(f"\nin all {table['hours'].sum():.1f} hours, estimated, one stage after another", end="")
     print(f", without {len(unknown)} that have not run here: {', '.join(unknown)}" if unknown else "")
+    for workers in parsed.workers:
+        print(f"{workers} at a time, the longest first: {cost.wall_s(found, workers) / 3600:.2f} hours")
     if ratios := cost.check(found):
         middle, ends = ratios[len(ratios) // 2], f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
         print(

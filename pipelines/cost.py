@@ -19,6 +19,7 @@ one GPU make the whole shorter. `check` says how far the same formula, with the 
 that the reference's stages took.
 """
 
+import heapq
 import json
 import sys
 import time
@@ -50,6 +51,8 @@ from pipelines.stages import Stage
 META = "meta"
 # torch's optimizers ask this where they may take lists of tensors at once, as they do on a GPU.
 _FOREACH = "_get_foreach_kernels_supported_devices"
+# Of DVC's own start for each stage, measured on a worker.
+START_S = 0.6
 # Examples on which work is counted: two numbers of them, for a straight line.
 FEW, MORE = 2, 4
 # Hessian-vector products of a warm reading, where no table says how many the reference needed.
@@ -408,3 +411,13 @@ def check(found: Iterable[Estimate]) -> list[float]:
     return sorted(
         one.work.seconds(CORE) / one.measured_s for one in found if one.work is not None and one.measured_s is not None
     )
+
+
+def wall_s(found: Iterable[Estimate], workers: int) -> float:
+    """Seconds until so many workers have run all stages of which something is known: each takes the longest that is
+    left as soon as it is free (`rebuild`), and what must run alone follows, here."""
+    known = [one for one in found if one.seconds is not None]
+    free = [0.0] * workers
+    for one in sorted((one for one in known if not one.stage.alone), key=lambda one: -one.seconds):
+        heapq.heapreplace(free, free[0] + one.seconds + START_S)
+    return max(free) + sum(one.seconds for one in known if one.stage.alone)

@@ -1,5 +1,7 @@
 """The estimate of a profile's cost: FLOP against closed forms, and what it says of what it does not know."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -79,3 +81,14 @@ def test_a_products_flop_exceed_a_gradients():
     module = architectures.build("gpt", (8,), 5, width=8, heads=2, layers=1, vocabulary=5)
     network = cost._classifier(module, (8,), 5, (8,), 5)
     assert network.product.on(4, 4).flop > network.gradient.on(4, 4).flop > network.forward.on(4, 4).flop > 0
+
+
+def test_wall_time_falls_with_workers_to_the_longest_stage():
+    def one(seconds, alone=False):
+        return cost.Estimate(SimpleNamespace(alone=alone), None, None, seconds)
+
+    found = [one(10.0), one(4.0), one(3.0), one(3.0), one(2.0, alone=True), one(None)]
+    whole, start = 20.0, cost.START_S
+    assert cost.wall_s(found, 1) == pytest.approx(whole + 4 * start + 2)
+    assert cost.wall_s(found, 2) == pytest.approx(10 + 3 * start + 2)
+    assert cost.wall_s(found, 100) == pytest.approx(10 + start + 2)
