@@ -45,8 +45,8 @@ STUDY = "progressive_sharpening"
             "module 'torch.optim' has no 'RMSprp'",
         ),
         (
-            "{name: mlp, hidden: [200",
-            "{name: mpl, hidden: [200",
+            "{name: mlp, hidden: [200, 200], activation: tanh} #",
+            "{name: mpl, hidden: [200, 200], activation: tanh} #",
             f"{STUDY}.defaults.architecture",
             "did you mean 'mlp'?",
         ),
@@ -57,7 +57,12 @@ STUDY = "progressive_sharpening"
             "did you mean 'activation'?",
         ),
         ("200], activation: tanh", "200]", f"{STUDY}.defaults.architecture", "needs the option 'activation'"),
-        ("hidden: [200, 200]", "hidden: [200, 0]", f"{STUDY}.defaults.architecture", "hidden must be at least 1"),
+        (
+            "200, 200], activation: tanh} #",
+            "200, 0], activation: tanh} #",
+            f"{STUDY}.defaults.architecture",
+            "hidden must be at least 1",
+        ),
         ("\n    loss: mse", "\n    loss: mae", f"{STUDY}.defaults.loss", "'mae'"),
         (
             "tolerance: 3.0e-4 #",

@@ -4,6 +4,7 @@ TRAINING = "pipelines/progressive_sharpening/dvc.yaml"
 RUNS = {f"{TRAINING}:run@lr-low-1-2", f"{TRAINING}:run@lr-diverging-1-2"}
 COMPARISON = f"{TRAINING}:compare@adam-09"
 CONTROL = f"{TRAINING}:control@edge-lr-mid"
+FLOW = f"{TRAINING}:adaptive_flow"  # which has the toy, as the control has, and the eigensolvers
 LADDER = "pipelines/low_rank_progression/dvc.yaml"
 CONTESTS = "pipelines/optimizer_comparison/dvc.yaml"
 SCALES = "pipelines/scale_invariance/dvc.yaml"
@@ -64,6 +65,7 @@ def test_a_changed_constant_retrains_what_imports_it(workspace):
         *RUNS,
         COMPARISON,
         CONTROL,
+        FLOW,
         *(f"{LADDER}:rung@{name}" for name in ("small-gd-relu-hat", "default-adam-relu-real")),
         *(f"{CONTESTS}:{name}" for name in ("contest@mlp-adamw", "contest@mlp-hopeless", "extra@balanced-adamw")),
         f"{CONTESTS}:heterogeneity",
@@ -74,7 +76,7 @@ def test_a_changed_constant_retrains_what_imports_it(workspace):
 
 def test_a_change_of_one_entry_leaves_the_others_alone(workspace):
     workspace.edit("benchmarks/lab/architectures/self_stabilization.py", "0.5 * self.y", "0.25 * 2 * self.y")
-    assert retrains(workspace) == {CONTROL}
+    assert retrains(workspace) == {CONTROL, FLOW}
 
 
 def test_an_edited_optimizer_retrains_what_names_or_imports_it(workspace):
@@ -135,7 +137,7 @@ def test_a_clone_restores_every_run_from_the_embedded_store(clone):
     assert clone.ran("--pull") == []
     assert len(clone.bytes("runs/progressive_sharpening/**/curves.parquet")) == 4
     # The data are not in the store: whoever trains on makes them again, to the same bytes.
-    assert clone.ran() == ["prepare"]
+    assert clone.ran() == ["prepare", "prepare_corpus"]
     assert clone.stale() == set()
 
 
