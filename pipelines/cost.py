@@ -420,4 +420,5 @@ def wall_s(found: Iterable[Estimate], workers: int) -> float:
     free = [0.0] * workers
     for one in sorted((one for one in known if not one.stage.alone), key=lambda one: -one.seconds):
         heapq.heapreplace(free, free[0] + one.seconds + START_S)
-    return max(free) + sum(one.seconds for one in known if one.stage.alone)
+    # Their seconds are of one core, and they have several.
+    return max(free) + sum(one.seconds / one.stage.compute.threads for one in known if one.stage.alone)

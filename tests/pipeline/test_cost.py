@@ -85,10 +85,11 @@ def test_a_products_flop_exceed_a_gradients():
 
 def test_wall_time_falls_with_workers_to_the_longest_stage():
     def one(seconds, alone=False):
-        return cost.Estimate(SimpleNamespace(alone=alone), None, None, seconds)
+        stage = SimpleNamespace(alone=alone, compute=SimpleNamespace(threads=2))
+        return cost.Estimate(stage, None, None, seconds)
 
     found = [one(10.0), one(4.0), one(3.0), one(3.0), one(2.0, alone=True), one(None)]
     whole, start = 20.0, cost.START_S
-    assert cost.wall_s(found, 1) == pytest.approx(whole + 4 * start + 2)
-    assert cost.wall_s(found, 2) == pytest.approx(10 + 3 * start + 2)
-    assert cost.wall_s(found, 100) == pytest.approx(10 + start + 2)
+    assert cost.wall_s(found, 1) == pytest.approx(whole + 4 * start + 1)
+    assert cost.wall_s(found, 2) == pytest.approx(10 + 3 * start + 1)
+    assert cost.wall_s(found, 100) == pytest.approx(10 + start + 1)
