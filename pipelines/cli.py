@@ -610,7 +610,12 @@ def _checks_table() -> pd.DataFrame:
 def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
     by_lower = {known.lower(): known for known in claims}
     if name.lower() not in by_lower:
+        checks = {check.lower(): claim for claim, one in claims.items() for check in one.checks}
+        if name.lower() in checks:
+            raise register.ClaimsError(f"{name} is a check: ask for its claim, {checks[name.lower()]}")
         known = [*claims, *catalog.studies(), *(stage.name for stage in _training())]
+        if name in known:
+            raise register.ClaimsError(f"{name} is not a claim: known are {', '.join(claims)}")
         close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
         hint = (
             f"; did you mean {', '.join(close)}?"

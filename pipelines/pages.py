@@ -130,9 +130,10 @@ and `bench cite TABLE` says how to cite, get, rebuild and verify a table."""
 
 OPEN = """## What is open, and what would decide it
 
-Every open check, of claims that hold too; in bold those that decide a claim. The number of seeds is that at which the
-same mean and spread would decide, after Holm's correction; the time is at most what all of them take, at the seconds
-per seed of the recorded runs. Seeds are added to a check once at most."""
+Every open check, of claims that hold too; in bold those that decide a claim, as its primary check or as a control that
+did not behave. The number of seeds is that at which the same mean and spread would decide, after Holm's correction; the
+time is at most what all of them take, at the seconds per seed of the recorded runs. Seeds are added to a check once at
+most, for who adds until it is decided, decides by chance."""
 
 TABLE = """## Tables
 

@@ -96,7 +96,7 @@ def claim_verdict(checks: pd.DataFrame) -> ClaimVerdict:
     broken = checks[(checks["role"] != "main") & (checks["behaves"] != "yes")]
     if len(broken):
         name, outcome, why = broken[["check", "verdict", "reason"]].iloc[0]
-        why = f"control {name} did not behave: it was {outcome} ({why})"
+        why = f"control {name} did not behave: it was {outcome} ({why}); by itself {first['check']}: {first['word']}"
         return ClaimVerdict("inconclusive", why, "open", post_hoc)
     said = [f"{first['check']}: {first['reason']}", *_others(main[main["primary"] != "yes"])]
     if controls := len(checks) - len(main):

@@ -104,7 +104,8 @@ def open_checks(checks: pd.DataFrame) -> str:
     """Every check that is open, of claims that hold too, and what would decide it."""
     lines = ["| check | | 90 % interval | band | would decide |", "| --- | --- | --- | --- | --- |"]
     for row in checks[checks["word"] == "open"].to_dict("records"):
-        name = f"**{row['check']}**" if row["primary"] == "yes" else row["check"]
+        decides = row["primary"] == "yes" or row["behaves"] == "no"
+        name = f"**{row['check']}**" if decides else row["check"]
         interval, band = span(row["ci90_low"], row["ci90_high"]), span(row["band_low"], row["band_high"])
         lines.append(f"| {name} | {_cell(row['statement'])} | {interval} | {band} | {_cell(_deciding(row))} |")
     return "\n".join(lines)

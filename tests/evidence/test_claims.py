@@ -603,7 +603,7 @@ def test_open_checks_are_listed_with_what_would_decide_them(claim):
     checks = judge.judge(claim, given, ["cifar10"], {"main": 2.5})
     lines = summary.open_checks(checks).splitlines()[2:]
     assert lines[0].startswith("| **X1.level** | the level | 0.6628 – 1.337 | 0.95 – 1.15 | 46 seeds, 115 s of one")
-    assert lines[1].startswith("| X1.positive | ") and lines[1].endswith("seeds |") and len(lines) == 2
+    assert lines[1].startswith("| **X1.positive** | ") and lines[1].endswith("seeds |") and len(lines) == 2
 
 
 @pytest.mark.parametrize(
