@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -107,8 +108,11 @@ def test_a_killed_workers_stage_goes_elsewhere_and_the_history_is_the_same(longe
 
 def workers(process: subprocess.Popen) -> list[psutil.Process]:
     """Those of submitit that have started a stage."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    return [one for one in below if "submitit.core._submit" in one.cmdline() and one.children()]
+    found = []
+    for one in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            found += [one] if "submitit.core._submit" in one.cmdline() and one.children() else []
+    return found
 
 
 def test_ctrl_c_ends_the_workers_keeps_what_is_finished_and_bars_a_second_coordinator_till_then(longer):
