@@ -48,6 +48,7 @@ def serving() -> Iterator[None]:
             env={name: value for name, value in os.environ.items() if name != SERVER},
             start_new_session=True,
         )
+        listening.close()  # the server's own is left, so that who asks after it has ended is refused and does not wait
         outer = os.environ.get(SERVER)
         os.environ[SERVER] = f"{address}:{os.getcwd()}"
         try:
@@ -76,6 +77,8 @@ def take_over(module: str, arguments: list[str]) -> None:
             return
         try:
             code = asking.recv(1)
+        except ConnectionError:
+            code = b""
         except KeyboardInterrupt:
             os._exit(INTERRUPTED)
     if not code:

@@ -27,9 +27,14 @@ def inside(workspace, monkeypatch):
         yield workspace
 
 
+def server() -> psutil.Process:
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    (found,) = [child for child in alive if "pipelines.warm" in child.cmdline()]
+    return found
+
+
 def forks() -> list[psutil.Process]:
-    (server,) = [child for child in psutil.Process().children() if "pipelines.warm" in child.cmdline()]
-    return server.children()
+    return server().children()
 
 
 def eventually(condition) -> bool:
@@ -62,3 +67,12 @@ def test_a_stage_that_fails_says_and_returns_what_it_would_by_itself(inside):
     )
     assert (here.returncode, here.stdout, here.stderr) == (alone.returncode, alone.stdout, alone.stderr)
     assert "error:" in here.stderr
+
+
+def test_a_stage_runs_by_itself_when_the_server_has_ended(inside):
+    ended = server()
+    ended.kill()
+    assert eventually(lambda: ended.status() == psutil.STATUS_ZOMBIE)
+    command = [*RUN[:-1], "progressive_sharpening/nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "nothing.json" in done.stderr
