@@ -5,10 +5,12 @@ import difflib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from benchmarks.evidence import chapter, judge, mathematics, register, summary
 from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
-from benchmarks.studies import catalog
+from benchmarks.studies import catalog, entries
 from pipelines import (
+    away,
     cite,
     compare,
     corpus,
@@ -28,10 +31,12 @@ from pipelines import (
     diff,
     doctor,
     dvcfile,
+    engines,
     fingerprints,
     finished,
     images,
     manifest,
+    pacing,
     parameters,
     publish,
     readme,
@@ -47,9 +52,13 @@ from pipelines.files import CORPUS, IMAGES, TABLES, read_json, read_tables, tabl
 from pipelines.sources import DataError
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
+ARCHITECTURES = "benchmarks.lab.architectures"
 # What is copied into a profile's workspace. Copied, never linked, so that nothing there can reach results/ here.
 COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
+# The options of a rebuild on other machines.
+ELSEWHERE = ("on", "cluster", "gpus", "retries")
 EXPECTED = (
+    away.AwayError,
     catalog.DeclarationError,
     chapter.SectionError,
     parameters.ParametersError,
@@ -71,6 +80,8 @@ EXPECTED = (
 def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.start = Path.cwd()
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # `kill`, a closed terminal: as Ctrl-C, so that workers end too
+        signal.signal(ending, signal.default_int_handler)
     sys.path.insert(0, "")  # so that modules in the working folder are found, as in the stages
     try:
         if parsed.command != "doctor":
@@ -96,17 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("repro", help="rebuild what is stale: everything, one study, or what a claim needs")
     command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION")
     command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages to run at once (default 1)")
+    _add_elsewhere(command)
     command.set_defaults(run=repro)
 
     command = commands.add_parser("profile", help="run a profile, params.NAME.yaml, in a separate workspace, .NAME/")
     command.add_argument("name", metavar="NAME")
     command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="default: everything")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
+    _add_elsewhere(command)
     command.set_defaults(run=profile)
 
     command = commands.add_parser("quick", help="same as `bench profile quick`: takes minutes, needs no data")
     command.add_argument("-j", "--jobs", type=_positive, default=2)
-    command.set_defaults(run=profile, name="quick", target=None)
+    command.set_defaults(run=profile, name="quick", target=None, **dict.fromkeys(ELSEWHERE))
 
     command = commands.add_parser("stages", help="write the dvc.yaml files from params.yaml and the declarations")
     command.set_defaults(run=write_stages)
@@ -117,12 +130,23 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="remake tables, verdicts, figures and report, without training")
     command.set_defaults(run=report)
 
+    command = commands.add_parser("cost", help="estimate what a profile would take on one H100, from its settings")
+    command.add_argument("profile", nargs="?", metavar="PROFILE", help="default: the reference profile")
+    command.add_argument("--stages", type=_positive, default=10, help="how many of the longest to list (default 10)")
+    command.add_argument("--workers", type=_positive, nargs="*", default=[], help="also the time on so many of them")
+    command.set_defaults(run=_cost)
+
     command = commands.add_parser("explain", help="show a claim: prediction, estimator, runs, cells, verdict")
     command.add_argument("claim")
     command.set_defaults(run=explain)
 
     command = commands.add_parser(
-        "carry-over", help="print the rows of a network of your own in the table that answers Open Question 4.1"
+        "carry-over",
+        help="print the rows of a network of your own in the table that answers Open Question 4.1",
+        description="Train a network of your own and the networks beside it, one seed after another, and print its "
+        "rows in the table that answers Open Question 4.1. Memory grows with its parameters, about 120 bytes each; "
+        "activations that do not fit half a GiB are evaluated again in the backward pass, as many examples at a time "
+        "as fit. If less memory is free than it will take, it says so at once (docs/measuring.md).",
     )
     command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
     command.add_argument(
@@ -187,7 +211,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_elsewhere(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--on", choices=sorted(engines.ENGINES), help="run training stages on other machines")
+    command.add_argument("--cluster", metavar="ADDRESS", help="of Ray; default: RAY_ADDRESS, or this machine alone")
+    command.add_argument("--gpus", type=float, metavar="SHARE", help="GPUs of each stage that uses one (default 1)")
+    command.add_argument("--retries", type=int, metavar="N", help="how often a lost stage is sent again (default 3)")
+
+
+def _elsewhere(parsed: argparse.Namespace) -> Callable | None:
+    """What runs stages on other machines, as the command line asks; None for here.
+
+    Raises:
+        AwayError: for options that do not fit together.
+    """
+    gpus, retries = (1.0 if parsed.gpus is None else parsed.gpus), (3 if parsed.retries is None else parsed.retries)
+    if parsed.on is None:
+        if given := [f"--{name}" for name in ELSEWHERE if getattr(parsed, name) is not None]:
+            raise away.AwayError(f"{given[0]} is about other machines: add --on ray or --on slurm")
+        return None
+    if not 0 < gpus < float("inf") or retries < 0:
+        raise away.AwayError("--gpus must be above 0, and --retries at least 0")
+    if parsed.gpus is not None and not (device := _params().compute.device).startswith("cuda"):
+        raise away.AwayError(f"--gpus is for stages on a GPU, and compute.device in params.yaml is {device!r}")
+    engine, options = engines.ENGINES[parsed.on], getattr(engines.site(), parsed.on)
+    return partial(away.work, engine=partial(engine, cluster=parsed.cluster, site=options), gpus=gpus, retries=retries)
+
+
 def repro(parsed: argparse.Namespace) -> int:
+    elsewhere = _elsewhere(parsed)
     params, claims, training = _params(), _claims(), _training()
     dvcfile.require_current(params)
     claim, then = None, []  # after the training stages: everything
@@ -198,16 +249,16 @@ def repro(parsed: argparse.Namespace) -> int:
         names, then = _configurations(parsed.target), None
         claim = None if parsed.target in names else _named_claim(claims, parsed.target)
         training = [stage for stage in training if stage.name in names]
-    done = rebuild.rebuild(training, parsed.jobs, then)
+    done = rebuild.rebuild(training, parsed.jobs, then, elsewhere)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
         print(f"  failed: {address}")
     if claim is not None and not done.failed:
-        _print_fresh_verdict(claims, claim, training, [params.data.source, params.corpus.source])
+        _print_fresh_verdict(claims, claim, training, [*sources.including(params.data.source), params.corpus.source])
         print("no table was rewritten: `bench repro` rebuilds those that are stale")
     elif then is not None and not done.failed:
         _print_verdicts(claims)
-        if params.data.source != "cifar10":
+        if params.data.source == "digits":
             print("claims about CIFAR-10 are not run on digits; results/ has the verdicts of the reference profile")
         print(f"report: {REPORT.resolve()}" if not then else "the report is unchanged: `bench report` remakes it")
     return 1 if done.failed else 0
@@ -226,6 +277,9 @@ def profile(parsed: argparse.Namespace) -> int:
             shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
+    (workspace / engines.SITE).unlink(missing_ok=True)
+    if engines.SITE.is_file():
+        shutil.copy2(engines.SITE, workspace)
     sources.settle()
     os.chdir(workspace)
     write_yaml(Path("params.yaml"), whole)
@@ -236,6 +290,7 @@ def profile(parsed: argparse.Namespace) -> int:
         Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n", encoding="utf-8")
     # A fresh process: the copied packages must be imported, not these.
     asked = [parsed.target] if parsed.target else []
+    asked += [f"--{name}={value}" for name in ELSEWHERE if (value := getattr(parsed, name)) is not None]
     command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
     return subprocess.run(command, env=rebuild.environment(), check=False).returncode
 
@@ -279,6 +334,30 @@ def report(parsed: argparse.Namespace) -> int:
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
     readme.refresh()
+    return 0
+
+
+def _cost(parsed: argparse.Namespace) -> int:
+    from pipelines import cost  # here, for it imports torch
+
+    found = cost.estimates(parsed.profile)
+    table = cost.summary(found)
+    print(table.to_string(float_format=lambda value: f"{value:.2f}"))
+    print("\nthe longest, in estimated hours on one H100 (counted), or measured on one core (measured):")
+    for one in sorted(found, key=lambda one: -(one.seconds or 0))[: parsed.stages]:
+        print(
+            f"  {(one.seconds or 0) / 3600:7.2f}  {'measured' if one.work is None else 'counted':<9} {one.stage.path}"
+        )
+    unknown = [one.stage.path for one in found if one.seconds is None]
+    print(f"\nin all {table['hours'].sum():.1f} hours, estimated, one stage after another", end="")
+    print(f", without {len(unknown)} that have not run here: {', '.join(unknown)}" if unknown else "")
+    for workers in parsed.workers:
+        print(f"{workers} at a time, the longest first: {cost.wall_s(found, workers) / 3600:.2f} hours")
+    if ratios := cost.check(found):
+        middle, ends = ratios[len(ratios) // 2], f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        print(
+            f"the same formula for one core: {middle:.2f} times the measured seconds (median of {len(ratios)}; {ends})"
+        )
     return 0
 
 
@@ -330,36 +409,9 @@ def explain(parsed: argparse.Namespace) -> int:
 
 def carry_over(parsed: argparse.Namespace) -> int:
     params = parameters.load()
-    compute = params.compute
-    devices.prepare(compute.device, compute.threads)
-    import torch
-
-    from benchmarks.studies.carry_over import own
-
     sys.path.insert(0, str(parsed.start))  # a module in a file beside the caller
-    # torch's own, of its forward-mode derivatives
-    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-    kinds = {"images": (IMAGES, "prepare"), "tokens": (CORPUS, "prepare_corpus")}
-    path, stage = kinds.get(parsed.data, (None, ""))
-    if path is not None and not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `dvc repro {stage}` makes it (data/README.md)")
     try:
-        if parsed.seeds < 2:
-            raise ValueError("a share needs an interval over seeds: give --seeds 2 or more")
-        if path is None:
-            data = own.dataset(parsed.data, getattr(torch, compute.dtype))
-        else:
-            data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
-        rows = own.answer_rows(
-            params.carry_over,
-            parsed.factory,
-            data,
-            range(1, parsed.seeds + 1),
-            compute,
-            like=parsed.like,
-            steps=parsed.steps,
-            tick=_percent,
-        )
+        rows = _rows_of_own(parsed, params)
     except ValueError as error:
         faults = error.errors() if isinstance(error, ValidationError) else []
         said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in faults) or error
@@ -377,10 +429,34 @@ def carry_over(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _percent(done: int, planned: int) -> None:
-    """Progress on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r{done / planned:4.0%}", end="\r" if done == planned else "", file=sys.stderr, flush=True)
+def _rows_of_own(parsed: argparse.Namespace, params) -> pd.DataFrame:
+    """First what a moment tells: names, then files."""
+    if parsed.seeds < 2:
+        raise ValueError("a share needs an interval over seeds: give --seeds 2 or more")
+    entries.check(ARCHITECTURES, parsed.factory)
+    if parsed.like is not None:
+        entries.require(parsed.like, list(params.carry_over.systems), "system")
+    kinds = {"images": (IMAGES, "prepare"), "tokens": (CORPUS, "prepare_corpus")}
+    path, stage = kinds.get(parsed.data, (None, ""))
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `dvc repro {stage}` makes it (data/README.md)")
+    compute = params.compute
+    devices.prepare(compute.device, compute.threads)
+    import torch
+
+    from benchmarks.studies.carry_over import own
+
+    # torch's own, of its forward-mode derivatives
+    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+    if path is None:
+        data = own.dataset(parsed.data, getattr(torch, compute.dtype))
+    else:
+        data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
+    seeds = range(1, parsed.seeds + 1)
+    with pacing.display() as shown:
+        return own.answer_rows(
+            params.carry_over, parsed.factory, data, seeds, compute, like=parsed.like, steps=parsed.steps, shown=shown
+        )
 
 
 def push(parsed: argparse.Namespace) -> int:

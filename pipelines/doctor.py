@@ -120,8 +120,8 @@ def _images() -> Iterator[Finding]:
         IMAGES,
         "digits, which are installed with scikit-learn" if data.source == "digits" else "CIFAR-10",
         lambda: sources.from_archive(IMAGES),
-        sources.cifar10_routes(Path.cwd()) if data.source == "cifar10" else [],
-        lambda arrays, origin: sources.verified(arrays, data.sha256.model_dump(), origin),
+        sources.cifar10_routes(Path.cwd(), data.source) if data.source != "digits" else [],
+        lambda arrays, origin: sources.checked(arrays, data.source, data.sha256.model_dump(), origin),
         False,
         f"put {sources.ARCHIVE} or cifar-10-batches-py into data/raw or where CIFAR10_ROOT points, or be online: "
         "torchvision then downloads it. `make quick` needs no data",

@@ -4,7 +4,7 @@ import argparse
 
 from benchmarks.evidence import judge, summary
 from benchmarks.studies import catalog
-from pipelines import parameters, stages
+from pipelines import parameters, sources, stages
 from pipelines.entry import stage
 from pipelines.files import CODE, read_json, read_tables, table_path, write_csv, write_json
 from pipelines.stages import METRICS
@@ -15,9 +15,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     claims = catalog.registered()
     profile = read_json(CODE / "profile.json")
-    sources = [profile[data]["source"] for data in ("data", "corpus")]
+    data = [*sources.including(profile["data"]["source"]), profile["corpus"]["source"]]
     costs = stages.seconds_per_seed(stages.training(parameters.load()))
-    checks = judge.judge(claims, read_tables(stages.judged()), sources, costs)
+    checks = judge.judge(claims, read_tables(stages.judged()), data, costs)
     write_csv(table_path("claims"), checks)
     write_json(METRICS, summary.metrics(claims, checks))
 

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
+# The variable that names the commit where a stage runs outside the checkout.
+COMMIT = "BENCH_COMMIT"
 
 
 def record(wall_s: float, device: str) -> dict:
@@ -17,15 +19,22 @@ def record(wall_s: float, device: str) -> dict:
     """
     return {
         "commit": commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": versions(),
         "hardware": {**_processor(), **_kernels(), "cores": os.cpu_count(), **_gpu(device)},
         "device": device,
         "wall_s": round(wall_s, 1),
     }
 
 
+def versions() -> dict[str, str]:
+    """Those of Python and the libraries here."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
 def commit() -> str:
     """The commit of the code, or "unknown" outside a Git checkout."""
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
     found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else "unknown"
 

@@ -11,15 +11,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from pipelines import checkpoints, tracking, warm
+from pipelines import away, checkpoints, publish, tracking, warm
 from pipelines.files import CODE, STATE, read_json
 from pipelines.stages import Stage, preparing
 
@@ -46,7 +54,11 @@ class Report:
 
 def longest_first(stages: list[Stage]) -> list[Stage]:
     """Sorted by how long each took when it last ran."""
-    return sorted(stages, key=lambda stage: -(read_json(stage.meta)["wall_s"] if stage.meta.is_file() else UNKNOWN_S))
+    return sorted(stages, key=_expected_s, reverse=True)
+
+
+def _expected_s(stage: Stage) -> float:
+    return read_json(stage.meta)["wall_s"] if stage.meta.is_file() else UNKNOWN_S
 
 
 def dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -83,10 +95,16 @@ def rerun(stages: list[Stage], jobs: int) -> Report:
     return report
 
 
-def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
+def rebuild(
+    stages: list[Stage],
+    jobs: int,
+    then: list[str] | None,
+    elsewhere: Callable[[list[Stage]], Iterator[tuple[Stage, int, str]]] | None = None,
+) -> Report:
     """Run what is stale among the training stages, ``jobs`` at a time, then what DVC makes of them.
 
     Args:
+        elsewhere: runs stages on other machines (`pipelines.away.work`); None for here.
         then: the targets of the closing ``dvc repro``; an empty list is everything, None is nothing.
 
     Raises:
@@ -105,7 +123,10 @@ def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
     reasons = stale([stage.address for stage in together]) if together else {}
     queue = [stage for stage in together if stage.address in reasons]
     with warm.serving() if queue else nullcontext():
-        _work(queue, jobs, report)
+        if elsewhere is None:
+            _work(queue, jobs, report)
+        elif queue:
+            _work_elsewhere(queue, elsewhere, report)
         if then is not None and not report.failed:
             _run_dvc(["repro", *then], report)
     report.seconds = time.time() - started
@@ -114,7 +135,7 @@ def rebuild(stages: list[Stage], jobs: int, then: list[str] | None) -> Report:
 
 def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:
     running: dict[Stage, subprocess.Popen] = {}
-    with _display(len(queue)) as display:
+    with _display(len(queue), TimeElapsedColumn(), TimeRemainingColumn()) as display:
         try:
             while queue or running:
                 while queue and len(running) < jobs:
@@ -133,6 +154,25 @@ def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:
             for process in running.values():
                 process.wait()
             raise
+
+
+def _work_elsewhere(queue: list[Stage], elsewhere: Callable, report: Report) -> None:
+    restored = away.restore(queue)
+    for stage in restored:
+        report.restored.append(stage.address)
+        print(f"restored {stage.label}", flush=True)
+    expected = {stage: _expected_s(stage) for stage in queue if stage not in restored}
+    if not expected:
+        return
+    started, total = time.time(), sum(expected.values())
+    with _display(len(expected), TimeElapsedColumn()) as display, closing(elsewhere(list(expected))) as ended:
+        for stage, code, log in ended:
+            log_of(stage).parent.mkdir(parents=True, exist_ok=True)
+            log_of(stage).write_text(log, encoding="utf-8")
+            display.end(stage, _outcome(stage, code, report))
+            left = sum(expected.values()) - expected.pop(stage)
+            display.say(f"stages, about {(time.time() - started) * left / (total - left) / 60:.0f} min left")
+    publish.send([stage for stage in queue if stage.address in report.ran])  # workers send nothing
 
 
 def _outcome(stage: Stage, code: int, report: Report) -> str:
@@ -213,20 +253,20 @@ class _Display:
         self.progress.update(self.bars[stage], completed=progress["done"], total=progress["planned"])
 
     def end(self, stage: Stage, said: str) -> None:
-        self.progress.remove_task(self.bars.pop(stage))
+        if stage in self.bars:
+            self.progress.remove_task(self.bars.pop(stage))
         self.progress.advance(self.whole)
         self.progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        self.progress.update(self.whole, description=text)
+
 
 @contextmanager
-def _display(total: int) -> Iterator[_Display]:
+def _display(total: int, *times: ProgressColumn) -> Iterator[_Display]:
     console = Console()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal or not total, transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, *times, console=console, disable=not console.is_terminal or not total, transient=True
+    ) as progress:
         yield _Display(progress, total)

@@ -1,6 +1,8 @@
 """Where the pixels come from: three routes to the same CIFAR-10 bytes, and the digits that ship with scikit-learn.
 
-Every route must give arrays with the SHA-256 that params.yaml pins, so every user trains on the same data.
+Every route must give arrays with the SHA-256 that params.yaml pins, so every user trains on the same data. Of
+``cifar10-whole``, all 50,000 images and 10,000 to test on, the pins are of the images of ``cifar10`` among them; the
+others are those whose MD5 torchvision checks. What asks for 5,000 of the 50,000 gets the 5,000 of ``cifar10``.
 """
 
 import hashlib
@@ -23,6 +25,9 @@ Route = tuple[str, Callable[[], Any]]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
+# Channels, height and width of the images of each source, and how many there are to test on.
+SHAPES = {"cifar10": (3, 32, 32), "cifar10-whole": (3, 32, 32), "digits": (1, 8, 8)}
+TESTS = {"cifar10": 1000, "cifar10-whole": 10_000, "digits": 500}
 ARCHIVE = "cifar10_first1000_per_batch.npz"
 PER_BATCH = 1000
 _BATCH = 10_000
@@ -49,8 +54,13 @@ class Data(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    source: Literal["cifar10", "digits"]
+    source: Literal["cifar10", "cifar10-whole", "digits"]
     sha256: Hashes
+
+
+def including(source: str) -> list[str]:
+    """A source, and the one whose images are among its own: claims about these can be judged on it too."""
+    return [source, "cifar10"] if source == "cifar10-whole" else [source]
 
 
 def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str]:
@@ -65,12 +75,14 @@ def obtain(source: str, pinned: dict[str, str], root: Path) -> tuple[Arrays, str
     if source == "digits":
         return verified(digits.arrays(), pinned, "scikit-learn's digits"), "scikit-learn"
     try:
-        return first_of(cifar10_routes(root), lambda arrays, name: verified(arrays, pinned, name))
+        return first_of(cifar10_routes(root, source), lambda arrays, name: checked(arrays, source, pinned, name))
     except DataError as failures:
+        official = "the official cifar-10-batches-py"
+        accepted = f"{ARCHIVE} or with {official}" if source == "cifar10" else official
         raise DataError(
             f"no route gave the pinned CIFAR-10 arrays.\n{failures}\nDo one of these, then run again:\n"
-            f"  1. set CIFAR10_ROOT to a folder with {ARCHIVE} or with the official cifar-10-batches-py;\n"
-            "  2. put either of them into data/raw;\n"
+            f"  1. set CIFAR10_ROOT to a folder with {accepted};\n"
+            f"  2. put {'either of them' if source == 'cifar10' else 'that'} into data/raw;\n"
             "  3. run where torchvision can download CIFAR-10.\n"
             "Or run `make quick`, which needs no data: it uses scikit-learn's digits."
         ) from None
@@ -112,23 +124,25 @@ def settle() -> None:
             os.environ[variable] = str(Path(given).expanduser().resolve())
 
 
-def cifar10_routes(root: Path) -> list[Route]:
+def cifar10_routes(root: Path, source: str = "cifar10") -> list[Route]:
     """The routes in the order they are tried; the last is a download."""
     raw = root / "data" / "raw"
+    whole = source == "cifar10-whole"
     return [
-        from_variable("CIFAR10_ROOT", from_folder),
-        ("data/raw", lambda: from_folder(raw)),
-        ("torchvision's download", lambda: from_torchvision(raw, download=True)),
+        from_variable("CIFAR10_ROOT", lambda folder: from_folder(folder, whole)),
+        ("data/raw", lambda: from_folder(raw, whole)),
+        ("torchvision's download", lambda: from_torchvision(raw, True, whole)),
     ]
 
 
-def from_folder(folder: Path) -> Arrays:
-    """The arrays from a folder that holds the archive, or the official batches as torchvision lays them out."""
-    if (folder / ARCHIVE).is_file():
+def from_folder(folder: Path, whole: bool = False) -> Arrays:
+    """The arrays from a folder that holds the archive, or the official batches as torchvision lays them out; the whole
+    of CIFAR-10 is only in these."""
+    if (folder / ARCHIVE).is_file() and not whole:
         return from_archive(folder / ARCHIVE)
     if (folder / "cifar-10-batches-py").is_dir():
-        return from_torchvision(folder, download=False)
-    raise DataError(f"no {ARCHIVE} and no cifar-10-batches-py in {folder}")
+        return from_torchvision(folder, False, whole)
+    raise DataError(f"no {'' if whole else f'{ARCHIVE} and no '}cifar-10-batches-py in {folder}")
 
 
 def from_archive(path: Path) -> Arrays:
@@ -153,8 +167,9 @@ def from_archive(path: Path) -> Arrays:
     return arrays
 
 
-def from_torchvision(folder: Path, download: bool) -> Arrays:
-    """The first 1,000 images of each official batch, through ``torchvision.datasets.CIFAR10``.
+def from_torchvision(folder: Path, download: bool, whole: bool = False) -> Arrays:
+    """The first 1,000 images of each official batch, through ``torchvision.datasets.CIFAR10``; or all, those of each
+    training batch in such an order that its first 1,000 are at equal distances.
 
     Raises:
         DataError: if torchvision cannot download them, or finds files that are missing or corrupted.
@@ -171,19 +186,39 @@ def from_torchvision(folder: Path, download: bool) -> Arrays:
     finally:
         socket.setdefaulttimeout(before)
     # torchvision gives N x 32 x 32 x 3, batch after batch.
-    rows = np.concatenate([np.arange(start, start + PER_BATCH) for start in range(0, len(train.data), _BATCH)])
+    of_batch = _spread() if whole else np.arange(PER_BATCH)
+    rows = np.concatenate([start + of_batch for start in range(0, len(train.data), _BATCH)])
+    tests = slice(None if whole else PER_BATCH)
     channels_first = (0, 3, 1, 2)
     return {
         "x_train": np.ascontiguousarray(train.data[rows].transpose(channels_first)),
         "y_train": np.asarray(train.targets, dtype=np.uint8)[rows],
-        "x_test": np.ascontiguousarray(test.data[:PER_BATCH].transpose(channels_first)),
-        "y_test": np.asarray(test.targets, dtype=np.uint8)[:PER_BATCH],
+        "x_test": np.ascontiguousarray(test.data[tests].transpose(channels_first)),
+        "y_test": np.asarray(test.targets, dtype=np.uint8)[tests],
     }
+
+
+def _spread() -> np.ndarray:
+    """The rows of a batch, the first `PER_BATCH` at equal distances and all others between them."""
+    rows = np.empty(_BATCH, dtype=int)
+    at_distances = np.arange(_BATCH) % (_BATCH // PER_BATCH) == 0
+    rows[at_distances], rows[~at_distances] = np.arange(PER_BATCH), np.arange(PER_BATCH, _BATCH)
+    return rows
 
 
 def sha256(array: np.ndarray) -> str:
     """Of the array's bytes in C order."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def checked(arrays: Arrays, source: str, pinned: dict[str, str], origin: str) -> Arrays:
+    """The arrays of a source, if those that are pinned among them have their hashes; raises as `verified`."""
+    among = arrays
+    if source == "cifar10-whole":
+        every = _BATCH // PER_BATCH
+        among = {name: x[::every] if "train" in name else x[:PER_BATCH] for name, x in arrays.items()}
+    verified(among, pinned, origin)
+    return arrays
 
 
 def verified(arrays: Arrays, pinned: dict[str, str], origin: str) -> Arrays:

@@ -9,6 +9,7 @@ from benchmarks.theory import stability
 COLUMNS: dict[str, tuple[str, str]] = {
     "study": ("", "the study"),
     "configuration": ("", "its name in params.yaml"),
+    "fidelity": ("", "paper-protocol: of its paper's size and protocol; scaled: smaller"),
     "seed": ("", "seed of the initialization and of the minibatches"),
     "architecture": ("", "entry of benchmarks/lab/architectures"),
     "loss_function": ("", "entry of benchmarks/lab/losses.py"),
@@ -104,6 +105,7 @@ def run_rows(history: pd.DataFrame, record: dict) -> pd.DataFrame:
         row = {
             "study": record["study"],
             "configuration": record["name"],
+            "fidelity": settings.get("fidelity", "scaled"),
             "seed": seed,
             "architecture": settings["architecture"]["name"],
             "loss_function": settings["loss"],

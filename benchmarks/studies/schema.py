@@ -23,6 +23,12 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Widths = Annotated[list[Count], Field(min_length=1)]
 Activation = Literal["gelu", "identity", "relu", "tanh"]
 MiB = Count  # memory that a kernel may take
+# How a system's protocol relates to its paper's. The default is left out of what a stage depends on: systems that were
+# trained before there was this label keep their fingerprints.
+SCALED = "scaled"
+Fidelity = Annotated[
+    Literal["scaled", "paper-protocol"], Field(default=SCALED, exclude_if=lambda fidelity: fidelity == SCALED)
+]
 
 # Ranges of options that any optimizer may take, by name.
 _OPTIMIZER_RANGES = {"momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pretend_device import NAME
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from benchmarks.lab import architectures, optimizers
 from benchmarks.lab.datasets import Images
+from benchmarks.lab.pretend_device import NAME
 from benchmarks.lab.text import Corpus, characters
 from benchmarks.studies.carry_over import networks, on_images, on_text, task, training, weights
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pretend_device import NAME, PENDING
 from torch import nn
 
 from benchmarks.lab import datasets
 from benchmarks.lab.losses import CrossEntropy
 from benchmarks.lab.measurements import eigensolvers
 from benchmarks.lab.ntk import tangent_kernel
+from benchmarks.lab.pretend_device import NAME, PENDING
 from benchmarks.lab.problem import Problem
 from benchmarks.lab.training import Outcome, train
 from benchmarks.studies import entries

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from pretend_device import NAME
 
 from benchmarks.lab import datasets, digits
+from benchmarks.lab.pretend_device import NAME
 from benchmarks.studies.low_rank_progression import rung
 from benchmarks.studies.optimizer_comparison import contest
 from benchmarks.studies.optimizer_comparison.study import contests

@@ -1,12 +1,14 @@
 """Killed runs continue, and equal runs are equal bytes."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 STAGE = "pipelines/progressive_sharpening/dvc.yaml:run@lr-low-1-2"
 RUN = Path("runs/progressive_sharpening/lr-low/1-2")
@@ -96,16 +98,22 @@ def test_a_full_disk_is_one_clear_error_and_keeps_what_there_was(workspace):
     assert not list(workspace.path.glob("results/**/.*")), "a temporary file was left"
 
 
-def test_ctrl_c_stops_the_workers_too(workspace):
+@pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+def test_however_a_rebuild_ends_its_workers_do_too_and_the_next_one_begins(workspace, ending):
+    if ending == "SIGKILL" and sys.platform != "linux":
+        pytest.skip("nobody is left there to end the workers")
     workspace.set("progressive_sharpening.configurations.lr-low.steps", 900000)
-    process = workspace.start(sys.executable, "-m", "pipelines.cli", "repro", "-j", "2", stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "pipelines.cli", "repro", "-j", "2", "lr-low"]
+    process = workspace.start(*command, stderr=subprocess.PIPE)
     progress = workspace.path / ".bench/progress/progressive_sharpening@lr-low@1-2.json"
     deadline = time.time() + 90
     while not progress.is_file() and time.time() < deadline:
         time.sleep(0.1)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert workers
-    process.send_signal(2)
-    assert process.wait(timeout=30) == 130
+    process.send_signal(getattr(signal, ending))
+    assert process.wait(timeout=30) == (-signal.SIGKILL if ending == "SIGKILL" else 130)
     gone, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
+    workspace.set("progressive_sharpening.configurations.lr-low.steps", 10)
+    workspace.bench("repro", "lr-low")

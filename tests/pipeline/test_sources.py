@@ -87,10 +87,32 @@ def test_all_three_routes_give_the_same_pinned_bytes(official, tmp_path, monkeyp
     # torchvision finds what it would have downloaded, and so downloads nothing.
     (project / "data/raw" / sources.ARCHIVE).unlink()
     (folder / "cifar-10-batches-py").rename(project / "data/raw/cifar-10-batches-py")
-    monkeypatch.setattr(sources, "from_folder", lambda _: (_ for _ in ()).throw(sources.DataError("not here")))
+    monkeypatch.setattr(sources, "from_folder", lambda *_: (_ for _ in ()).throw(sources.DataError("not here")))
     given, route = sources.obtain("cifar10", pinned(arrays), project)
     assert route == "torchvision's download"
     assert_same(given, arrays)
+
+
+def test_the_whole_of_cifar10_has_the_pinned_images_at_equal_distances(official, tmp_path, monkeypatch):
+    folder, arrays = official
+    monkeypatch.setenv("CIFAR10_ROOT", str(folder))
+    given, _ = sources.obtain("cifar10-whole", pinned(arrays), tmp_path)
+    assert len(given["x_train"]) == 24 and len(given["x_test"]) == 12
+    assert_same({name: x[:: 3 if "train" in name else 1][: len(arrays[name])] for name, x in given.items()}, arrays)
+    for i in range(2):  # each batch has all of its images, once
+        data, _ = batch(i)
+        there = given["x_train"][12 * i : 12 * (i + 1)].reshape(12, -1)
+        np.testing.assert_array_equal(there[np.lexsort(there.T)], data[np.lexsort(data.T)])
+    # The archive has only the first images of each batch.
+    monkeypatch.setenv("CIFAR10_ROOT", str(archive(tmp_path / "few" / sources.ARCHIVE, arrays).parent))
+
+    def no_network(*_, **__):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", no_network)
+    with pytest.raises(sources.DataError, match="no cifar-10-batches-py in") as error:
+        sources.obtain("cifar10-whole", pinned(arrays), tmp_path / "project")
+    assert "network is unreachable" in str(error.value) and sources.ARCHIVE not in str(error.value)
 
 
 def archive(path, arrays):

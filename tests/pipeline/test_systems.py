@@ -73,7 +73,6 @@ def test_a_network_of_ones_own_gets_its_rows(workspace):
 
 def test_what_cannot_be_asked_is_one_sentence(workspace):
     (workspace.path / "mynets.py").write_text(OWN)
-    (workspace.path / "data/corpus.txt").unlink()
     for asked, sentence in (
         (("mynets:blind",), "the network has no linear twin"),
         (("mynets:gone",), "module 'mynets' has no 'gone'"),
@@ -81,12 +80,15 @@ def test_what_cannot_be_asked_is_one_sentence(workspace):
         (("mynets:wide", "--data", "mynets:heights"), "labels must be whole numbers"),
         (("mynets:wide", "--data", "mynets:gone"), "cannot call 'mynets:gone'"),
         (("mynets:wide", "--data", "mynets:holes"), "some of the inputs are not finite numbers"),
-        (("mynets:one_more", "--data", "mynets:blobs"), "it makes (2, 4), and (2, 3) are needed"),
+        (("mynets:one_more", "--data", "mynets:blobs"), "it makes (4, 4), and (4, 3) are needed"),
         (("mynets:nothing",), "it returns NoneType, not a torch.nn.Module"),
         (("mynets:wide", "--seeds", "1"), "a share needs an interval over seeds"),
         (("mynets:wide", "--like", "mpl"), "did you mean 'mlp'?"),
-        (("mynets:wide", "--data", "tokens"), "dvc repro prepare_corpus"),
+        (("mynets:wide", "--data", "tokens"), "unknown system 'gpt': known are mlp"),
+        (("mynets:wide",), "data/images.npz is missing: `dvc repro prepare` makes it"),
     ):
+        if "missing" in sentence:
+            (workspace.path / "data/images.npz").unlink()
         refused = workspace.bench("carry-over", *asked, check=False)
         assert refused.returncode == 1 and sentence in refused.stderr, refused.stderr
         assert len(refused.stderr.splitlines()) == 1, refused.stderr

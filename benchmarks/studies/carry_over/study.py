@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.evidence.card import EXACT, IDENTICAL, Card, Column, relative, statistical, with_interval
 from benchmarks.studies.declaration import Family, Figure, Member, Study
-from benchmarks.studies.schema import Architecture, Count, Layered, Name, Optimizer, Positive, Strict, resolve
+from benchmarks.studies.schema import Architecture, Count, Fidelity, Layered, Name, Optimizer, Positive, Strict, resolve
 
 
 class ImagesData(Strict):
@@ -67,6 +67,7 @@ class Beside(Strict):
 class System(Strict):
     """One resolved system: a network, data, and a recipe."""
 
+    fidelity: Fidelity
     seeds: Annotated[int, Field(ge=2)]
     data: Annotated[ImagesData | TextData, Field(discriminator="name")]
     architecture: Architecture
@@ -264,6 +265,7 @@ ANSWER = Card(
     columns={
         "system": Column("", "its name in params.yaml, or in the study solved_embeddings", EXACT),
         "network": Column("", "architecture, optimizer, data"),
+        "fidelity": Column("", "paper-protocol: of its paper's size and protocol; scaled: smaller", EXACT),
         "prediction": Column("", "order, one at a time, rank, alignment, linear first, path or law", EXACT),
         "quantity": Column("", "how it is measured, a quantity of carry_over/scores or of solved_embeddings", EXACT),
         **with_interval("network_value", _MEASURED),

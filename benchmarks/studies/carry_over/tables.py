@@ -10,6 +10,7 @@ import pandas as pd
 from benchmarks.evidence import share
 from benchmarks.studies import beside
 from benchmarks.studies.declaration import Finished, Made, Measured
+from benchmarks.studies.schema import SCALED
 from benchmarks.theory import predictions
 from benchmarks.theory.modes import CLOCK_END
 
@@ -70,7 +71,7 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
     scores += [named(_clones(one, by_name), name) for name, one in by_name.items()]
     long = pd.concat([one for one in scores if len(one)], ignore_index=True)
     rows = [
-        {"system": name, "network": _network(one.record["settings"]), **row}
+        {"system": name, "network": _network(one.record["settings"]), "fidelity": fidelity(one.record), **row}
         for name, one in by_name.items()
         if (reference := one.record["settings"]["reference"])
         for row in share.rows(long, name, reference)
@@ -84,7 +85,7 @@ def solved_rows(table: str, scores: pd.DataFrame) -> list[dict]:
     """The rows of a table of the study solved_embeddings in the answer; its runs without a seed have none."""
     seeded = scores.dropna(subset="seed")
     return [
-        {"system": name, "network": one.network, **row}
+        {"system": name, "network": one.network, "fidelity": SCALED, **row}
         for name, one in SOLVED[table].items()
         for row in share.rows(seeded, name, one.reference, one.meaningless)
     ]
@@ -104,6 +105,10 @@ def _network(settings: dict) -> str:
     told += ["augmented"] if data.get("augment") else []
     told += ["others for each seed"] if data["draw"] else []
     return "; ".join([_spec(settings["architecture"]), _spec(settings["optimizer"]), ", ".join(told)])
+
+
+def fidelity(record: dict) -> str:
+    return record["settings"].get("fidelity", SCALED)
 
 
 def _spec(entry: dict) -> str:

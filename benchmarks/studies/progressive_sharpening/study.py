@@ -24,6 +24,7 @@ from benchmarks.studies.declaration import Experiment, Family, Figure, Member, S
 from benchmarks.studies.schema import (
     Architecture,
     Count,
+    Fidelity,
     Layered,
     Momentum,
     Name,
@@ -44,6 +45,7 @@ _RELATIVE = ("tolerance", "eigen_tolerance")
 class Settings(Strict):
     """One resolved configuration of a training study."""
 
+    fidelity: Fidelity
     architecture: Architecture
     loss: Literal["mse", "cross_entropy", "objective"]
     images: Annotated[int, Field(ge=0)]
@@ -283,6 +285,7 @@ def _together(part: Sharpening, layer: str) -> Iterator[Member]:
 _SETTINGS = (
     "study",
     "configuration",
+    "fidelity",
     "seed",
     "architecture",
     "loss_function",

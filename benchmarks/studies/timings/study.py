@@ -1,4 +1,4 @@
-"""What computations cost in seconds. Not part of any verdict."""
+"""What computations cost: in seconds, and in what they ask of a GPU. Not part of any verdict."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Figure, Study
 from benchmarks.studies.optimizer_comparison.study import CONTEST_KEYS, Contender, Workload
 from benchmarks.studies.progressive_sharpening.study import Settings
-from benchmarks.studies.schema import Count, Name, Strict
+from benchmarks.studies.schema import Architecture, Count, Name, Optimizer, Strict
 
 
 class Timings(Strict):
@@ -34,6 +34,23 @@ class TimedOptimizers(Strict):
     repeats: Count
 
 
+class CountedNetwork(Strict):
+    """A network with what it is given: ``inputs`` is the shape of an example; ``tokens`` if these are whole numbers."""
+
+    architecture: Architecture
+    inputs: Annotated[list[Count], Field(min_length=1)]
+    outputs: Annotated[int, Field(ge=2)]
+    tokens: bool
+
+
+class Launches(Strict):
+    networks: dict[Name, CountedNetwork]
+    optimizers: dict[Name, Optimizer]
+    stacks: Annotated[list[Count], Field(min_length=1)]  # how many runs are trained together
+    examples: Annotated[int, Field(ge=2)]
+    tolerance: Annotated[float, Field(gt=0, lt=1)]  # of a reading
+
+
 def timed_training(parameters: Any) -> TimedTraining:
     """The configuration whose steps and eigenvalues are timed, resolved.
 
@@ -46,7 +63,7 @@ def timed_training(parameters: Any) -> TimedTraining:
     except ValueError as error:
         raise ValueError(f".configuration: {error}") from None
     training = study.resolved("configurations", timings.configuration)
-    return TimedTraining(**dict(timings), training=training)
+    return TimedTraining(**{name: getattr(timings, name) for name in Timings.model_fields}, training=training)
 
 
 def timed_optimizers(parameters: Any) -> TimedOptimizers:
@@ -129,6 +146,25 @@ OPTIMIZER_COSTS = Card(
     },
 )
 
+LAUNCHES = Card(
+    title="What a gradient, a step and a reading ask of a GPU",
+    row="one network, piece of work and number of runs trained together",
+    keys=("network", "what", "stack"),
+    computed="by benchmarks/lab/launches.py, on a device that is the CPU in disguise; no GPU is used",
+    limits="Counts, not seconds, of the operations that torch dispatches: a library's operation may start several "
+    "kernels. A step is an update and the gradient after it; optimizers take their route for GPUs.",
+    columns={
+        "network": Column("", "its name in params.yaml"),
+        "what": Column("", "a gradient, a step of an optimizer, a Hessian-vector product, or a warm sharpness reading"),
+        "stack": Column("runs", "how many are trained together"),
+        "launches": Column("kernels", "operations that start one"),
+        "waits": Column("waits", "how often the host waits for the device"),
+        "transfers": Column("copies", "between host and device"),
+        "products": Column("products", "Hessian-vector products in it"),
+    },
+    agreement=IDENTICAL,
+)
+
 FIGURES = (
     Figure(
         "eigensolvers",
@@ -156,6 +192,7 @@ STUDY = Study(
         Experiment("training_step", None, TRAINING_STEP, resolve=timed_training, alone=True, device="cpu"),
         Experiment("eigensolvers", None, EIGENSOLVERS, resolve=timed_training, alone=True, device="cpu"),
         Experiment("optimizer_steps", None, OPTIMIZER_STEPS, resolve=timed_optimizers, alone=True),
+        Experiment("launches", Launches, LAUNCHES, alone=True),
     ),
     tables={"timings/optimizer_costs": OPTIMIZER_COSTS},
     figures=FIGURES,

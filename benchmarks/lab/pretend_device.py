@@ -79,7 +79,7 @@ class OnDevice(Tensor):
         return self.held.data_ptr()
 
     def tolist(self) -> list:
-        return self.held.tolist()
+        return self.cpu().tolist()
 
     def __repr__(self, *, tensor_contents=None) -> str:
         return f"{self.held!r} on {NAME}"
