@@ -26,6 +26,7 @@ from pipelines import (
     away,
     cite,
     compare,
+    contributed,
     corpus,
     devices,
     diff,
@@ -68,6 +69,7 @@ EXPECTED = (
     FileNotFoundError,
     CitingError,
     compare.CompareError,
+    contributed.ContributionError,
     dvcfile.DvcFileError,
     manifest.ManifestError,
     release.ReleaseError,
@@ -167,14 +169,28 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "verify", help="rebuild the committed tables in a scratch clone without a cache, and compare cell by cell"
     )
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="what to rebuild")
+    command.add_argument(
+        "target",
+        nargs="?",
+        metavar="STUDY | CLAIM | CONFIGURATION | FILE",
+        help="what to rebuild; or a contributed file to check",
+    )
     command.add_argument("--against", default="HEAD", metavar="REV", help="compare with the tables of this revision")
     command.add_argument("--sample", type=_positive, metavar="N", help="rebuild N randomly chosen configurations")
     command.add_argument("--seed", type=int, default=0, help="seed of the sample")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change params.yaml: what if?")
     command.add_argument("--identical", action="store_true", help="every digit must be the same, whatever the machine")
+    command.add_argument("--remake", action="store_true", help="train the stages of a contributed file again")
     command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages to run at once (default 2)")
     command.set_defaults(run=_verify)
+
+    command = commands.add_parser("contribute", help="write rows that your machine made to a file, to be shown by ours")
+    command.add_argument("table", metavar="TABLE")
+    command.add_argument("name", metavar="NAME", help="of the file: contributed/TABLE/NAME.json")
+    command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE", help="which rows; default: all")
+    command.add_argument("--profile", metavar="PROFILE", help="the profile whose workspace has them")
+    command.add_argument("--note", default="", help="a sentence to be shown with them")
+    command.set_defaults(run=_contribute)
 
     command = commands.add_parser("diff", help="show which cells and verdicts changed between two revisions")
     command.add_argument("before", metavar="REV_A")
@@ -468,7 +484,18 @@ def push(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _contribute(parsed: argparse.Namespace) -> int:
+    path = contributed.contribute(parsed.table, parsed.name, parsed.row, parsed.profile, parsed.note)
+    print(f"{path}: check it with `bench verify {path}`, then commit it (CONTRIBUTING.md)")
+    return 0
+
+
 def _verify(parsed: argparse.Namespace) -> int:
+    if (parsed.target or "").endswith(".json"):
+        path = Path(os.path.relpath(parsed.start / parsed.target))
+        found = contributed.check(path, parsed.remake, parsed.jobs)
+        print(contributed.told(path, found))
+        return 0 if found.agrees else 1
     study, named = _scope(parsed.target)
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
@@ -526,7 +553,7 @@ def _publish(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    print("\n".join(release.check()))
+    print("\n".join([*release.check(), *contributed.checked()]))
     return 0
 
 

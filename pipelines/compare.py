@@ -1,7 +1,7 @@
 """``bench compare``: two runs, configurations or revisions, their differing parameters and their metrics."""
 
 import difflib
-import json
+import io
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from benchmarks.evidence.report import number, span
 from pipelines import parameters, revisions, stages
 from pipelines.files import TABLES, table_path
-from pipelines.stages import METRICS, Stage
+from pipelines.stages import Stage
 
 # Columns that say which row it is; what they hold is among the parameters.
 NAMES = ("study", "configuration", "seed", "workload", "optimizer", "role", "trial", "factor", "options")
@@ -90,9 +90,10 @@ def _side(name: str) -> Side:
         raise CompareError(f"{name!r} is no configuration of params.yaml, and {error}{hint}") from None
     whole = YAML(typ="safe").load(revisions.read(commit, "params.yaml"))
     metrics = {}
-    for claim, entry in json.loads(revisions.read(commit, str(METRICS))).items():
-        metrics[claim] = _bare(entry["verdict"])
-        metrics |= {check: _bare(value) for check, value in entry["measured"].items()}
+    for row in pd.read_csv(io.StringIO(revisions.read(commit, str(table_path("claims"))))).itertuples():
+        metrics[f"{row.check}, verdict"] = row.verdict, float("nan"), float("nan")
+        if not pd.isna(row.measured):
+            metrics[row.check] = row.measured, row.ci95_low, row.ci95_high
     return Side(name, "revision", _flat(whole), metrics)
 
 
@@ -104,11 +105,6 @@ def _of_stage(name: str, stage: Stage, seed: int | None, is_run: bool) -> Side:
         raise CompareError(f"no run {name}: {stage.name} has no seed {name.partition(':')[2]} in {TABLES}")
     kind = "configuration" if seed is None else "run"
     return Side(name, kind, _flat(stage.settings.model_dump()), metrics)
-
-
-def _bare(value: object) -> tuple[object, float, float]:
-    """A metric without an interval."""
-    return value, float("nan"), float("nan")
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
