@@ -486,7 +486,7 @@ def push(parsed: argparse.Namespace) -> int:
 
 def _contribute(parsed: argparse.Namespace) -> int:
     path = contributed.contribute(parsed.table, parsed.name, parsed.row, parsed.profile, parsed.note)
-    print(f"{path}: check it with `bench verify {path}`, then commit it (CONTRIBUTING.md)")
+    print(f"{path}: check it with `bench verify {path}`, then commit it (contributed/README.md)")
     return 0
 
 
