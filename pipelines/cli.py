@@ -496,6 +496,8 @@ def _verify(parsed: argparse.Namespace) -> int:
         found = contributed.check(path, parsed.remake, parsed.jobs)
         print(contributed.told(path, found))
         return 0 if found.agrees else 1
+    if parsed.remake:
+        raise contributed.ContributionError("--remake is for a contributed file, contributed/TABLE/NAME.json: name one")
     study, named = _scope(parsed.target)
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)

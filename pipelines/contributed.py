@@ -27,20 +27,30 @@ from pydantic import ValidationError
 from benchmarks.evidence import agreement, citing
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute, Strict
-from pipelines import fingerprints, finished, manifest, parameters, provenance, rebuild, revisions, sources, stages
+from pipelines import fingerprints, finished, manifest, parameters, rebuild, revisions, sources, stages
 from pipelines.files import CODE, FLOAT, META, RUNS, read_json, read_tables, table_path, write_json, write_yaml
 from pipelines.stages import CONTRIBUTED, Stage
 from pipelines.verify import SCRATCH, described, resting_on
 
 FORMAT = 1
-# What is kept of a stage's record in runs-meta: nothing that names a machine, a person or an account.
-RECORDED = ("commit", "versions", "hardware", "device", "wall_s")
+# What must be known of what a stage was asked.
+ASKED = {"study", "group", "name", "stack", "module", "seeds", "settings", "compute", "device", "data", "modules"}
 # What a scratch folder is made of.
 COPIED = ("benchmarks", "pipelines")
 
 
 class ContributionError(ValueError):
     """Rows that cannot be contributed, or a file that cannot be accepted; the message says why, and what to do."""
+
+
+class Record(Strict):
+    """What is kept of a stage's record in runs-meta: nothing that names a machine, a person or an account."""
+
+    commit: str
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    device: str
+    wall_s: float
 
 
 class Made(Strict):
@@ -54,7 +64,7 @@ class Made(Strict):
 
     asked: dict[str, Any]
     roots: list[str]
-    record: dict[str, Any]
+    record: Record
 
 
 class Contribution(Strict):
@@ -62,7 +72,7 @@ class Contribution(Strict):
 
     Attributes:
         schema_version: of the table's data card.
-        commit: the checkout's, when the file was written.
+        commit: the last one that changed benchmarks/, of which everybody who has the code has it.
         study_settings: of the table's study, which its ``tables.py`` reads.
         rows: cells as they stand in a table, by column.
         sha256: of everything else.
@@ -92,24 +102,29 @@ class Contribution(Strict):
     @property
     def machines(self) -> list[str]:
         """On what it was made, in words."""
-        records = [made.record for made in self.stages.values()]
         kept = ("python", "torch", "numpy")
         said = [
             ", ".join(
                 [
-                    record["device"],
-                    record["hardware"].get("gpu") or record["hardware"]["processor"],
-                    *(f"{name} {record['versions'][name]}" for name in kept),
+                    record.device,
+                    str(record.hardware.get("gpu") or record.hardware.get("processor")),
+                    *(f"{name} {record.versions.get(name)}" for name in kept),
                 ]
             )
-            for record in records
+            for record in (made.record for made in self.stages.values())
         ]
         return list(dict.fromkeys(said))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: the code's faults are sentences, the comparison is None unless the rows were made again."""
+    """What a check found.
+
+    Attributes:
+        remarks: on its code.
+        comparison: with the rows made again, if they were.
+        elsewhere: how this environment differs from the one that made them.
+    """
 
     contribution: Contribution
     remarks: list[str]
@@ -130,8 +145,8 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
         profile: the workspace that has them, if not this one.
 
     Raises:
-        ContributionError, CitingError: for rows that are not there, that rest on stale or other runs, or on code that
-            nobody else has.
+        ContributionError, CitingError, RevisionError: for rows that are not there, or that rest on stale or other runs,
+            or on code that nobody else has.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise ContributionError(f"{name!r} is no name for a file: use lower case, digits, - and _")
@@ -139,12 +154,14 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
     path = CONTRIBUTED / table / f"{name}.json"
     if path.exists():
         raise ContributionError(f"{path} exists: choose another name, or remove it first")
+    revisions.resolve("HEAD")
     if any(changed.startswith("benchmarks/") for changed in revisions.changed()):
         raise ContributionError("benchmarks/ has uncommitted changes, so nobody could check the rows: commit them")
+    commit = revisions.last_change_of(fingerprints.PACKAGE) or "unknown"
     if profile is not None and not Path(f".{profile}").is_dir():
         raise ContributionError(f"there is no workspace .{profile}: `bench profile {profile}` makes it")
     with _inside(Path(f".{profile}" if profile else ".")):
-        found = _collected(table, rows, note)
+        found = _collected(table, rows, note, commit)
     if differing := [other for made in found.stages.values() for other in _other_code(made, Path.cwd())]:
         raise ContributionError(
             f".{profile} was made with other code than is here ({_few(differing)}): run `bench profile {profile}` again"
@@ -153,7 +170,7 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
     return path
 
 
-def _collected(table: str, rows: Sequence[str], note: str) -> Contribution:
+def _collected(table: str, rows: Sequence[str], note: str, commit: str) -> Contribution:
     """The contribution that the workspace in this folder can make."""
     card, params = catalog.cards()[table], parameters.load()
     if not table_path(table).is_file():
@@ -191,7 +208,7 @@ def _collected(table: str, rows: Sequence[str], note: str) -> Contribution:
         schema_version=card.schema,
         note=note,
         version=manifest.version(),
-        commit=provenance.commit(),
+        commit=commit,
         stages=made,
         study_settings=settings,
         rows=remade.to_dict("records"),
@@ -200,9 +217,9 @@ def _collected(table: str, rows: Sequence[str], note: str) -> Contribution:
     return found.model_copy(update={"sha256": found.digest})
 
 
-def _recorded(stage: Stage) -> dict:
+def _recorded(stage: Stage) -> Record:
     record = read_json(stage.meta)
-    return {key: record[key] for key in RECORDED}
+    return Record(**{key: record[key] for key in Record.model_fields})
 
 
 def _keys(card, rows: pd.DataFrame) -> set[tuple[str, ...]]:
@@ -284,9 +301,11 @@ def _fault(found: Contribution) -> str:
         return f"has two rows of the same {', '.join(card.keys)}"
     for path, made in found.stages.items():  # they become paths and modules when it is made again
         asked = made.asked
-        own = "/".join(filter(None, (asked.get("study"), asked.get("name"), asked.get("stack"))))
+        if missing := sorted(ASKED - set(asked)):
+            return f"says no {missing[0]} of its stage {path!r}"
+        own = "/".join(filter(None, (asked["study"], asked["name"], asked["stack"])))
         parts = path.split("/")
-        inside = str(asked.get("module")).startswith(f"{fingerprints.PACKAGE}.studies.{asked.get('study')}.")
+        inside = asked["module"].startswith(f"{fingerprints.PACKAGE}.studies.{asked['study']}.")
         if path != own or not inside or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
             return f"has a stage {path!r} that no study has"
     return ""
@@ -304,8 +323,13 @@ def check(path: Path, remake: bool, jobs: int) -> Outcome:
         return Outcome(found, remarks, None, [])
     card = catalog.cards()[found.table]
     remade, here = _remade(found, jobs)
-    environment = {"environments": [_environment(made.asked, made.record) for made in found.stages.values()]}
-    elsewhere = list(dict.fromkeys(word for one in here for word in manifest.differences(environment, one)))
+    pairs = zip(found.stages.values(), here)
+    elsewhere = [
+        word
+        for made, one in pairs
+        for word in manifest.differences({"environments": [_environment(made.asked, made.record.model_dump())]}, one)
+    ]
+    elsewhere = list(dict.fromkeys(elsewhere))
     compared = agreement.compare(found.table, card, found.frame, remade, not elsewhere)
     return Outcome(found, remarks, compared, elsewhere)
 
@@ -431,7 +455,7 @@ def told(path: Path, outcome: Outcome) -> str:
         *(outcome.remarks or ["the code is the one here"]),
     ]
     if outcome.comparison is None:
-        seconds = sum(made.record["wall_s"] for made in found.stages.values())
+        seconds = sum(made.record.wall_s for made in found.stages.values())
         return "\n".join([*lines, f"not trained again: --remake does ({seconds:.0f} s of training where it was made)"])
     compared = outcome.comparison
     how = f"tolerances apply: {'; '.join(outcome.elsewhere)}" if outcome.elsewhere else "on the same machine: identical"
@@ -443,15 +467,13 @@ def told(path: Path, outcome: Outcome) -> str:
 
 
 def checked() -> list[str]:
-    """Check every file as far as that takes no training; returns a line that says how many there are, if any.
+    """Check every file as `load` does; returns a line that says how many there are, if any.
 
     Raises:
         ContributionError: with the first fault.
     """
-    listed = _listed()
-    for path in listed:
-        check(path, remake=False, jobs=1)
-    return [f"{len(listed)} contributed files are as they were written, by known code"] if listed else []
+    listed = [load(path) for path in _listed()]
+    return [f"{len(listed)} contributed files are as they were written"] if listed else []
 
 
 def _listed() -> list[Path]:

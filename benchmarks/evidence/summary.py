@@ -46,10 +46,10 @@ def metrics(register: Mapping[str, Claim], checks: pd.DataFrame, answer: pd.Data
     }
 
 
-def measured(checks: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The measured values by claim and check, for `dvc metrics diff --targets`."""
+def measured(checks: pd.DataFrame) -> dict[str, float]:
+    """The measured values by check, for `dvc metrics diff --targets`."""
     known = checks[checks["measured"].notna()]
-    return {claim: dict(zip(own["check"], own["measured"])) for claim, own in known.groupby("claim", sort=False)}
+    return dict(zip(known["check"], known["measured"]))
 
 
 def _named(words: str) -> str:
