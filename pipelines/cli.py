@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages to run at once (default 2)")
     command.set_defaults(run=_verify)
 
-    command = commands.add_parser("contribute", help="write rows that your machine made to a file, to be shown beside ours")
+    command = commands.add_parser("contribute", help="write rows that your machine made to a file, shown beside ours")
     command.add_argument("table", metavar="TABLE")
     command.add_argument("name", metavar="NAME", help="of the file: contributed/TABLE/NAME.json")
     command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE", help="which rows; default: all")
