@@ -18,7 +18,7 @@ from pipelines.files import read_json, read_yaml, table_paths, write_json
 from pipelines.stages import CITATION, MANIFEST, Stage
 
 # Versions that affect rounding; others are recorded but not compared.
-NUMERIC = ("python", "torch", "numpy", "scipy", "pandas")
+NUMERIC = ("python", "torch", "numpy", "scipy", "pytorch-optimizer", "pandas")
 
 
 class ManifestError(ValueError):
@@ -102,7 +102,7 @@ def differences(entry: dict, here: dict) -> list[str]:
     """How this environment differs from those that made a table, in words; empty on the same machine.
 
     Processors with the same name but different families can round differently: a record without a family counts as
-    another machine. Kernels missing from an older record are not compared.
+    another machine. Kernels and versions missing from an older record are not compared.
 
     Args:
         entry: the table's, of the manifest.
@@ -115,7 +115,7 @@ def differences(entry: dict, here: dict) -> list[str]:
         if "kernels" in there and there["kernels"] != here.get("kernels"):
             differing.append(f"kernels {here.get('kernels')} (was {there['kernels']})")
         for name in NUMERIC:
-            if there["versions"][name] != here["versions"][name]:
+            if name in there["versions"] and there["versions"][name] != here["versions"][name]:
                 differing.append(f"{name} {here['versions'][name]} (was {there['versions'][name]})")
     return list(dict.fromkeys(differing))
 

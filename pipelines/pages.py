@@ -112,7 +112,11 @@ def _provenance(params, training: list[Stage]) -> dict:
         "sha256": params.data.sha256.model_dump(),
         "corpus": stages.data_of(training, params).get("corpus"),
         "commits": sorted({record["commit"] for record in records}),
-        "versions": {key: sorted({record["versions"][key] for record in records}) for key in records[0]["versions"]},
+        # Older records lack the libraries that were recorded later.
+        "versions": {
+            name: sorted({record["versions"][name] for record in records if name in record["versions"]})
+            for name in dict.fromkeys(name for record in records for name in record["versions"])
+        },
         "hardware": sorted({_machine(record["hardware"]) for record in records}),
         "stages": len(records),
         "minutes": sum(record["wall_s"] for record in records) / 60,
