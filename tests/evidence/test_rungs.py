@@ -327,7 +327,7 @@ def scored():
 def test_the_page_says_what_the_table_says(scored):
     scores, table = scored
     figures = [Drawn("effective_rank", "The caption.", (), '<svg width="1" height="1"><g id="a"/></svg>', ())]
-    asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp")
+    asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp", fidelity="scaled")
     check = {"check": "T9.mlp", "statement": "slope", "measured": -0.5, "ci95_low": -0.6, "ci95_high": -0.4}
     why = [answer.Part("Open Question 4.1: planted modes", ["The slope is ", check, "."], figures)]
     page = answer.render(asked, share_scores(), scores, table, figures, [], why, "reference", "cifar10")

@@ -43,7 +43,7 @@ def test_a_rebuild_leaves_tables_verdicts_figures_and_a_report(built):
     assert checks.loc["E1.level-mid", "verdict"] == "not-run"
     assert {p.stem for p in (built.path / "results/figures").glob("*.svg")} == set(FIGURES)
     assert len(FIGURES) == len(set(FIGURES))
-    timings = {"training_step.csv", "eigensolvers.csv", "optimizer_steps.csv", "optimizer_costs.csv"}
+    timings = {"training_step.csv", "eigensolvers.csv", "optimizer_steps.csv", "optimizer_costs.csv", "launches.csv"}
     assert {p.name for p in (tables / "timings").iterdir()} == timings
     written = {path.relative_to(tables).with_suffix("").as_posix() for path in tables.rglob("*.csv")}
     assert written == set(catalog.cards())
