@@ -1,13 +1,16 @@
-"""What mkdocs is told beyond mkdocs.yml: which files are pages, the pages made at build time, formulas as MathML."""
+"""What mkdocs.yml cannot say: which files are pages, what is made at build time, notebooks run, formulas as MathML."""
 
 import re
 from html import unescape
 from pathlib import Path
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
+from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
 # Pages, and what they link to, under the paths that they have in the repository.
@@ -33,18 +36,24 @@ API = {
     "architectures": ("Architectures", "benchmarks/lab/architectures"),
     "measurements": ("Measurements", "benchmarks/lab/measurements"),
     "theory": ("Closed forms", "benchmarks/theory"),
-    "evidence": ("Estimators and statistics", "benchmarks/evidence"),
+    "evidence": ("From runs to verdicts", "benchmarks/evidence"),
 }
 
 
-@event_priority(100)  # before the plugins that make pages of notebooks
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     theme = [file for file in files if file.src_dir != config.docs_dir]
     paths = sorted({path.relative_to(ROOT).as_posix() for glob in SHOWN for path in ROOT.glob(glob) if path.is_file()})
     real = [File(path, str(ROOT), config.site_dir, config.use_directory_urls) for path in paths]
-    made = {"cli": _commands(), **{f"api/{page}": _modules(*what) for page, what in API.items()}}
-    pages = [File.generated(config, f"docs/reference/{page}.md", content=text) for page, text in made.items()]
-    return Files([*theme, *real, *pages])
+    made: dict[str, str | bytes] = {"docs/reference/cli.md": _commands()}
+    made |= {f"docs/reference/api/{page}.md": _modules(*what) for page, what in API.items()}
+    for path in sorted((ROOT / "docs/notebooks").glob("*.ipynb")):
+        made |= {f"docs/notebooks/{name}": content for name, content in _executed(path).items()}
+    return Files([*theme, *real, *(File.generated(config, path, content=content) for path, content in made.items())])
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A link to a notebook leads to its page."""
+    return re.sub(r"(\]\([^)\s]+)\.ipynb\)", r"\1.md)", markdown)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -62,6 +71,16 @@ def _commands() -> str:
     (commands,) = [action.choices for action in parser._actions if action.dest == "command"]
     parts = [("bench", parser), *((f"bench {name}", command) for name, command in commands.items())]
     return "# Commands\n\n" + "\n\n".join(f"## {name}\n\n```text\n{one.format_help()}```" for name, one in parts)
+
+
+def _executed(path: Path) -> dict[str, str | bytes]:
+    """A notebook's page after a run of its cells, and the figures on it, by name; a cell that fails ends the build."""
+    notebook = nbformat.read(path, as_version=4)
+    ipc = Config(KernelManager={"transport": "ipc"})
+    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}}, config=ipc).execute()
+    asked = {"unique_key": path.stem, "output_files_dir": path.stem}
+    text, found = MarkdownExporter().from_notebook_node(notebook, resources=asked)
+    return {f"{path.stem}.md": text, **found["outputs"]}
 
 
 def _modules(title: str, folder: str) -> str:
