@@ -77,7 +77,8 @@ def _executed(path: Path) -> dict[str, str | bytes]:
     """A notebook's page after a run of its cells, and the figures on it, by name; a cell that fails ends the build."""
     notebook = nbformat.read(path, as_version=4)
     ipc = Config(KernelManager={"transport": "ipc"})
-    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}}, config=ipc).execute()
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=None, startup_timeout=600, resources=place, config=ipc).execute()
     asked = {"unique_key": path.stem, "output_files_dir": path.stem}
     text, found = MarkdownExporter().from_notebook_node(notebook, resources=asked)
     return {f"{path.stem}.md": text, **found["outputs"]}

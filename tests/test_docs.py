@@ -43,16 +43,16 @@ def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
     (example,) = [block for block in blocks("docs/how-to/optimizer.md", "python") if "def build(" in block]
     for path in (ROOT / "benchmarks/lab/optimizers").glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
-    (tmp_path / "adagrad.py").write_text(example)
+    (tmp_path / "adadelta.py").write_text(example)
     monkeypatch.setattr(optimizers, "__path__", [str(tmp_path)])
     monkeypatch.setattr(entries, "_folder", lambda _: tmp_path)
-    entries.check_options("benchmarks.lab.optimizers", "adagrad", {"lr": 0.1})
+    entries.check_options("benchmarks.lab.optimizers", "adadelta", {"lr": 0.1})
     import torch
 
-    entry = optimizers.named("adagrad", lr=0.1)
+    entry = optimizers.named("adadelta", lr=0.1)
     (optimizer,) = entry.build([torch.nn.Parameter(torch.zeros(2))])
-    assert isinstance(optimizer, torch.optim.Adagrad)
-    assert entry.implementation == "torch.optim.Adagrad"
+    assert isinstance(optimizer, torch.optim.Adadelta)
+    assert entry.implementation == "torch.optim.Adadelta"
 
 
 def test_what_the_readme_says_of_the_results_is_what_they_say(monkeypatch):
