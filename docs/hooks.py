@@ -10,7 +10,6 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
-from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
 # Pages, and what they link to, under the paths that they have in the repository.
@@ -76,9 +75,8 @@ def _commands() -> str:
 def _executed(path: Path) -> dict[str, str | bytes]:
     """A notebook's page after a run of its cells, and the figures on it, by name; a cell that fails ends the build."""
     notebook = nbformat.read(path, as_version=4)
-    ipc = Config(KernelManager={"transport": "ipc"})
     place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=None, startup_timeout=600, resources=place, config=ipc).execute()
+    NotebookClient(notebook, timeout=None, startup_timeout=600, resources=place).execute()
     asked = {"unique_key": path.stem, "output_files_dir": path.stem}
     text, found = MarkdownExporter().from_notebook_node(notebook, resources=asked)
     return {f"{path.stem}.md": text, **found["outputs"]}
