@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network of your own and the networks beside it, one seed after another, and print its "
         "rows in the table that answers Open Question 4.1. Memory grows with its parameters, about 120 bytes each; "
         "activations that do not fit half a GiB are evaluated again in the backward pass, as many examples at a time "
-        "as fit. If less memory is free than it will take, it says so at once (docs/measuring.md).",
+        "as fit. If less memory is free than it will take, it says so at once (docs/how-to/network.md).",
     )
     command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
     command.add_argument(

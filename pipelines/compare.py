@@ -98,7 +98,10 @@ def _side(name: str) -> Side:
 
 def _of_stage(name: str, stage: Stage, seed: int | None, is_run: bool) -> Side:
     compared = import_module(f"benchmarks.studies.{stage.study}.tables").compared
-    measured = compared(lambda table: pd.read_csv(table_path(table)), stage.values, seed)
+    try:
+        measured = compared(lambda table: pd.read_csv(table_path(table)), stage.values, seed)
+    except FileNotFoundError as error:
+        raise CompareError(f"{error.filename} is missing: `bench repro {stage.study}` makes it") from None
     metrics = {key: value for key, value in measured.items() if key not in NAMES and not pd.isna(value[0])}
     if is_run and not metrics:
         raise CompareError(f"no run {name}: {stage.name} has no seed {name.partition(':')[2]} in {TABLES}")

@@ -107,7 +107,7 @@ STUDY = "progressive_sharpening"
         ("device: cpu", "device: gpu", "compute.device", "pattern"),
         ("device: cpu", "device: cuda:one", "compute.device", "pattern"),
         (
-            "device: cpu # or cuda, cuda:1, mps (docs/reproducibility.md)\n  dtype: float32",
+            "device: cpu # or cuda, cuda:1, mps (docs/how-to/gpu.md)\n  dtype: float32",
             "device: mps\n  dtype: float64",
             "compute",
             "no float64",

@@ -128,6 +128,12 @@ def compare_of_two_kinds(space):
     return ("compare", "lr-low", "HEAD"), "compare two of the same kind"
 
 
+def compare_before_the_tables(space):
+    (space.path / "results/tables/progressive_sharpening.long.csv").unlink()
+    (space.path / "results/tables/progressive_sharpening.csv").unlink()
+    return ("compare", "lr-low", "lr-diverging"), "is missing: `bench repro progressive_sharpening` makes it"
+
+
 @pytest.mark.parametrize(
     "break_it",
     [
@@ -146,6 +152,7 @@ def compare_of_two_kinds(space):
         cite_of_a_tampered_table,
         compare_of_nothing,
         compare_of_two_kinds,
+        compare_before_the_tables,
     ],
 )
 def test_bad_input_is_one_clear_error_and_changes_nothing(workspace, break_it):
