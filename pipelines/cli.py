@@ -1,7 +1,6 @@
 """``bench``: rebuild, check, read. DVC does the work; this module chooses targets, shows progress and reads results."""
 
 import argparse
-import difflib
 import json
 import os
 import shutil
@@ -36,6 +35,7 @@ from pipelines import (
     finished,
     images,
     manifest,
+    names,
     pacing,
     parameters,
     publish,
@@ -70,6 +70,7 @@ EXPECTED = (
     compare.CompareError,
     dvcfile.DvcFileError,
     manifest.ManifestError,
+    names.UnknownNameError,
     release.ReleaseError,
     revisions.RevisionError,
     store.StoreError,
@@ -242,13 +243,15 @@ def repro(parsed: argparse.Namespace) -> int:
     params, claims, training = _params(), _claims(), _training()
     dvcfile.require_current(params)
     claim, then = None, []  # after the training stages: everything
-    if parsed.target in catalog.studies():
-        training = [stage for stage in training if stage.study == parsed.target]
-        then = [f"pipelines/{parsed.target}/dvc.yaml"]
-    elif parsed.target is not None:
-        names, then = _configurations(parsed.target), None
-        claim = None if parsed.target in names else _named_claim(claims, parsed.target)
-        training = [stage for stage in training if stage.name in names]
+    if parsed.target is not None:
+        found, everything = names.find(parsed.target, training), training
+        claim, training = found.claim, names.needed(found, everything)
+        targets = {"study": [f"pipelines/{found.name}/dvc.yaml"]}
+        if found.kind == "table":
+            targets["table"] = [stages.writers(everything)[found.name]]
+        then = targets.get(found.kind)
+        if claim is not None and (tables := names.whole_tables(claims[claim])):
+            print(f"{claim} reads all of {', '.join(tables)}, and so needs whatever feeds it: {len(training)} stages")
     done = rebuild.rebuild(training, parsed.jobs, then, elsewhere)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
@@ -363,7 +366,7 @@ def _cost(parsed: argparse.Namespace) -> int:
 
 def explain(parsed: argparse.Namespace) -> int:
     claims = _claims()
-    name = _named_claim(claims, parsed.claim)
+    name = names.find(parsed.claim, _training(), only=("claim", "check")).claim
     claim = claims[name]
     print(f"{name}. {mathematics.plain(claim.title)}\n")
     for label, text in (
@@ -470,6 +473,10 @@ def push(parsed: argparse.Namespace) -> int:
 
 def _verify(parsed: argparse.Namespace) -> int:
     study, named = _scope(parsed.target)
+    if parsed.target and all(
+        stage.alone for stage in names.needed(names.find(parsed.target, _training()), _training())
+    ):
+        raise verify.VerifyError(f"{parsed.target} is about seconds, which differ from run to run and are not compared")
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
     if dirty := revisions.changed():
@@ -495,18 +502,13 @@ def _claims() -> dict[str, register.Claim]:
 
 
 def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
-    """A study, or the configurations of a claim or with that name; neither for everything."""
-    if target is None or target in {stage.study for stage in _training() if not stage.alone}:
-        return target, None
-    return None, _configurations(target)
-
-
-def _configurations(target: str) -> frozenset[str]:
-    """The configuration of that name, or those of a claim."""
-    if target in {stage.name for stage in _training()}:
-        return frozenset({target})
-    claims = _claims()
-    return frozenset(claims[_named_claim(claims, target)].stages)
+    """A study, or the configurations that something else rests on; neither for everything."""
+    if target is None:
+        return None, None
+    found = names.find(target, _training())
+    if found.kind == "study":
+        return found.name, None
+    return None, frozenset(stage.name for stage in names.needed(found, _training()))
 
 
 def _diff(parsed: argparse.Namespace) -> int:
@@ -605,28 +607,6 @@ def _checks_table() -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=judge.CHECK_COLUMNS)
     return pd.read_csv(path)
-
-
-def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
-    by_lower = {known.lower(): known for known in claims}
-    if name.lower() not in by_lower:
-        checks = {check.lower(): claim for claim, one in claims.items() for check in one.checks}
-        if name.lower() in checks:
-            raise register.ClaimsError(f"{name} is a check: ask for its claim, {checks[name.lower()]}")
-        known = [*claims, *catalog.studies(), *(stage.name for stage in _training())]
-        if name in known:
-            raise register.ClaimsError(f"{name} is not a claim: known are {', '.join(claims)}")
-        close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
-        hint = (
-            f"; did you mean {', '.join(close)}?"
-            if close
-            else (
-                f": claims are {', '.join(claims)}; studies are {', '.join(catalog.studies())}; "
-                "configurations are in params.yaml"
-            )
-        )
-        raise register.ClaimsError(f"{name!r} is not a study, claim or configuration{hint}")
-    return by_lower[name.lower()]
 
 
 def _go_to_root() -> None:

@@ -129,12 +129,8 @@ def test_a_study_or_a_claim_can_be_rebuilt_alone(clone):
     assert all(line.endswith("dvc.lock") for line in changed), "the tables are as they were"
     failed = clone.bench("repro", "C55", check=False)
     assert failed.returncode == 1 and "did you mean C5" in failed.stderr
-    for name, said in (
-        ("C5.gd", "C5.gd is a check: ask for its claim, C5"),
-        ("scale_invariance", "scale_invariance is not a claim: known are C1, "),
-    ):
-        failed = clone.bench("explain", name, check=False)
-        assert failed.returncode == 1 and said in failed.stderr
+    failed = clone.bench("explain", "scale_invariance", check=False)
+    assert failed.returncode == 1 and "scale_invariance is a study: name a claim or check" in failed.stderr
 
 
 def test_explain_status_and_report(workspace):

@@ -96,7 +96,7 @@ def no_revision(space):
 
 
 def unknown_target(space):
-    return ("verify", "solutoins"), "is not a study, claim or configuration"
+    return ("verify", "solutoins"), "is not a study, configuration, claim, check or table"
 
 
 def unknown_setting(space):
@@ -121,7 +121,7 @@ def cite_of_a_tampered_table(space):
 
 
 def compare_of_nothing(space):
-    return ("compare", "lr-low", "lr-hihg"), "is no configuration of params.yaml"
+    return ("compare", "lr-low", "lr-hihg"), "; did you mean lr-high"
 
 
 def compare_of_two_kinds(space):
