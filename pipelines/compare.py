@@ -1,4 +1,4 @@
-"""``bench compare``: two of whatever has a name, or two revisions: what differs in their parameters, and their metrics."""
+"""``bench compare``: two of whatever has a name, or two revisions: their differing parameters and their metrics."""
 
 import json
 from dataclasses import dataclass, field
