@@ -285,7 +285,7 @@ class _Display:
         if not uncounted:
             return f"about {pacing.spoken(seconds)} left"
         known = f"more than {pacing.spoken(seconds)} left" if seconds else "time left not known yet"
-        return f"{known}: {uncounted} stages have not run here before"
+        return f"{known}: of {uncounted} of these stages nothing is known yet"
 
 
 @contextmanager

@@ -57,7 +57,8 @@ def test_what_the_readme_says_of_the_results_is_what_they_say(monkeypatch):
     assert readme.filled(text.replace("<!-- /tally -->", "\nNo claim holds.\n<!-- /tally -->")) == text
 
 
-PAGES = ["README.md", "data/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = ["README.md", "data/README.md", *(path.relative_to(ROOT).as_posix() for path in DOCS)]
 
 
 def bench_commands(page):

@@ -1,5 +1,6 @@
 """`bench new`: stubs that work as they are, or nothing at all; and what helps to find one's way: help, completion."""
 
+import itertools
 import os
 import re
 import shlex
@@ -39,6 +40,11 @@ def test_every_stub_trains_and_is_judged_and_keeps_the_layers(unbuilt):
     unbuilt.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LAYERS, "tests/test_layers.py")
 
 
+@pytest.fixture(scope="module")
+def training():
+    return stages.training(parameters.load(ROOT / "params.yaml"))
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "table", "says"),
     [
@@ -55,8 +61,10 @@ def test_every_stub_trains_and_is_judged_and_keeps_the_layers(unbuilt):
         ("optimizer", "mine", "claims", "--table is for a claim"),
     ],
 )
-def test_a_name_that_is_there_or_cannot_be_is_refused(kind, name, table, says, monkeypatch):
+def test_a_name_that_is_there_or_cannot_be_is_refused(kind, name, table, says, training, monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(parameters, "load", lambda: None)
+    monkeypatch.setattr(stages, "training", lambda _: training)
     monkeypatch.setattr(scaffold, "_write", lambda _: pytest.fail("it was written"))
     with pytest.raises(scaffold.ScaffoldError) as caught:
         scaffold.new(kind, name, table)
@@ -69,10 +77,10 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("kind", ["optimizer", "experiment"])
-def test_a_killed_new_leaves_nothing_half(kind, tmp_path, monkeypatch):
+def test_a_killed_new_leaves_nothing_half(kind, training, tmp_path, monkeypatch):
     """Killed before and after each file is put into its place, and undone by the next command."""
     monkeypatch.chdir(ROOT)
-    texts, _ = scaffold.KINDS[kind]("mine", None, stages.training(parameters.load()))
+    texts, _ = scaffold.KINDS[kind]("mine", None, training)
     monkeypatch.chdir(tmp_path)
     for path in texts:
         if (ROOT / path).exists():
@@ -80,31 +88,35 @@ def test_a_killed_new_leaves_nothing_half(kind, tmp_path, monkeypatch):
     (tmp_path / "benchmarks/studies").mkdir(parents=True)
     (tmp_path / "benchmarks/lab/optimizers").mkdir(parents=True)
     before = contents(tmp_path)
-    for at in range(2 * len(texts) + 2):
-        if os.fork() == 0:
-            die_at(at)
-            scaffold._write(texts)
-            os._exit(0)
-        os.wait()
+    moments = 2 * (1 + len(texts))  # before and after the journal is renamed into its place, and each file
+    for at in range(moments):
+        assert killed(at, texts) == signal.SIGKILL
         scaffold.undo_unfinished()
-        if scaffold.JOURNAL.exists() or contents(tmp_path) != before:
-            break
-    assert at == 2 * len(texts) + 1, "only a kill after the last file leaves them"
+        assert contents(tmp_path) == before, f"killed at {at}"
+    assert killed(moments, texts) == 0
+    scaffold.undo_unfinished()
     assert contents(tmp_path) == before | {str(path): text.encode() for path, text in texts.items()}
 
 
-def die_at(number):
-    """Die before (an even number) or after (an odd one) that half-th file is renamed."""
-    rename, count = os.replace, iter(range(number + 1, -1, -1))
+def killed(at, texts):
+    """Write in a process that is killed at a moment; returns the signal that ended it, 0 if none."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    try:
+        moments = itertools.count()
 
-    def renamed(*arguments):
-        if next(count) == 0 or number < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(*arguments)
-        if next(count) == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        def renamed(*arguments):
+            for step in (lambda: None, lambda: os.rename(*arguments)):
+                step()
+                if next(moments) == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-    scaffold.Path.replace = lambda self, target: renamed(self, target)
+        scaffold.Path.replace = renamed
+        scaffold._write(texts)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
 
 
 def test_what_somebody_edited_since_is_left_alone(tmp_path, monkeypatch):
