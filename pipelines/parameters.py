@@ -66,11 +66,15 @@ def profile(name: str) -> dict:
     """
     path = Path(f"params.{name}.yaml")
     if not path.is_file():
-        known = sorted(file.name.split(".")[1] for file in Path().glob("params.*.yaml"))
-        raise ParametersError(f"no profile {name!r}: the profiles are {', '.join(known)}")
+        raise ParametersError(f"no profile {name!r}: the profiles are {', '.join(profiles())}")
     merged = changed(read(PATH), read(path), str(path))
     checked(merged, str(path))
     return merged
+
+
+def profiles() -> list[str]:
+    """The names of the profiles that there are."""
+    return sorted(path.name.split(".")[1] for path in Path().glob("params.*.yaml"))
 
 
 def changed(reference: dict, changes: dict, origin: str) -> dict:

@@ -24,10 +24,9 @@ from rich.progress import (
     ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
-from pipelines import away, checkpoints, publish, tracking, warm
+from pipelines import away, checkpoints, pacing, publish, schedule, tracking, warm
 from pipelines.files import CODE, STATE, read_json
 from pipelines.stages import Stage, preparing
 
@@ -58,7 +57,12 @@ def longest_first(stages: list[Stage]) -> list[Stage]:
 
 
 def _expected_s(stage: Stage) -> float:
-    return read_json(stage.meta)["wall_s"] if stage.meta.is_file() else UNKNOWN_S
+    last = _last_s(stage)
+    return UNKNOWN_S if last is None else last
+
+
+def _last_s(stage: Stage) -> float | None:
+    return read_json(stage.meta)["wall_s"] if stage.meta.is_file() else None
 
 
 def dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -135,13 +139,15 @@ def rebuild(
 
 def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:
     running: dict[Stage, subprocess.Popen] = {}
-    with _display(len(queue), TimeElapsedColumn(), TimeRemainingColumn()) as display:
+    left = schedule.TimeLeft({stage: _last_s(stage) for stage in queue}, jobs, time.monotonic)
+    with _display(len(queue), TimeElapsedColumn(), left=left) as display:
         try:
             while queue or running:
                 while queue and len(running) < jobs:
                     stage = queue.pop(0)
                     running[stage] = _start(stage, *flags)
                     display.begin(stage)
+                display.tell_left()
                 time.sleep(POLL_S)
                 for stage, process in list(running.items()):
                     display.update(stage)
@@ -237,13 +243,15 @@ def _tail(text: str, lines: int = 25) -> str:
 class _Display:
     """A progress bar for all stages, and one per running stage; without a terminal, a line per finished stage."""
 
-    def __init__(self, progress: Progress, total: int):
-        self.progress = progress
+    def __init__(self, progress: Progress, total: int, left: schedule.TimeLeft | None):
+        self.progress, self.total, self.left = progress, total, left
         self.whole = progress.add_task("stages", total=total)
         self.bars: dict[Stage, int] = {}
+        self.ended = 0
 
     def begin(self, stage: Stage) -> None:
         self.bars[stage] = self.progress.add_task(stage.label, total=None)
+        self.left.begin(stage)
 
     def update(self, stage: Stage) -> None:
         try:
@@ -251,22 +259,40 @@ class _Display:
         except (FileNotFoundError, ValueError):
             return
         self.progress.update(self.bars[stage], completed=progress["done"], total=progress["planned"])
+        self.left.progress(stage, progress["done"] / max(progress["planned"], 1))
 
     def end(self, stage: Stage, said: str) -> None:
+        self.ended += 1
         if stage in self.bars:
             self.progress.remove_task(self.bars.pop(stage))
+            self.left.end(stage, restored=said.startswith("restored"))
         self.progress.advance(self.whole)
+        if self.progress.disable:  # no bar shows it
+            first, *rest = said.split("\n")
+            left = "" if self.left is None or self.ended == self.total else f"; {self._left()}"
+            said = "\n".join([f"{first} ({self.ended} of {self.total}{left})", *rest])
         self.progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+    def tell_left(self) -> None:
+        if not self.progress.disable:
+            self.say(f"stages, {self._left()}")
 
     def say(self, text: str) -> None:
         self.progress.update(self.whole, description=text)
 
+    def _left(self) -> str:
+        seconds, uncounted = self.left.seconds()
+        if not uncounted:
+            return f"about {pacing.spoken(seconds)} left"
+        known = f"more than {pacing.spoken(seconds)} left" if seconds else "time left not known yet"
+        return f"{known}: of {uncounted} of these stages nothing is known yet"
+
 
 @contextmanager
-def _display(total: int, *times: ProgressColumn) -> Iterator[_Display]:
+def _display(total: int, *times: ProgressColumn, left: schedule.TimeLeft | None = None) -> Iterator[_Display]:
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, *times, console=console, disable=not console.is_terminal or not total, transient=True
     ) as progress:
-        yield _Display(progress, total)
+        yield _Display(progress, total, left)
