@@ -30,10 +30,10 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         parser: whose arguments have ``complete["bash"]``, ``_bench_KIND_KIND...``, where they take names of kinds.
         shell: bash or zsh.
     """
-    (commands,) = [action.choices for action in parser._actions if action.dest == "command"]
-    taken = {
-        one.complete[shell] for command in commands.values() for one in command._actions if hasattr(one, "complete")
-    }
+    (commands,) = [action for action in parser._actions if action.dest == "command"]
+    commands.help = ""  # shtab leaves out what help does not list
+    arguments = [argument for command in commands.choices.values() for argument in command._actions]
+    taken = {argument.complete[shell] for argument in arguments if hasattr(argument, "complete")}
     functions = [
         _FUNCTION[shell].format(name=name, kinds=name.removeprefix("_bench_").replace("_", " "))
         for name in sorted(taken)

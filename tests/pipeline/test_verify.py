@@ -226,7 +226,7 @@ def test_whatever_has_a_name_is_cited(built, monkeypatch, name, says):
     ("first", "second", "says"),
     [
         ("C5", "E1", "verdict "),
-        ("C5.gd", "E1.level-mid", "verdict   holds "),
+        ("C5.gd", "E1.level-mid", "verdict  holds  not run"),
         ("scale_invariance", "deep_linear", "stages  7 "),
         ("norm_growth", "homogeneity", "norm_growth alone has network/deviation"),
         ("homogeneity:1", "homogeneity:2", "network/orthogonality"),
