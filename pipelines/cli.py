@@ -18,7 +18,6 @@ import pandas as pd
 from pydantic import ValidationError
 
 from benchmarks.evidence import chapter, judge, mathematics, register, summary
-from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
 from benchmarks.studies import catalog, entries
@@ -36,7 +35,6 @@ from pipelines import (
     fingerprints,
     finished,
     images,
-    manifest,
     names,
     pacing,
     parameters,
@@ -51,8 +49,8 @@ from pipelines import (
     store,
     verify,
 )
-from pipelines.files import CORPUS, IMAGES, TABLES, read_json, read_tables, table_path, write_yaml
-from pipelines.sources import DataError
+from pipelines.entry import DEBUG, told
+from pipelines.files import CORPUS, IMAGES, TABLES, read_csv, read_json, read_tables, table_path, write_yaml
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
 ARCHITECTURES = "benchmarks.lab.architectures"
@@ -62,26 +60,6 @@ COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
 NAMED = (*names.KINDS, "profile")
 # The options of a rebuild on other machines.
 ELSEWHERE = ("on", "cluster", "gpus", "retries")
-EXPECTED = (
-    away.AwayError,
-    catalog.DeclarationError,
-    chapter.SectionError,
-    parameters.ParametersError,
-    register.ClaimsError,
-    rebuild.RebuildError,
-    DataError,
-    FileNotFoundError,
-    CitingError,
-    compare.CompareError,
-    dvcfile.DvcFileError,
-    manifest.ManifestError,
-    names.UnknownNameError,
-    release.ReleaseError,
-    revisions.RevisionError,
-    scaffold.ScaffoldError,
-    store.StoreError,
-    verify.VerifyError,
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,9 +73,6 @@ def main(arguments: list[str] | None = None) -> int:
             _go_to_root()
             scaffold.undo_unfinished()
         return parsed.run(parsed)
-    except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # what reads this, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -106,6 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
             "interrupted: finished stages are kept, and runs with a checkpoint will continue from it", file=sys.stderr
         )
         return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"error: {told(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -502,7 +482,8 @@ def write_stages(parsed: argparse.Namespace) -> int:
 def status(parsed: argparse.Namespace) -> int:
     params = _params()
     dvcfile.require_current(params)
-    reasons = rebuild.stale()
+    with rebuild.alone(waits=False):
+        reasons = rebuild.stale()
     if not reasons:
         print("everything is up to date")
     for stage, why in reasons.items():
@@ -525,9 +506,7 @@ def status(parsed: argparse.Namespace) -> int:
 def report(parsed: argparse.Namespace) -> int:
     dvcfile.require_current(_params())
     targets = [one.address for one in stages.following() if one.name != "manifest"]
-    # Not with -q, which would hide what DVC itself says of a failure.
-    if rebuild.dvc("repro", "--single-item", *targets, stdout=subprocess.DEVNULL).returncode != 0:
-        raise rebuild.RebuildError("a stage failed; its output is above")
+    rebuild.remake(targets)
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
     readme.refresh()
@@ -648,7 +627,10 @@ def _rows_of_own(parsed: argparse.Namespace, params) -> pd.DataFrame:
     if path is None:
         data = own.dataset(parsed.data, getattr(torch, compute.dtype))
     else:
-        data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
+        pinned = params.model_dump()
+        data = (
+            images.load(path, compute.dtype, pinned["data"]) if path == IMAGES else corpus.load(path, pinned["corpus"])
+        )
     seeds = range(1, parsed.seeds + 1)
     with pacing.display() as shown:
         return own.answer_rows(
@@ -762,7 +744,7 @@ def _print_runs(claim: register.Claim) -> None:
     path = TABLES / "progressive_sharpening.long.csv"
     if not path.is_file():
         return
-    runs = pd.read_csv(path)
+    runs = read_csv(path)
     rows = runs[runs["configuration"].isin(claim.configurations)]
     if rows.empty:
         return
@@ -779,7 +761,7 @@ def _print_contests(claim: register.Claim) -> None:
     wanted = set().union(*(check.estimator.contests for check in claim.checks.values()))
     if not path.is_file() or not wanted:
         return
-    table = pd.read_csv(path)
+    table = read_csv(path)
     rows = table[of_pairs(table, wanted)]
     if not rows.empty:
         columns = ["workload", "optimizer", "n", "learning_rate", "objective", "objective_low", "objective_high"]
@@ -821,7 +803,7 @@ def _checks_table() -> pd.DataFrame:
     path = TABLES / "claims.csv"
     if not path.is_file():
         return pd.DataFrame(columns=judge.CHECK_COLUMNS)
-    return pd.read_csv(path)
+    return read_csv(path)
 
 
 def _go_to_root() -> None:

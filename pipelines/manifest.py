@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.evidence.agreement import read as read_table
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
-from pipelines import parameters, provenance, stages, tracking
+from pipelines import files, parameters, provenance, stages, tracking
 from pipelines.entry import stage
 from pipelines.files import read_json, read_yaml, table_paths, write_json
 from pipelines.stages import CITATION, MANIFEST, Stage
@@ -218,11 +218,10 @@ def here(params: Any) -> dict:
 def _locks() -> dict[str, dict]:
     """Every lock entry, by its stage's address."""
     locks = {}
-    for path in [Path("dvc.lock"), *sorted(Path("pipelines").glob("*/dvc.lock"))]:
-        if path.is_file():
-            prefix = "" if path.parent == Path() else f"{path.parent.as_posix()}/dvc.yaml:"
-            entries = read_yaml(path).get("stages") or {}
-            locks |= {f"{prefix}{name}": entry for name, entry in entries.items()}
+    for path in files.locks():
+        prefix = "" if path.parent == Path() else f"{path.parent.as_posix()}/dvc.yaml:"
+        entries = read_yaml(path).get("stages") or {}
+        locks |= {f"{prefix}{name}": entry for name, entry in entries.items()}
     return locks
 
 

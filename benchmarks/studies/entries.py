@@ -83,6 +83,12 @@ def defines(package: str, name: str, function: str) -> bool:
     return ":" not in name and function in _functions(package, name)
 
 
+def builds_on(package: str, name: str) -> bool:
+    """Whether an entry is made of parts of its package, whose options are then known; an outside entry is not."""
+    text = "" if ":" in name else _folder(package).joinpath(f"{name}.py").read_text(encoding="utf-8")
+    return f"from {package}" in text
+
+
 def arguments(package: str, name: str, function: str) -> list[str]:
     """The names of a function's arguments, read from its file.
 

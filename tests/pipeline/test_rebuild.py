@@ -203,14 +203,15 @@ def test_a_missing_run_is_named_and_an_orphan_is_pruned(workspace):
 
 
 def test_a_failed_run_is_reported_with_its_log_and_the_others_go_on(workspace):
-    bad = {"optimizer": {"lr": 0.1}, "architecture": {"activation": "tahn"}, "steps": 10}
+    architecture = {"name": "bias_free_mlp", "hidden": [8], "activation": "tanh", "slope": 0.1}
+    bad = {"optimizer": {"lr": 0.1}, "architecture": architecture, "steps": 10}
     workspace.set(f"{CONFIGURATIONS}.lr-bad", bad)
     workspace.set(f"{CONFIGURATIONS}.lr-good", {"optimizer": {"lr": 0.1}, "steps": 10})
     workspace.bench("stages")
     before = workspace.bytes("results/tables/*.csv")
     done = workspace.bench("repro", "-j", "2", check=False)
     assert done.returncode == 1
-    assert "failed lr-bad-1-2" in done.stdout and "unknown activation 'tahn'" in done.stdout
+    assert "failed lr-bad-1-2" in done.stdout and "only ReLU takes a slope below zero" in done.stdout
     assert "ran lr-good-1-2" in done.stdout and "failed 1" in done.stdout
     assert re.search(r"\((1 of 2; (about|more than|time left)[^)]*|2 of 2)\)", done.stdout)
     assert workspace.bytes("results/tables/*.csv") == before

@@ -13,7 +13,16 @@ from pipelines import parameters
 from pipelines.files import read_yaml, write_yaml
 
 ROOT = Path(__file__).parents[2]
-CODE = ("benchmarks", "pipelines", ".dvcignore", ".gitignore", "CITATION.cff", "CHANGELOG.md", "pyproject.toml")
+CODE = (
+    "benchmarks",
+    "pipelines",
+    ".dvcignore",
+    ".gitattributes",
+    ".gitignore",
+    "CITATION.cff",
+    "CHANGELOG.md",
+    "pyproject.toml",
+)
 # What `bench stages` and DVC write: a workspace has its own.
 WRITTEN = ("dvc.yaml", "dvc.lock", "__pycache__")
 TINY = Path(__file__).parent / "params.tiny.yaml"
