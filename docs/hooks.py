@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 SHOWN = (
     "*.md",
     "CITATION.cff",
+    "contributed/README.md",
     "LICENSE",
     "data/README.md",
     "docs/**/*.md",

@@ -26,6 +26,7 @@ from pipelines import (
     cite,
     compare,
     completion,
+    contributed,
     corpus,
     devices,
     diff,
@@ -284,13 +285,21 @@ def _parser() -> argparse.ArgumentParser:
         "verify --sample 3",
         "verify E1 --against v0.10.0",
         "verify Q1 --set compute.threads=2",
+        "verify contributed/open_question_4_1/mine.json",
     )
-    _add_target(command)
+    named = command.add_argument(
+        "target",
+        nargs="?",
+        metavar="NAME | FILE",
+        help="to rebuild; or a contributed file, to check; default: everything",
+    )
+    _completed(named, *names.KINDS)
     command.add_argument("--against", default="HEAD", metavar="REV", help="compare with the tables of this revision")
     command.add_argument("--sample", type=_positive, metavar="N", help="rebuild N randomly chosen configurations")
     command.add_argument("--seed", type=int, default=0, help="seed of the sample")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change params.yaml: what if?")
     command.add_argument("--identical", action="store_true", help="every digit must be the same, whatever the machine")
+    command.add_argument("--remake", action="store_true", help="train the stages of a contributed file again")
     _add_jobs(command)
     command.set_defaults(run=_verify)
 
@@ -346,6 +355,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("version", metavar="X.Y.Z")
     command.add_argument("--since", metavar="REV", help="revision that the first release is compared with")
     command.set_defaults(run=_release)
+
+    command = add(
+        group,
+        "contribute",
+        "write rows that your machine made to a file, to be shown beside ours",
+        "contribute open_question_4_1 h100 --row system=gpt-10m --profile paper",
+    )
+    _completed(command.add_argument("table", metavar="TABLE"), "table")
+    command.add_argument("name", metavar="NAME", help="of the file: contributed/TABLE/NAME.json")
+    command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE", help="which rows; default: all")
+    command.add_argument("--profile", metavar="PROFILE", help="the profile whose workspace has them")
+    command.add_argument("--note", default="", help="a sentence to be shown with them")
+    command.set_defaults(run=_contribute)
 
     group = "Set up"
     command = add(
@@ -647,7 +669,20 @@ def push(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _contribute(parsed: argparse.Namespace) -> int:
+    path = contributed.contribute(parsed.table, parsed.name, parsed.row, parsed.profile, parsed.note)
+    print(f"{path}: check it with `bench verify {path}`, then commit it (contributed/README.md)")
+    return 0
+
+
 def _verify(parsed: argparse.Namespace) -> int:
+    if (parsed.target or "").endswith(".json"):
+        path = Path(os.path.relpath(parsed.start / parsed.target))
+        found = contributed.check(path, parsed.remake, parsed.jobs)
+        print(contributed.told(path, found))
+        return 0 if found.agrees else 1
+    if parsed.remake:
+        raise contributed.ContributionError("--remake is for a contributed file, contributed/TABLE/NAME.json: name one")
     study, named = _scope(parsed.target)
     if parsed.target and all(
         stage.alone for stage in names.needed(names.find(parsed.target, _training()), _training())
@@ -704,7 +739,7 @@ def _publish(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    print("\n".join(release.check()))
+    print("\n".join([*release.check(), *contributed.checked()]))
     return 0
 
 

@@ -1,6 +1,6 @@
 """``bench compare``: two of whatever has a name, or two revisions: their differing parameters and their metrics."""
 
-import json
+import io
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import nan
@@ -14,7 +14,7 @@ from benchmarks.evidence.statistics import t_interval
 from benchmarks.studies import catalog
 from pipelines import names, parameters, revisions, stages
 from pipelines.files import TABLES, read_tables, table_path
-from pipelines.stages import METRICS, Stage
+from pipelines.stages import Stage
 
 # Columns that say which row it is; what they hold is among the parameters.
 NAMES = ("study", "configuration", "seed", "workload", "optimizer", "role", "trial", "factor", "options")
@@ -117,9 +117,10 @@ def _of_revision(name: str) -> Side:
     commit = revisions.resolve(name)
     whole = YAML(typ="safe").load(revisions.read(commit, "params.yaml"))
     metrics = {}
-    for claim, entry in json.loads(revisions.read(commit, str(METRICS))).items():
-        metrics[claim] = _bare(entry["verdict"])
-        metrics |= {check: _bare(value) for check, value in entry["measured"].items()}
+    for row in pd.read_csv(io.StringIO(revisions.read(commit, str(table_path("claims"))))).itertuples():
+        metrics[f"{row.check}, verdict"] = _bare(row.verdict)
+        if not pd.isna(row.measured):
+            metrics[row.check] = row.measured, row.ci95_low, row.ci95_high
     return Side(name, "revision", _flat(whole), metrics)
 
 

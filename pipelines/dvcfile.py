@@ -120,12 +120,25 @@ def _root(following: list[Following], corpus: bool) -> str:
             # So that `dvc params diff`, `dvc exp show` and `-S` see all of it; no stage depends on it by keys.
             "params": ["params.yaml"],
             "stages": {**prepare, "fingerprint": fingerprint, **entries},
-            # For `dvc plots show`.
-            "plots": [str(FIGURES / f"{figure.name}.svg") for s in catalog.studies().values() for figure in s.figures],
+            "plots": _plots(),
             # For `dvc artifacts get` at a tag NAME@vX.Y.Z; `bench release` makes the tags.
             "artifacts": artifacts,
         }
     )
+
+
+def _plots() -> list:
+    """For `dvc plots show` and `diff`: the first figure of each study; and, as points of both revisions in one picture,
+    the table that answers the open question."""
+    figures = [str(FIGURES / f"{study.figures[0].name}.svg") for study in catalog.studies().values() if study.figures]
+    answer = str(table_path("open_question_4_1"))
+    shares = {
+        "title": "Open Question 4.1: 0 is a null, 1 a deep linear network from small weights",
+        "template": "scatter",
+        "x": {answer: "prediction"},
+        "y": {answer: "share"},
+    }
+    return [*figures, {"share of each system by prediction": shares}]
 
 
 def _prepare(module: str, section: str, out: Path) -> dict:

@@ -21,6 +21,8 @@ CURVES = Path("results/curves")
 FIGURES = Path("results/figures")
 IMAGES = Path("data/images.npz")
 CORPUS = Path("data/corpus.txt")
+# Of every number in a table.
+FLOAT = "%.10g"
 # Neither result nor cache: progress, checkpoints, logs, locks.
 STATE = Path(".bench")
 
@@ -88,7 +90,7 @@ def write_yaml(path: Path, value: object) -> None:
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Fixed column order, ten significant digits, LF, no index; missing values are empty cells."""
-    write_text(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+    write_text(path, table.to_csv(index=False, float_format=FLOAT, lineterminator="\n"))
 
 
 def table_path(name: str) -> Path:

@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.evidence import agreement, answer, browse, chapter, citing, report, share, summary
 from benchmarks.evidence.report import Drawn
 from benchmarks.studies import catalog
-from pipelines import configurations, manifest, parameters, stages
+from pipelines import configurations, contributed, manifest, parameters, stages
 from pipelines.entry import stage
 from pipelines.files import FIGURES, read_json, table_path, write_text
 from pipelines.stages import ANSWER, BROWSE, CLAIMS_PAGE, LATEX, README, REPORT, Stage
@@ -35,9 +35,10 @@ def main() -> None:
     writers = stages.writers(training)
     claims, sections = catalog.registered(), chapter.load(catalog.sections())
     figures = {name: _drawn(name) for name in catalog.studies()}
+    beside = contributed.shown()
 
     listed = configurations.described(training)
-    write_text(BROWSE, browse.render(exact, cards, writers, listed, version))
+    write_text(BROWSE, browse.render(exact, cards, writers, listed, version, beside))
     page = report.render(
         claims,
         sections,
@@ -56,7 +57,8 @@ def main() -> None:
         for name in _between(list(figures))
     ]
     drawn = figures[ASKED], figures[LADDER]
-    write_text(ANSWER, answer.render(*read, *drawn, why, params.profile, params.data.source))
+    rows = beside.get("open_question_4_1", ())
+    write_text(ANSWER, answer.render(*read, *drawn, why, params.profile, params.data.source, rows))
 
     verdicts = summary.verdicts(claims, tables["claims"])
     head = f"Version {version}, profile {params.profile}. Written by the pipeline, like everything in this folder."

@@ -21,6 +21,7 @@ from pipelines.files import CODE, CORPUS, CURVES, FIGURES, IMAGES, META, RUNS, T
 CITATION = Path("CITATION.cff")
 MANIFEST = Path("results/MANIFEST.json")
 METRICS = Path("results/metrics.json")
+MEASURED = Path("results/measured.json")
 PROFILE = f"{CODE}/profile.json"
 REPORT = Path("results/report.html")
 BROWSE = Path("results/tables.html")
@@ -28,6 +29,8 @@ ANSWER = Path("results/open_question_4_1.html")
 CLAIMS_PAGE = Path("results/CLAIMS.md")
 README = Path("results/README.md")
 LATEX = Path("results/latex")
+# Rows that other machines made (`pipelines.contributed`); the reference's workspace alone has the folder.
+CONTRIBUTED = Path("contributed")
 PAGES = tuple(str(path) for path in (REPORT, BROWSE, ANSWER, CLAIMS_PAGE, README, LATEX))
 # The data that a ``run`` may take, by its argument: the stage that prepares them, and their file.
 PREPARED = {"images": ("prepare", IMAGES), "corpus": ("prepare_corpus", CORPUS)}
@@ -225,18 +228,20 @@ def following() -> list[Following]:
     declared = tuple(f"benchmarks.studies.{name}.study" for name in studies)
     claims = tuple(str(path) for path in catalog.claims())
     sections = tuple(str(path) for path in catalog.sections())
-    verdicts = str(table_path("claims"))
+    verdicts = (str(table_path("claims")), str(MEASURED))
     rests = tuple(str(table_path(name)) for name in judged())
     # Verdicts need not wait for what runs last, alone.
     timed = {name for name, study in studies.items() if not study.families and all(e.alone for e in study.experiments)}
     records = tuple(f"{META}/{name}" for name in studies if name not in timed)
     templates = tuple(str(path) for path in sorted(Path("benchmarks/evidence").glob("*.j2")))
     everything = (str(CITATION), str(TABLES), str(CODE), *claims, *sections)
+    contributed = (str(CONTRIBUTED),) if CONTRIBUTED.is_dir() else ()
+    shown = (*everything, str(FIGURES), str(META), *contributed)
     return [
         *(_tables(name, study) for name, study in studies.items() if study.tables),
-        Following("judge", None, "judge", declared, (*claims, *rests, *records, PROFILE), (verdicts,), (str(METRICS),)),
+        Following("judge", None, "judge", declared, (*claims, *rests, *records, PROFILE), verdicts, (str(METRICS),)),
         *(_figures(name, study) for name, study in studies.items() if study.figures),
-        Following("pages", None, "pages", declared, (*everything, str(FIGURES), str(META), *templates), PAGES),
+        Following("pages", None, "pages", declared, (*shown, *templates), PAGES),
         Following("manifest", None, "manifest", declared, (*everything, str(META)), (str(MANIFEST),)),
     ]
 

@@ -81,6 +81,7 @@ def render(
     why: Iterable[Part],
     profile: str,
     source: str,
+    contributed: Iterable[dict] = (),
 ) -> str:
     """The page as HTML.
 
@@ -90,6 +91,7 @@ def render(
         table: ``low_rank_progression``.
         figures: of the study ``carry_over``; ``ladder_figures`` are those of ``low_rank_progression``.
         why: of the studies between these two.
+        contributed: rows that other machines made (`contributed.html.j2`).
     """
     return template("answer.html.j2").render(
         answer=share.in_three(asked),
@@ -109,6 +111,7 @@ def render(
         | {f"carry_over_{name}" for name in ladder.WITH_INTERVALS[:2]},
         profile=profile,
         source=source,
+        contributed=contributed,
     )
 
 

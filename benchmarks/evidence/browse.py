@@ -26,6 +26,7 @@ def render(
     stages: Mapping[str, str],
     configurations: Sequence,
     version: str,
+    contributed: Mapping[str, Sequence[dict]],
 ) -> str:
     """The page as HTML.
 
@@ -34,13 +35,14 @@ def render(
         cards: theirs, by the same names.
         stages: the address of the DVC stage that writes each, by the same names.
         configurations: each with study, name, anchor, settings (text), code, addresses, commits and seconds.
+        contributed: rows that other machines made, by table (`contributed.html.j2`).
     """
     shown = []
     for name, table in tables.items():
         card = cards[name]
         rows = _rows(name, table, card) if is_listed(name, table) else []
         entry = {"name": name, "card": card, "stage": stages[name], "columns": list(table.columns)}
-        shown.append(entry | {"count": len(table), "rows": rows})
+        shown.append(entry | {"count": len(table), "rows": rows, "contributed": contributed.get(name, ())})
     return template("tables.html.j2").render(tables=shown, configurations=configurations, version=version)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from benchmarks.evidence import share
 from benchmarks.evidence.chapter import Section
 from benchmarks.evidence.judge import claim_verdict
 from benchmarks.evidence.register import Claim
-from benchmarks.evidence.report import number, span, tally
+from benchmarks.evidence.report import WORDS, number, span, tally
 
 AGAINST = ("does not hold", "not reproduced here")
 
@@ -30,14 +31,29 @@ def verdicts(register: Mapping[str, Claim], checks: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def metrics(register: Mapping[str, Claim], checks: pd.DataFrame) -> dict:
-    """The verdicts and measured values by claim, for DVC."""
-    by_claim = {}
-    for row in verdicts(register, checks).itertuples():
-        own = checks[(checks["claim"] == row.claim) & checks["measured"].notna()]
-        measured = dict(zip(own["check"], own["measured"]))
-        by_claim[row.claim] = {"verdict": row.verdict, "word": row.word, "measured": measured}
-    return by_claim
+def metrics(register: Mapping[str, Claim], checks: pd.DataFrame, answer: pd.DataFrame) -> dict:
+    """What DVC shows of a state of the results in a few columns: claims by their word; systems to which each prediction
+    of Open Question 4.1 carries over.
+
+    Args:
+        answer: ``open_question_4_1``.
+    """
+    words = verdicts(register, checks)["word"].value_counts()
+    carried = answer[answer["word"] == share.CARRIES_OVER]["prediction"].value_counts()
+    return {
+        "claims": {_named(word): int(words.get(word, 0)) for word in WORDS},
+        "carries_over": {_named(one.name): int(carried.get(one.name, 0)) for one in share.PREDICTIONS},
+    }
+
+
+def measured(checks: pd.DataFrame) -> dict[str, float]:
+    """The measured values by check, for `dvc metrics diff --targets`."""
+    known = checks[checks["measured"].notna()]
+    return dict(zip(known["check"], known["measured"]))
+
+
+def _named(words: str) -> str:
+    return words.replace(" ", "_")
 
 
 def claims_page(rows: pd.DataFrame, sections: Mapping[str, Section]) -> str:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 CODE = (
     "benchmarks",
     "pipelines",
+    "contributed",
     ".dvcignore",
     ".gitattributes",
     ".gitignore",
