@@ -70,7 +70,7 @@ def find(
     ]
     if taken := [one for one in found if one.kind in only]:
         return taken[0]
-    wanted = " or ".join([", ".join(only[:-1]), only[-1]])
+    wanted = " or ".join(filter(None, [", ".join(only[:-1]), only[-1]]))
     if found:
         raise UnknownNameError(f"{text} is a {found[0].kind}: name a {wanted}")
     among = [name for kind in only for name in known[kind]]
