@@ -116,9 +116,8 @@ def test_a_study_is_a_folder(workspace):
     assert table["seed"].tolist() == [1, 2, 3] and table["value"].round(9).eq(0.81).all()
     said = workspace.bench("repro").stdout
     assert "failed 0" in said and "ran shrinkage" not in said
-    assert (
-        pd.read_csv(workspace.path / "results/tables/claims.csv").set_index("claim").loc["U9", "verdict"] == "verified"
-    )
+    checks = pd.read_csv(workspace.path / "results/tables/claims.csv").set_index("check")
+    assert checks.loc["U9.shrinkage", "verdict"] == "verified"
     page = (workspace.path / "results/report.html").read_text()
     assert "Shrinking weights" in page and "Decay shrinks weights." in page
     assert workspace.stale() == set()
