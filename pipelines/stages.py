@@ -24,11 +24,12 @@ METRICS = Path("results/metrics.json")
 PROFILE = f"{CODE}/profile.json"
 REPORT = Path("results/report.html")
 BROWSE = Path("results/tables.html")
+GALLERY = Path("results/figures.html")
 ANSWER = Path("results/open_question_4_1.html")
 CLAIMS_PAGE = Path("results/CLAIMS.md")
 README = Path("results/README.md")
 LATEX = Path("results/latex")
-PAGES = tuple(str(path) for path in (REPORT, BROWSE, ANSWER, CLAIMS_PAGE, README, LATEX))
+PAGES = tuple(str(path) for path in (REPORT, BROWSE, GALLERY, ANSWER, CLAIMS_PAGE, README, LATEX))
 # The data that a ``run`` may take, by its argument: the stage that prepares them, and their file.
 PREPARED = {"images": ("prepare", IMAGES), "corpus": ("prepare_corpus", CORPUS)}
 
