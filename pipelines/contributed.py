@@ -145,8 +145,8 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
         profile: the workspace that has them, if not this one.
 
     Raises:
-        ContributionError, UnknownNameError, CitingError, RevisionError: for rows that are not there, or that rest on stale or other runs,
-            or on code that nobody else has.
+        ContributionError, UnknownNameError, CitingError, RevisionError: for rows that are not there, or that rest on
+            stale or other runs, or on code that nobody else has.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise ContributionError(f"{name!r} is no name for a file: use lower case, digits, - and _")

@@ -123,7 +123,7 @@ def cite_of_a_tampered_table(space):
 
 
 def compare_of_nothing(space):
-    return ("compare", "lr-low", "lr-hihg"), "; did you mean lr-high"
+    return ("compare", "lr-low", "lr-lwo"), "; did you mean lr-low"
 
 
 def compare_of_two_kinds(space):
