@@ -466,6 +466,17 @@ def repro(parsed: argparse.Namespace) -> int:
 def profile(parsed: argparse.Namespace) -> int:
     whole, workspace = parameters.profile(parsed.name), Path(f".{parsed.name}")
     workspace.mkdir(exist_ok=True)
+    with rebuild.alone(lock=workspace / rebuild.ALONE):
+        _fill(workspace, whole)
+    # A fresh process: the copied packages must be imported, not these.
+    asked = [parsed.target] if parsed.target else []
+    asked += [f"--{name}={value}" for name in ELSEWHERE if (value := getattr(parsed, name)) is not None]
+    command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
+    return subprocess.run(command, env=rebuild.environment(), check=False).returncode
+
+
+def _fill(workspace: Path, whole: dict) -> None:
+    """Copy the code into a workspace, write its parameters, and work there from now on."""
     for part in COPIED:
         source, target = Path(part), workspace / part
         if source.is_dir():
@@ -487,11 +498,6 @@ def profile(parsed: argparse.Namespace) -> int:
         if rebuild.dvc("init", "-q", "--no-scm").returncode != 0:
             raise rebuild.RebuildError(f"dvc init failed in {workspace}: remove the folder and try again")
         Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n", encoding="utf-8")
-    # A fresh process: the copied packages must be imported, not these.
-    asked = [parsed.target] if parsed.target else []
-    asked += [f"--{name}={value}" for name in ELSEWHERE if (value := getattr(parsed, name)) is not None]
-    command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
-    return subprocess.run(command, env=rebuild.environment(), check=False).returncode
 
 
 def write_stages(parsed: argparse.Namespace) -> int:

@@ -76,7 +76,9 @@ def _telling(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}, is not UTF-8 text: save the file as UTF-8") from None
-    except (YAMLError, ValueError) as error:  # of JSON and CSV too
+    except YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    except ValueError as error:  # of JSON and CSV too
         raise ValueError(f"{path} is damaged: {error}") from None
 
 

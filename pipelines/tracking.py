@@ -134,6 +134,7 @@ def send(names: Iterable[str], timeout_s: float = STAGE_TIMEOUT_S) -> str:
             process.communicate()
     left = [name for name in missing if not is_sent(name)]
     if not left:
+        forget_failures()
         return ""
     write_text(SEND_LOG, said)
     if len(left) == len(missing):
@@ -197,7 +198,7 @@ def _folders(name: str) -> list[Path]:
 
 
 def forget_failures() -> None:
-    """A new rebuild tries the server again."""
+    """Let the next stage try the server again."""
     WANDB_UNREACHABLE.unlink(missing_ok=True)
 
 

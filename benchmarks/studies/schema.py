@@ -71,7 +71,7 @@ class Architecture(Spec):
     def _known(self):
         check_options(self.package, self.name, self.model_extra)
         check_sizes(self.model_extra)
-        if "activation" in self.model_extra and entries.builds_on(self.package, self.name):
+        if "activation" in self.model_extra and entries.uses(self.package, self.name, "activation_module"):
             entries.require(self.model_extra["activation"], list(get_args(Activation)), "activation")
         return self
 

@@ -1,5 +1,6 @@
 """Wherever a copy of the repository lies, and however it came there: it works, or says what does not."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 
-import pytest
+import numpy as np
 from workspaces import Workspace
 
 STUDY = "progressive_sharpening"
@@ -106,29 +107,43 @@ def test_a_finished_run_that_dvc_could_not_record_is_not_trained_again(workspace
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("command", ["status", "report", "push", "repro"])
-def test_conflict_marks_in_a_lock_file_are_one_sentence(workspace, command):
+def test_conflict_marks_in_a_lock_file_are_one_sentence(workspace):
     lock = workspace.path / f"pipelines/{STUDY}/dvc.lock"
     text = lock.read_text()
     lock.write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> theirs\n")
-    assert f"pipelines/{STUDY}/dvc.lock is damaged or has a merge's conflict marks" in fails(workspace, command)
+    for command in ("status", "report", "push", "repro"):
+        assert f"pipelines/{STUDY}/dvc.lock is damaged or has a merge's conflict marks" in fails(workspace, command)
 
 
 def test_a_store_that_was_changed_is_refused_before_anything_is_taken_from_it(clone):
-    listing = next(
-        path for path in sorted(clone.path.glob("results/store/files/md5/*/*.dir")) if b"rows" in path.read_bytes()
-    )
+    objects = clone.path / "results/store/files/md5"
+    listing = next(path for path in sorted(objects.glob("*/*.dir")) if b"curves" in path.read_bytes())
     entries = json.loads(listing.read_text())
-    victim = listing.parents[1] / entries[0]["md5"][:2] / entries[0]["md5"][2:]
-    content = victim.read_bytes()
-    victim.write_bytes(content.replace(b"1", b"2"))
+    (curves,) = [entry for entry in entries if entry["relpath"] == "curves.parquet"]
+    changed = objects / curves["md5"][:2] / curves["md5"][2:]
+    changed.write_bytes(changed.read_bytes() + b" ")
+    # A listing under the hash that it has, as whoever changes the lock file too would write it.
+    entries[0]["relpath"] = "../../../outside"
+    text = json.dumps(entries).encode()
+    name = hashlib.md5(text).hexdigest()
+    outside = objects / name[:2] / f"{name[2:]}.dir"
+    outside.parent.mkdir(exist_ok=True)
+    outside.write_bytes(text)
     said = fails(clone, "check")
-    assert f"{victim.relative_to(clone.path)}: its content does not match its name" in said
-    assert clone.dvc("pull", check=False).returncode != 0, "DVC checks what it takes"
+    assert f"{changed.relative_to(clone.path)}: its content does not match its name" in said
+    assert f"{outside.relative_to(clone.path)}: it names a file outside, ../../../outside" in said
+    outside.unlink()
+    assert clone.dvc("pull", check=False).returncode != 0, "DVC looks too"
     clone.git("restore", "results/store")
-    entries[0]["relpath"] = "../../outside"
-    listing.write_text(json.dumps(entries))
-    assert "files of results/store are damaged or were changed" in fails(clone, "check")
-    from_a_stranger = listing.parents[1] / "d4" / "1d8cd98f00b204e9800998ecf8427e"
-    from_a_stranger.parent.mkdir(exist_ok=True)
-    clone.git("restore", "results/store")
+    assert "the manifest" in clone.bench("check").stdout
+
+
+def test_images_that_were_changed_train_nothing(workspace):
+    path = workspace.path / "data/images.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["x_train"][0, 0, 0, 0] += 1
+    np.savez(path, **arrays)
+    done = workspace.dvc("repro", "-s", f"pipelines/{STUDY}/dvc.yaml:run@lr-low-1-2", check=False)
+    assert done.returncode != 0 and "array x_train from data/images.npz has SHA-256" in done.stderr
+    assert "remove data/images.npz; `dvc repro prepare` makes it again" in done.stderr
