@@ -44,8 +44,8 @@ env: .venv/.installed
 	@touch $@
 
 lock:
-	$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --python-version 3.11 --all-extras --upgrade \
-		pyproject.toml --output-file requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--all-extras --upgrade pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv .tools .quick

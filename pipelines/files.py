@@ -25,13 +25,15 @@ CORPUS = Path("data/corpus.txt")
 FLOAT = "%.10g"
 # Neither result nor cache: progress, checkpoints, logs, locks.
 STATE = Path(".bench")
+# How the name of a file begins that is not yet whole; Git and DVC ignore it.
+WRITING = ".writing."
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; renamed to ``path`` on success, removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".writing.{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipelines import rebuild
-from pipelines.files import locks, read_yaml, replacing
+from pipelines.files import WRITING, locks, read_yaml, replacing
 
 STORE = Path("results/store")
 OBJECTS = Path("files/md5")
@@ -84,7 +84,7 @@ def _fault(path: Path) -> str:
     """What is wrong with a file of the store, or nothing."""
     if path.is_symlink():
         return "a link"
-    if not path.is_file():
+    if not path.is_file() or path.name.startswith(WRITING):
         return ""
     kind = path.relative_to(STORE).parts[0]
     if kind == OBJECTS.parts[0]:
