@@ -243,7 +243,12 @@ def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": number, "mathematics": mathematics.html, "place": glossary.place}
+    environment.filters |= {
+        "number": number,
+        "mathematics": mathematics.html,
+        "typed": mathematics.typed,
+        "place": glossary.place,
+    }
     environment.globals |= {"span": span, "anchor": anchor, "passing": passing}
     environment.globals |= {"mark": glossary.Marker(), "glossary": glossary.GLOSSARY, "not_run": glossary.NOT_RUN}
     return environment.get_template(name)

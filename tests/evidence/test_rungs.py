@@ -329,20 +329,13 @@ def test_the_page_says_what_the_table_says(scored):
     figures = [Drawn("low_rank_progression", "effective_rank", "The caption.", (), (300, 150))]
     asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp", fidelity="scaled")
     check = {"check": "T9.mlp", "statement": "slope", "measured": -0.5, "ci95_low": -0.6, "ci95_high": -0.4}
-    check |= {
-        "role": "main",
-        "primary": "yes",
-        "regime": "",
-        "fidelity": "scaled",
-        "origin": "ours",
-        "unit": "",
-        "n": 5,
-    }
+    check |= {"role": "main", "primary": "yes", "regime": "", "fidelity": "scaled", "origin": "ours"}
+    check |= {"unit": "", "n": 5}
     check |= {"predicted": -1, "band_low": -np.inf, "band_high": -0.5, "word": "open", "reason": "too wide"}
     check |= {"post_hoc": "", "beyond": "It goes past the end"}
     why = [answer.Part("Open Question 4.1: planted modes", ["The slope is ", check, "."], figures)]
     page = answer.render(asked, share_scores(), scores, table, figures, [], why, "reference", "cifar10")
-    assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
+    assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.\n" in page
     assert '<img src="figures/effective_rank.svg" alt="Figure: The caption" width="400" height="200"' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
     assert "default initialization alone leaves a score of 0.02, Adam alone 0.02" in page
