@@ -77,9 +77,9 @@ def publish(runs: Finished, commit: str) -> dict:
 
     Any error from W&B becomes a warning: the runs are finished, and their files are authoritative.
     """
-    if is_disabled():
-        return {}
     try:
+        if is_disabled():
+            return {}
         names = write(runs, commit)
         if names and not is_offline() and not _recently_unreachable() and (why := send(names.values())):
             warn(f"{why}; the rest of this rebuild writes runs without sending them, and `bench publish` sends them")
@@ -164,15 +164,25 @@ def results_id(tables: dict[str, Path], figures: dict[str, Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache
+def _mode() -> str:
+    """What the user's environment says, or else what ``wandb offline`` and ``wandb disabled`` have written."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    import wandb
+
+    return wandb.setup().settings.mode
+
+
 def is_disabled() -> bool:
-    """Whether the user's environment wants nothing of W&B."""
-    return os.environ.get("WANDB_MODE") == "disabled"
+    """Whether the user wants nothing of W&B."""
+    return _mode() == "disabled"
 
 
 @functools.cache
 def is_offline() -> bool:
-    """Whether the user's environment keeps W&B offline: it says so, or there is no key."""
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun"):
+    """Whether the user keeps W&B offline: the settings say so, or there is no key."""
+    if _mode() in ("offline", "dryrun"):
         return True
     import wandb
 
