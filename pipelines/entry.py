@@ -18,7 +18,9 @@ def told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return (f"{error.strerror}: {error.filename}" if error.filename else error.strerror) + more
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    if isinstance(error, FORESEEN) and frame.f_globals["__name__"].partition(".")[0] in OURS and str(error):
+    spec = frame.f_globals.get("__spec__")  # has the name of a module that runs as __main__
+    module = spec.name if spec else frame.f_globals["__name__"]
+    if isinstance(error, FORESEEN) and module.partition(".")[0] in OURS and str(error):
         return str(error)
     return f"{type(error).__name__}: {error}{more}"
 
