@@ -1,5 +1,6 @@
 # make quick    environment, quick profile, verdicts, report: no account, no GPU, no data
 # make test     the tests
+# make docs     the documentation as a site in build/site, every link checked, notebooks executed
 # make repro    the reference results (CIFAR-10; README says where it may come from)
 # make env      the environment alone
 # make lock     new exact versions from the ranges in pyproject.toml
@@ -13,13 +14,17 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 JOBS ?= 2
 
-.PHONY: quick test repro env lint lock clean
+.PHONY: quick test docs repro env lint lock clean
 
 quick: env
 	bench quick -j $(JOBS)
 
 test: env
 	python -m pytest -n 2
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "site: $(CURDIR)/build/site/index.html"
 
 repro: env
 	bench repro -j $(JOBS)
@@ -39,8 +44,8 @@ env: .venv/.installed
 	@touch $@
 
 lock:
-	$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --python-version 3.11 --all-extras --upgrade \
-		pyproject.toml --output-file requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--all-extras --upgrade pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv .tools .quick

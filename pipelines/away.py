@@ -34,7 +34,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from benchmarks.studies import entries
 from benchmarks.studies.schema import Strict
 from pipelines import provenance
-from pipelines.files import STATE, read_json, replacing
+from pipelines.files import read_json, replacing
 from pipelines.stages import Stage
 
 LOG_END = 20_000
@@ -271,8 +271,8 @@ def work(
         retries: how often a stage is sent again whose worker was lost.
 
     Raises:
-        AwayError: if a worker has other versions, another process already does this for this workspace, or the engine
-            cannot be used. What runs elsewhere is then ended, as it is by Ctrl-C.
+        AwayError: if a worker has other versions, or the engine cannot be used. What runs elsewhere is then ended, as
+            it is by Ctrl-C.
     """
     environment = {"WANDB_MODE": "disabled", provenance.COMMIT: provenance.commit()}
     waiting, lost, wanted = {stage.address: stage for stage in stages}, Counter(), _versions(stages)
@@ -281,7 +281,7 @@ def work(
         job = {"address": stage.address, "wanted": wanted, "environment": environment}
         running.send(job, stage.compute.threads, gpus if stage.device.startswith("cuda") else 0)
 
-    with _alone(), engine(pack(stages)) as running:
+    with engine(pack(stages)) as running:
         for stage in stages:
             send(stage)
         while waiting:
@@ -438,18 +438,6 @@ def _dvc() -> Iterator[Any]:
     logging.getLogger("dvc").setLevel(logging.WARNING)
     with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
         yield repo
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Only one process at a time sends this workspace's stages away; the lock dies with its process."""
-    STATE.mkdir(exist_ok=True)
-    with (STATE / "away.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AwayError("another `bench repro --on` works for this folder: wait for it, or end it") from None
-        yield
 
 
 @contextmanager

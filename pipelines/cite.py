@@ -1,27 +1,39 @@
 """``bench cite``: a table or a cell, with where it comes from and how to get, rebuild and verify it."""
 
+from collections.abc import Iterable, Mapping
+
 import pandas as pd
 
 from benchmarks.evidence import agreement, citing
 from benchmarks.studies import catalog
-from pipelines import manifest, release, revisions
+from pipelines import manifest, names, parameters, release, revisions, stages
+from pipelines.stages import Stage
 
 
 def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> str:
     """What ``bench cite`` prints.
 
     Args:
+        name: a table; a claim, check or configuration, for its rows; a study, for the list of its tables.
         rows: ``column=value`` each.
         form: text, bibtex, latex or markdown.
 
     Raises:
-        CitingError, ManifestError: for what is not there, or a table that is not the one that the manifest names.
+        CitingError, UnknownNameError, ManifestError: for what is not there, or a table that is not the one that the
+            manifest names.
     """
     named, tables = manifest.load(), revisions.tables(None)
     manifest.require_tables(named, tables, "results/tables")
     if name is None:
-        return "\n".join(f"{table:<42}{catalog.cards()[table].title}" for table in tables)
-    name = citing.require_table(name, tables)
+        return _titles(tables)
+    training = stages.training(parameters.load())
+    found = names.find(name, training, first=("table", "claim", "check"))
+    if found.kind == "study" and len(own := _of_study(found.name)) != 1:
+        return _titles(table for table in own if table in tables)
+    name, chosen = _place(found, training, tables)
+    if name not in tables:
+        raise citing.CitingError(f"results/tables has no {name}.csv: `bench repro {name}` makes it")
+    rows = [*chosen, *rows]
     card, table = catalog.cards()[name], agreement.read(tables[name])
     picked = citing.select(table, card, rows)
     revision = revisions.last_change_of(named["tables"][name]["path"]) or "unknown"
@@ -50,6 +62,37 @@ def cite(name: str | None, rows: list[str], columns: list[str], form: str) -> st
     if not name.startswith("timings/"):
         lines.append(f"verify    bench verify{target} --against {revision[:12]}")
     return "\n".join(lines)
+
+
+def _titles(tables: Iterable[str]) -> str:
+    return "\n".join(f"{table:<42}{catalog.cards()[table].title}" for table in tables)
+
+
+def _of_study(name: str) -> list[str]:
+    study = catalog.studies()[name]
+    return [*study.tables, *(catalog.table_of(name, experiment) for experiment in study.experiments)]
+
+
+def _place(found: names.Found, training: list[Stage], tables: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The table that something is in, and ``column=value`` of its rows there."""
+    if found.kind == "table":
+        return found.name, []
+    if found.kind == "study":
+        (table,) = _of_study(found.name)
+        return table, []
+    if found.claim is not None:
+        return "claims", [f"{found.kind}={found.name}"]
+    stage = names.needed(found, training)[0]
+    if stage.table is not None:
+        return stage.table, []
+    family = catalog.part(stage.study, stage.group)
+    axes = [axis for axis in stage.values if f"{{{axis}}}" in family.path.partition("/")[0]]
+    cards = catalog.studies()[stage.study].tables
+    for table in sorted(cards, key=lambda table: bool(cards[table].replicates)):  # first those over all seeds
+        rows = agreement.read(tables[table]) if table in tables and set(axes) <= set(cards[table].columns) else ()
+        if len(rows) and (rows[axes] == [stage.values[axis] for axis in axes]).all(axis=1).any():
+            return table, [f"{axis}={stage.values[axis]}" for axis in axes]
+    raise citing.CitingError(f"no table has a row for {found.name} yet: `bench repro {stage.study}` makes its tables")
 
 
 def _released(name: str, named: dict) -> str | None:

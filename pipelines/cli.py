@@ -1,13 +1,13 @@
 """``bench``: rebuild, check, read. DVC does the work; this module chooses targets, shows progress and reads results."""
 
 import argparse
-import difflib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
@@ -18,7 +18,6 @@ import pandas as pd
 from pydantic import ValidationError
 
 from benchmarks.evidence import chapter, judge, mathematics, register, summary
-from benchmarks.evidence.citing import CitingError
 from benchmarks.evidence.comparison import of_pairs
 from benchmarks.evidence.report import number, span, tally
 from benchmarks.studies import catalog, entries
@@ -26,6 +25,7 @@ from pipelines import (
     away,
     cite,
     compare,
+    completion,
     contributed,
     corpus,
     devices,
@@ -36,7 +36,7 @@ from pipelines import (
     fingerprints,
     finished,
     images,
-    manifest,
+    names,
     pacing,
     parameters,
     publish,
@@ -44,39 +44,23 @@ from pipelines import (
     rebuild,
     release,
     revisions,
+    scaffold,
     sources,
     stages,
     store,
     verify,
 )
-from pipelines.files import CORPUS, IMAGES, TABLES, read_json, read_tables, table_path, write_yaml
-from pipelines.sources import DataError
+from pipelines.entry import DEBUG, told
+from pipelines.files import CORPUS, IMAGES, TABLES, read_csv, read_json, read_tables, table_path, write_yaml
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
 ARCHITECTURES = "benchmarks.lab.architectures"
 # What is copied into a profile's workspace. Copied, never linked, so that nothing there can reach results/ here.
 COPIED = ("benchmarks", "pipelines", "CITATION.cff", ".dvcignore")
+# What `bench names` lists.
+NAMED = (*names.KINDS, "profile")
 # The options of a rebuild on other machines.
 ELSEWHERE = ("on", "cluster", "gpus", "retries")
-EXPECTED = (
-    away.AwayError,
-    catalog.DeclarationError,
-    chapter.SectionError,
-    parameters.ParametersError,
-    register.ClaimsError,
-    rebuild.RebuildError,
-    DataError,
-    FileNotFoundError,
-    CitingError,
-    compare.CompareError,
-    contributed.ContributionError,
-    dvcfile.DvcFileError,
-    manifest.ManifestError,
-    release.ReleaseError,
-    revisions.RevisionError,
-    store.StoreError,
-    verify.VerifyError,
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,12 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(ending, signal.default_int_handler)
     sys.path.insert(0, "")  # so that modules in the working folder are found, as in the stages
     try:
-        if parsed.command != "doctor":
+        if parsed.command not in ("doctor", "completion"):
             _go_to_root()
+            scaffold.undo_unfinished()
         return parsed.run(parsed)
-    except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # what reads this, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -100,55 +82,179 @@ def main(arguments: list[str] | None = None) -> int:
             "interrupted: finished stages are kept, and runs with a checkpoint will continue from it", file=sys.stderr
         )
         return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"error: {told(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description="A benchmark for the dynamics of optimization.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    """Every command, with its group and examples; help and shell completion are made from it."""
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        usage="bench [-h] COMMAND ...",
+        description="A benchmark for the dynamics of optimization.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, prog="bench", metavar="COMMAND", help=argparse.SUPPRESS
+    )
+    groups: dict[str, list[str]] = {}
 
-    command = commands.add_parser("repro", help="rebuild what is stale: everything, one study, or what a claim needs")
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION")
+    def add(group: str, name: str, text: str, *examples: str, more: str = "") -> argparse.ArgumentParser:
+        groups.setdefault(group, []).append(f"  {name:<12}{text}")
+        return commands.add_parser(
+            name,
+            help=text,
+            description=textwrap.fill(f"{text[0].upper()}{text[1:]}. {more}".strip(), 100),
+            epilog="\n".join(["examples:", *(f"  bench {example}" for example in examples)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    group = "Rebuild"
+    command = add(
+        group,
+        "repro",
+        "rebuild what is stale: everything, or what a name needs",
+        "repro -j 4",
+        "repro C5                   # what one claim needs, and its verdict",
+        "repro deep_linear          # a study",
+        "repro lr-mid               # a configuration",
+        "repro --on slurm -j 16",
+    )
+    _add_target(command)
     command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages to run at once (default 1)")
     _add_elsewhere(command)
     command.set_defaults(run=repro)
 
-    command = commands.add_parser("profile", help="run a profile, params.NAME.yaml, in a separate workspace, .NAME/")
-    command.add_argument("name", metavar="NAME")
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="default: everything")
-    command.add_argument("-j", "--jobs", type=_positive, default=2)
+    command = add(
+        group,
+        "quick",
+        "all studies on a small scale, in .quick/: takes minutes, needs no data",
+        "quick",
+        "quick -j 4",
+        more="The same as `bench profile quick`.",
+    )
+    _add_jobs(command)
+    command.set_defaults(run=profile, name="quick", target=None, **dict.fromkeys(ELSEWHERE))
+
+    command = add(
+        group,
+        "profile",
+        "run a profile, params.NAME.yaml, in a separate workspace, .NAME/",
+        "profile quick lr-high",
+        "profile paper optimizer_comparison -j 8",
+    )
+    _completed(command.add_argument("name", metavar="NAME"), "profile")
+    _add_target(command)
+    _add_jobs(command)
     _add_elsewhere(command)
     command.set_defaults(run=profile)
 
-    command = commands.add_parser("quick", help="same as `bench profile quick`: takes minutes, needs no data")
-    command.add_argument("-j", "--jobs", type=_positive, default=2)
-    command.set_defaults(run=profile, name="quick", target=None, **dict.fromkeys(ELSEWHERE))
-
-    command = commands.add_parser("stages", help="write the dvc.yaml files from params.yaml and the declarations")
-    command.set_defaults(run=write_stages)
-
-    command = commands.add_parser("status", help="show what a rebuild would run, and the current verdicts")
+    command = add(
+        group,
+        "status",
+        "show what a rebuild would run, and the current verdicts",
+        "status",
+    )
     command.set_defaults(run=status)
 
-    command = commands.add_parser("report", help="remake tables, verdicts, figures and report, without training")
+    command = add(
+        group,
+        "report",
+        "remake tables, verdicts, figures and report, without training",
+        "report",
+    )
     command.set_defaults(run=report)
 
-    command = commands.add_parser("cost", help="estimate what a profile would take on one H100, from its settings")
-    command.add_argument("profile", nargs="?", metavar="PROFILE", help="default: the reference profile")
+    command = add(
+        group,
+        "cost",
+        "estimate what a profile would take on one H100, from its settings",
+        "cost",
+        "cost paper --workers 8 64",
+    )
+    _completed(
+        command.add_argument("profile", nargs="?", metavar="PROFILE", help="default: the reference profile"), "profile"
+    )
     command.add_argument("--stages", type=_positive, default=10, help="how many of the longest to list (default 10)")
     command.add_argument("--workers", type=_positive, nargs="*", default=[], help="also the time on so many of them")
     command.set_defaults(run=_cost)
 
-    command = commands.add_parser("explain", help="show a claim: prediction, estimator, runs, cells, verdict")
-    command.add_argument("claim")
+    group = "Read"
+    command = add(
+        group,
+        "explain",
+        "show a claim: prediction, estimator, runs, cells, verdict",
+        "explain E1",
+        "explain E1.level-mid       # the claim of this check",
+    )
+    _completed(command.add_argument("claim", metavar="CLAIM | CHECK"), "claim", "check")
     command.set_defaults(run=explain)
 
-    command = commands.add_parser(
+    command = add(
+        group,
+        "compare",
+        "show two of a kind side by side: configurations, runs, claims, tables, revisions",
+        "compare lr-low lr-mid",
+        "compare lr-low:1 lr-low:2  # two runs, by seed",
+        "compare E1 E3              # two claims",
+        "compare HEAD~1 HEAD",
+    )
+    for side in ("first", "second"):
+        _completed(command.add_argument(side, metavar="NAME[:SEED] | REV"), *names.KINDS)
+    command.set_defaults(run=_compare)
+
+    command = add(
+        group,
+        "diff",
+        "show which cells and verdicts changed between two revisions",
+        "diff HEAD~1",
+        "diff v0.9.0 v0.10.0 --limit 50",
+    )
+    command.add_argument("before", metavar="REV_A")
+    command.add_argument("after", nargs="?", metavar="REV_B", help="default: the working tree")
+    command.add_argument("--limit", type=_positive, default=20, help="number of cells to show")
+    command.set_defaults(run=_diff)
+
+    command = add(
+        group,
+        "names",
+        "list every study, configuration, claim, check and table, with its kind",
+        "names claim",
+        "names | grep muon",
+    )
+    command.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(NAMED)}; default: all")
+    command.set_defaults(run=_names)
+
+    group = "Add your own"
+    command = add(
+        group,
+        "new",
+        "write a working stub of an experiment, optimizer, architecture or claim",
+        "new optimizer mysgd",
+        "new architecture mynet",
+        "new experiment warm_start  # a study of its own, with a claim",
+        "new claim U9 --table scale_invariance/norm_growth",
+        more="Nothing that is there is overwritten. What to edit and what to run next is printed.",
+    )
+    command.add_argument("kind", choices=sorted(scaffold.KINDS))
+    command.add_argument("name", metavar="NAME")
+    _completed(command.add_argument("--table", metavar="TABLE", help="of a claim: the table that it reads"), "table")
+    command.set_defaults(run=_new)
+
+    command = add(
+        group,
         "carry-over",
-        help="print the rows of a network of your own in the table that answers Open Question 4.1",
-        description="Train a network of your own and the networks beside it, one seed after another, and print its "
-        "rows in the table that answers Open Question 4.1. Memory grows with its parameters, about 120 bytes each; "
-        "activations that do not fit half a GiB are evaluated again in the backward pass, as many examples at a time "
-        "as fit. If less memory is free than it will take, it says so at once (docs/measuring.md).",
+        "print the rows of a network of your own in the table that answers Open Question 4.1",
+        "carry-over mynets:build",
+        "carry-over mynets:build --like resnet --seeds 5",
+        "carry-over mynets:build --data mydata:load --steps 500",
+        more="Trains the network and the networks beside it, one seed after another. Memory grows with its parameters, "
+        "about 120 bytes each; activations that do not fit half a GiB are evaluated again in the backward pass, as "
+        "many examples at a time as fit. If less memory is free than it will take, it says so at once "
+        "(docs/how-to/network.md).",
     )
     command.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="factory(input_shape, outputs) -> nn.Module")
     command.add_argument(
@@ -163,68 +269,143 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--steps", type=_positive, default=None, help="of the network; default: as the recipe")
     command.set_defaults(run=carry_over)
 
-    command = commands.add_parser("push", help="add the runs to the embedded store and remove superseded ones")
-    command.set_defaults(run=push)
-
-    command = commands.add_parser(
-        "verify", help="rebuild the committed tables in a scratch clone without a cache, and compare cell by cell"
+    command = add(
+        group,
+        "stages",
+        "write the dvc.yaml files from params.yaml and the declarations",
+        "stages",
     )
-    command.add_argument(
+    command.set_defaults(run=write_stages)
+
+    group = "Check and cite"
+    command = add(
+        group,
+        "verify",
+        "rebuild the committed tables in a scratch clone without a cache, and compare cell by cell",
+        "verify --sample 3",
+        "verify E1 --against v0.10.0",
+        "verify Q1 --set compute.threads=2",
+        "verify contributed/open_question_4_1/mine.json",
+    )
+    named = command.add_argument(
         "target",
         nargs="?",
-        metavar="STUDY | CLAIM | CONFIGURATION | FILE",
-        help="what to rebuild; or a contributed file to check",
+        metavar="NAME | FILE",
+        help="to rebuild; or a contributed file, to check; default: everything",
     )
+    _completed(named, *names.KINDS)
     command.add_argument("--against", default="HEAD", metavar="REV", help="compare with the tables of this revision")
     command.add_argument("--sample", type=_positive, metavar="N", help="rebuild N randomly chosen configurations")
     command.add_argument("--seed", type=int, default=0, help="seed of the sample")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change params.yaml: what if?")
     command.add_argument("--identical", action="store_true", help="every digit must be the same, whatever the machine")
     command.add_argument("--remake", action="store_true", help="train the stages of a contributed file again")
-    command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages to run at once (default 2)")
+    _add_jobs(command)
     command.set_defaults(run=_verify)
 
-    command = commands.add_parser("contribute", help="write rows that your machine made to a file, shown beside ours")
-    command.add_argument("table", metavar="TABLE")
+    command = add(
+        group,
+        "check",
+        "check the manifest, the data cards and the versioning rule",
+        "check",
+    )
+    command.set_defaults(run=_check)
+
+    command = add(
+        group,
+        "cite",
+        "cite a table or a cell: BibTeX, interval, how to rebuild and verify it",
+        "cite                       # lists all tables",
+        "cite E1.level-mid",
+        "cite claims --row claim=E1 --column measured",
+        "cite lr-mid --format latex",
+    )
+    named = "a table; or a claim, check or configuration, for its rows; default: list all tables"
+    _completed(command.add_argument("table", nargs="?", metavar="NAME", help=named), *names.KINDS)
+    command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE")
+    command.add_argument("--column", action="append", default=[])
+    command.add_argument("--format", choices=("text", "bibtex", "latex", "markdown"), default="text")
+    command.set_defaults(run=_cite)
+
+    group = "Publish"
+    command = add(
+        group,
+        "publish",
+        "send finished runs, tables and figures to W&B, each once",
+        "publish",
+        "publish deep_linear",
+    )
+    _add_target(command)
+    command.set_defaults(run=_publish)
+
+    command = add(
+        group,
+        "push",
+        "add the runs to the embedded store and remove superseded ones",
+        "push",
+    )
+    command.set_defaults(run=push)
+
+    command = add(
+        group,
+        "release",
+        "check, write results/CHANGELOG.md and CITATION.cff, commit and tag",
+        "release 0.11.0",
+    )
+    command.add_argument("version", metavar="X.Y.Z")
+    command.add_argument("--since", metavar="REV", help="revision that the first release is compared with")
+    command.set_defaults(run=_release)
+
+    command = add(
+        group,
+        "contribute",
+        "write rows that your machine made to a file, to be shown beside ours",
+        "contribute open_question_4_1 h100 --row system=gpt-10m --profile paper",
+    )
+    _completed(command.add_argument("table", metavar="TABLE"), "table")
     command.add_argument("name", metavar="NAME", help="of the file: contributed/TABLE/NAME.json")
     command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE", help="which rows; default: all")
     command.add_argument("--profile", metavar="PROFILE", help="the profile whose workspace has them")
     command.add_argument("--note", default="", help="a sentence to be shown with them")
     command.set_defaults(run=_contribute)
 
-    command = commands.add_parser("diff", help="show which cells and verdicts changed between two revisions")
-    command.add_argument("before", metavar="REV_A")
-    command.add_argument("after", nargs="?", metavar="REV_B", help="default: the working tree")
-    command.add_argument("--limit", type=_positive, default=20, help="number of cells to show")
-    command.set_defaults(run=_diff)
-
-    command = commands.add_parser("compare", help="show two runs, configurations or revisions side by side")
-    for side in ("first", "second"):
-        command.add_argument(side, metavar="CONFIGURATION[:SEED] | REV")
-    command.set_defaults(run=_compare)
-
-    command = commands.add_parser("publish", help="send finished runs, tables and figures to W&B, each once")
-    command.add_argument("target", nargs="?", metavar="STUDY | CLAIM | CONFIGURATION", help="default: everything")
-    command.set_defaults(run=_publish)
-
-    command = commands.add_parser("check", help="check the manifest, the data cards and the versioning rule")
-    command.set_defaults(run=_check)
-
-    command = commands.add_parser("release", help="check, write results/CHANGELOG.md and CITATION.cff, commit and tag")
-    command.add_argument("version", metavar="X.Y.Z")
-    command.add_argument("--since", metavar="REV", help="revision that the first release is compared with")
-    command.set_defaults(run=_release)
-
-    command = commands.add_parser("cite", help="cite a table or a cell: BibTeX, interval, how to rebuild and verify it")
-    command.add_argument("table", nargs="?", help="as in results/tables; default: list all tables")
-    command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE")
-    command.add_argument("--column", action="append", default=[])
-    command.add_argument("--format", choices=("text", "bibtex", "latex", "markdown"), default="text")
-    command.set_defaults(run=_cite)
-
-    command = commands.add_parser("doctor", help="check the environment and the data")
+    group = "Set up"
+    command = add(
+        group,
+        "doctor",
+        "check the environment and the data",
+        "doctor",
+    )
     command.set_defaults(run=lambda _: doctor.main())
+
+    command = add(
+        group,
+        "completion",
+        "print what makes a shell complete commands, options and names",
+        "completion bash > ~/.local/share/bash-completion/completions/bench",
+        'completion zsh > "${fpath[1]}/_bench"',
+    )
+    command.add_argument("shell", choices=("bash", "zsh"))
+    command.set_defaults(run=_completion)
+
+    listed = [line for group, lines in groups.items() for line in ("", f"{group}:", *lines)]
+    parser.epilog = "\n".join([*listed[1:], "", "`bench COMMAND --help` has options and examples."])
     return parser
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    text = "a study, configuration, claim, check or table; default: everything"
+    _completed(command.add_argument("target", nargs="?", metavar="NAME", help=text), *names.KINDS)
+
+
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages to run at once (default 2)")
+
+
+def _completed(argument: argparse.Action, *kinds: str) -> None:
+    """Have shells complete an argument by names of these kinds."""
+    function = "_bench_" + "_".join(kinds)
+    argument.complete = {"bash": function, "zsh": function}
 
 
 def _add_elsewhere(command: argparse.ArgumentParser) -> None:
@@ -258,13 +439,15 @@ def repro(parsed: argparse.Namespace) -> int:
     params, claims, training = _params(), _claims(), _training()
     dvcfile.require_current(params)
     claim, then = None, []  # after the training stages: everything
-    if parsed.target in catalog.studies():
-        training = [stage for stage in training if stage.study == parsed.target]
-        then = [f"pipelines/{parsed.target}/dvc.yaml"]
-    elif parsed.target is not None:
-        names, then = _configurations(parsed.target), None
-        claim = None if parsed.target in names else _named_claim(claims, parsed.target)
-        training = [stage for stage in training if stage.name in names]
+    if parsed.target is not None:
+        found, everything = names.find(parsed.target, training), training
+        claim, training = found.claim, names.needed(found, everything)
+        targets = {"study": [f"pipelines/{found.name}/dvc.yaml"]}
+        if found.kind == "table":
+            targets["table"] = [stages.writers(everything)[found.name]]
+        then = targets.get(found.kind)
+        if claim is not None and (tables := names.whole_tables(claims[claim])):
+            print(f"{claim} reads all of {', '.join(tables)}, and so needs whatever feeds it: {len(training)} stages")
     done = rebuild.rebuild(training, parsed.jobs, then, elsewhere)
     print(f"\nran {len(done.ran)}, restored {len(done.restored)}, failed {len(done.failed)} in {done.seconds:.0f} s")
     for address in done.failed:
@@ -283,6 +466,17 @@ def repro(parsed: argparse.Namespace) -> int:
 def profile(parsed: argparse.Namespace) -> int:
     whole, workspace = parameters.profile(parsed.name), Path(f".{parsed.name}")
     workspace.mkdir(exist_ok=True)
+    with rebuild.alone(lock=workspace / rebuild.ALONE):
+        _fill(workspace, whole)
+    # A fresh process: the copied packages must be imported, not these.
+    asked = [parsed.target] if parsed.target else []
+    asked += [f"--{name}={value}" for name in ELSEWHERE if (value := getattr(parsed, name)) is not None]
+    command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
+    return subprocess.run(command, env=rebuild.environment(), check=False).returncode
+
+
+def _fill(workspace: Path, whole: dict) -> None:
+    """Copy the code into a workspace, write its parameters, and work there from now on."""
     for part in COPIED:
         source, target = Path(part), workspace / part
         if source.is_dir():
@@ -304,11 +498,6 @@ def profile(parsed: argparse.Namespace) -> int:
         if rebuild.dvc("init", "-q", "--no-scm").returncode != 0:
             raise rebuild.RebuildError(f"dvc init failed in {workspace}: remove the folder and try again")
         Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n", encoding="utf-8")
-    # A fresh process: the copied packages must be imported, not these.
-    asked = [parsed.target] if parsed.target else []
-    asked += [f"--{name}={value}" for name in ELSEWHERE if (value := getattr(parsed, name)) is not None]
-    command = [sys.executable, "-m", "pipelines.cli", "repro", *asked, "-j", str(parsed.jobs)]
-    return subprocess.run(command, env=rebuild.environment(), check=False).returncode
 
 
 def write_stages(parsed: argparse.Namespace) -> int:
@@ -321,7 +510,8 @@ def write_stages(parsed: argparse.Namespace) -> int:
 def status(parsed: argparse.Namespace) -> int:
     params = _params()
     dvcfile.require_current(params)
-    reasons = rebuild.stale()
+    with rebuild.alone(waits=False):
+        reasons = rebuild.stale()
     if not reasons:
         print("everything is up to date")
     for stage, why in reasons.items():
@@ -344,9 +534,7 @@ def status(parsed: argparse.Namespace) -> int:
 def report(parsed: argparse.Namespace) -> int:
     dvcfile.require_current(_params())
     targets = [one.address for one in stages.following() if one.name != "manifest"]
-    # Not with -q, which would hide what DVC itself says of a failure.
-    if rebuild.dvc("repro", "--single-item", *targets, stdout=subprocess.DEVNULL).returncode != 0:
-        raise rebuild.RebuildError("a stage failed; its output is above")
+    rebuild.remake(targets)
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
     readme.refresh()
@@ -379,7 +567,7 @@ def _cost(parsed: argparse.Namespace) -> int:
 
 def explain(parsed: argparse.Namespace) -> int:
     claims = _claims()
-    name = _named_claim(claims, parsed.claim)
+    name = names.find(parsed.claim, _training(), only=("claim", "check")).claim
     claim = claims[name]
     print(f"{name}. {mathematics.plain(claim.title)}\n")
     for label, text in (
@@ -467,7 +655,10 @@ def _rows_of_own(parsed: argparse.Namespace, params) -> pd.DataFrame:
     if path is None:
         data = own.dataset(parsed.data, getattr(torch, compute.dtype))
     else:
-        data = images.load(path, compute.dtype) if path == IMAGES else corpus.load(path)
+        pinned = params.model_dump()
+        data = (
+            images.load(path, compute.dtype, pinned["data"]) if path == IMAGES else corpus.load(path, pinned["corpus"])
+        )
     seeds = range(1, parsed.seeds + 1)
     with pacing.display() as shown:
         return own.answer_rows(
@@ -499,6 +690,10 @@ def _verify(parsed: argparse.Namespace) -> int:
     if parsed.remake:
         raise contributed.ContributionError("--remake is for a contributed file, contributed/TABLE/NAME.json: name one")
     study, named = _scope(parsed.target)
+    if parsed.target and all(
+        stage.alone for stage in names.needed(names.find(parsed.target, _training()), _training())
+    ):
+        raise verify.VerifyError(f"{parsed.target} is about seconds, which differ from run to run and are not compared")
     settings, jobs, identical = tuple(parsed.set), parsed.jobs, parsed.identical
     request = verify.Request(study, named, parsed.against, parsed.sample, parsed.seed, settings, jobs, identical)
     if dirty := revisions.changed():
@@ -524,18 +719,13 @@ def _claims() -> dict[str, register.Claim]:
 
 
 def _scope(target: str | None) -> tuple[str | None, frozenset[str] | None]:
-    """A study, or the configurations of a claim or with that name; neither for everything."""
-    if target is None or target in {stage.study for stage in _training() if not stage.alone}:
-        return target, None
-    return None, _configurations(target)
-
-
-def _configurations(target: str) -> frozenset[str]:
-    """The configuration of that name, or those of a claim."""
-    if target in {stage.name for stage in _training()}:
-        return frozenset({target})
-    claims = _claims()
-    return frozenset(claims[_named_claim(claims, target)].stages)
+    """A study, or the configurations that something else rests on; neither for everything."""
+    if target is None:
+        return None, None
+    found = names.find(target, _training())
+    if found.kind == "study":
+        return found.name, None
+    return None, frozenset(stage.name for stage in names.needed(found, _training()))
 
 
 def _diff(parsed: argparse.Namespace) -> int:
@@ -559,6 +749,27 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _names(parsed: argparse.Namespace) -> int:
+    for kind in parsed.kinds:
+        if kind not in NAMED:
+            raise names.UnknownNameError(f"{kind!r} is no kind of name: the kinds are {', '.join(NAMED)}")
+    known = {**names.every(_training()), "profile": parameters.profiles()}
+    for kind in parsed.kinds or NAMED:
+        for name in known[kind]:
+            print(f"{kind:<14} {name}")
+    return 0
+
+
+def _new(parsed: argparse.Namespace) -> int:
+    print("\n".join(scaffold.new(parsed.kind, parsed.name, parsed.table)))
+    return 0
+
+
+def _completion(parsed: argparse.Namespace) -> int:
+    print(completion.script(_parser(), parsed.shell))
+    return 0
+
+
 def _release(parsed: argparse.Namespace) -> int:
     print("\n".join(release.release(parsed.version, parsed.since)))
     return 0
@@ -574,7 +785,7 @@ def _print_runs(claim: register.Claim) -> None:
     path = TABLES / "progressive_sharpening.long.csv"
     if not path.is_file():
         return
-    runs = pd.read_csv(path)
+    runs = read_csv(path)
     rows = runs[runs["configuration"].isin(claim.configurations)]
     if rows.empty:
         return
@@ -591,7 +802,7 @@ def _print_contests(claim: register.Claim) -> None:
     wanted = set().union(*(check.estimator.contests for check in claim.checks.values()))
     if not path.is_file() or not wanted:
         return
-    table = pd.read_csv(path)
+    table = read_csv(path)
     rows = table[of_pairs(table, wanted)]
     if not rows.empty:
         columns = ["workload", "optimizer", "n", "learning_rate", "objective", "objective_low", "objective_high"]
@@ -633,29 +844,7 @@ def _checks_table() -> pd.DataFrame:
     path = TABLES / "claims.csv"
     if not path.is_file():
         return pd.DataFrame(columns=judge.CHECK_COLUMNS)
-    return pd.read_csv(path)
-
-
-def _named_claim(claims: dict[str, register.Claim], name: str) -> str:
-    by_lower = {known.lower(): known for known in claims}
-    if name.lower() not in by_lower:
-        checks = {check.lower(): claim for claim, one in claims.items() for check in one.checks}
-        if name.lower() in checks:
-            raise register.ClaimsError(f"{name} is a check: ask for its claim, {checks[name.lower()]}")
-        known = [*claims, *catalog.studies(), *(stage.name for stage in _training())]
-        if name in known:
-            raise register.ClaimsError(f"{name} is not a claim: known are {', '.join(claims)}")
-        close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
-        hint = (
-            f"; did you mean {', '.join(close)}?"
-            if close
-            else (
-                f": claims are {', '.join(claims)}; studies are {', '.join(catalog.studies())}; "
-                "configurations are in params.yaml"
-            )
-        )
-        raise register.ClaimsError(f"{name!r} is not a study, claim or configuration{hint}")
-    return by_lower[name.lower()]
+    return read_csv(path)
 
 
 def _go_to_root() -> None:
@@ -669,10 +858,9 @@ def _go_to_root() -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, and is {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

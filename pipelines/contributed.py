@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from benchmarks.evidence import agreement, citing
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute, Strict
-from pipelines import fingerprints, finished, manifest, parameters, rebuild, revisions, sources, stages
+from pipelines import fingerprints, finished, manifest, names, parameters, rebuild, revisions, sources, stages
 from pipelines.files import CODE, FLOAT, META, RUNS, read_json, read_tables, table_path, write_json, write_yaml
 from pipelines.stages import CONTRIBUTED, Stage
 from pipelines.verify import SCRATCH, described, resting_on
@@ -145,12 +145,12 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
         profile: the workspace that has them, if not this one.
 
     Raises:
-        ContributionError, CitingError, RevisionError: for rows that are not there, or that rest on stale or other runs,
-            or on code that nobody else has.
+        ContributionError, UnknownNameError, CitingError, RevisionError: for rows that are not there, or that rest on
+            stale or other runs, or on code that nobody else has.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise ContributionError(f"{name!r} is no name for a file: use lower case, digits, - and _")
-    table = citing.require_table(table, catalog.cards())
+    table = names.find(table, only=("table",)).name
     path = CONTRIBUTED / table / f"{name}.json"
     if path.exists():
         raise ContributionError(f"{path} exists: choose another name, or remove it first")

@@ -1,17 +1,22 @@
-"""The prepared text as the lab takes it."""
+"""The prepared text as the lab takes it, if it is the one that params.yaml pins."""
 
 from pathlib import Path
 
 from benchmarks.lab import text
+from pipelines import sources, text_sources
 
 
-def load(path: Path) -> text.Corpus:
+def load(path: Path, pinned: dict) -> text.Corpus:
     """`benchmarks.lab.text.Corpus` of a file that `prepare_corpus` made.
 
+    Args:
+        pinned: the section ``corpus`` of params.yaml.
+
     Raises:
-        ValueError: if it is no longer UTF-8.
+        DataError: if it is damaged, or another text.
     """
     try:
-        return text.split(path.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8: remove it; `dvc repro prepare_corpus` makes it again") from None
+        content = text_sources.verified(path.read_bytes(), pinned["sha256"], str(path))
+    except sources.DataError as error:
+        raise sources.DataError(f"{error}: remove {path}; `dvc repro prepare_corpus` makes it again") from None
+    return text.split(content.decode("utf-8"))

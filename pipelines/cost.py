@@ -19,7 +19,6 @@ one GPU make the whole shorter. `check` says how far the same formula, with the 
 that the reference's stages took.
 """
 
-import heapq
 import json
 import sys
 import time
@@ -44,7 +43,7 @@ from benchmarks.lab.optimizers import Optimizer
 from benchmarks.studies.carry_over import networks, training, weights
 from benchmarks.studies.optimizer_comparison import contest
 from benchmarks.theory.ranks import stable_rank
-from pipelines import parameters, sources, stages
+from pipelines import parameters, schedule, sources, stages
 from pipelines.files import read_json, table_path
 from pipelines.stages import Stage
 
@@ -417,8 +416,7 @@ def wall_s(found: Iterable[Estimate], workers: int) -> float:
     """Seconds until so many workers have run all stages of which something is known: each takes the longest that is
     left as soon as it is free (`rebuild`), and what must run alone follows, here."""
     known = [one for one in found if one.seconds is not None]
-    free = [0.0] * workers
-    for one in sorted((one for one in known if not one.stage.alone), key=lambda one: -one.seconds):
-        heapq.heapreplace(free, free[0] + one.seconds + START_S)
+    together = sorted((one.seconds + START_S for one in known if not one.stage.alone), reverse=True)
     # Their seconds are of one core, and they have several.
-    return max(free) + sum(one.seconds / one.stage.compute.threads for one in known if one.stage.alone)
+    alone = sum(one.seconds / one.stage.compute.threads for one in known if one.stage.alone)
+    return schedule.makespan([0.0] * workers, together) + alone

@@ -13,6 +13,20 @@ def prepare(device: str, threads: int) -> None:
     import torch  # here, because it takes seconds
     from threadpoolctl import threadpool_limits
 
+    require(device)
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    threadpool_limits(threads)  # numpy's threads would compete with those of the stage beside
+    torch.use_deterministic_algorithms(True)
+    torch.backends.fp32_precision = "ieee"  # TF32, cuDNN's default, keeps ten bits of a factor
+
+
+def require(device: str) -> None:
+    """Raises ValueError if the device is not here."""
+    if device == "cpu":
+        return
+    import torch
+
     if device not in available():
         without = device.startswith("cuda") and torch.version.cuda is None
         raise ValueError(
@@ -20,11 +34,6 @@ def prepare(device: str, threads: int) -> None:
             + (f" (torch {torch.__version__} is built without CUDA)" if without else "")
             + ": set it to one of these in params.yaml"
         )
-    torch.set_num_threads(threads)
-    torch.set_num_interop_threads(1)
-    threadpool_limits(threads)  # numpy's threads would compete with those of the stage beside
-    torch.use_deterministic_algorithms(True)
-    torch.backends.fp32_precision = "ieee"  # TF32, cuDNN's default, keeps ten bits of a factor
 
 
 def available() -> list[str]:

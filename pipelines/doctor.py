@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.evidence import register
 from benchmarks.studies import catalog
-from pipelines import dvcfile, parameters, sources, store, text_sources, tracking
+from pipelines import dvcfile, parameters, rebuild, revisions, sources, store, text_sources, tracking
 from pipelines.files import CORPUS, IMAGES
 
 FREE_GB = 2.0
@@ -50,6 +50,21 @@ def main() -> int:
 def _place() -> Iterator[Finding]:
     fine = Path("params.yaml").is_file() and Path("dvc.yaml").is_file()
     yield fine, "repository root" if fine else "no params.yaml here", "run from the repository's root"
+    if not revisions.is_checkout():
+        yield (
+            None,
+            "no Git history, as in a downloaded archive",
+            (
+                "rebuilding works all the same (plain DVC too, after the first `bench status`); releases, `bench diff` "
+                "and `bench verify` need `git clone`"
+            ),
+        )
+    elif revisions.is_shallow():
+        yield (
+            None,
+            "a clone of the newest commits only",
+            ("`bench check`, `bench diff` and `bench release` need the others: `git fetch --unshallow --tags`"),
+        )
 
 
 def _python() -> Iterator[Finding]:
@@ -179,18 +194,27 @@ def _data(
 
 def _tracking() -> Iterator[Finding]:
     mode = os.environ.get("WANDB_MODE", "online where a key is found, else offline")
-    yield True, f"W&B mode: {mode}", ""
+    try:
+        tracking.require_settings()
+        yield True, f"W&B mode: {mode}", ""
+    except tracking.TrackingError as error:
+        yield False, str(error), "unset the variable, or correct it"
     answered = not tracking.WANDB_UNREACHABLE.exists()
     yield (
         answered,
         "no W&B failure on record" if answered else "W&B did not answer in the last rebuild, which continued offline",
-        "`bench repro` tries again; `wandb sync` publishes offline runs",
+        "`bench repro` tries again; `bench publish` sends what was written offline",
     )
 
 
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / 1e9
     yield free > FREE_GB, f"{free:.0f} GB of disk free", f"free at least {FREE_GB:.0f} GB"
+    yield rebuild.is_readable(rebuild.RWLOCK), f"DVC's {rebuild.RWLOCK}", "`bench status` removes the damaged file"
+    try:
+        store.require_sound()
+    except store.StoreError as error:
+        yield False, str(error), f"`git restore {store.STORE}`"
     size = store.megabytes()
     yield size < STORE_MB, f"embedded store: {size:.1f} MB", "`bench push` prunes it of superseded runs"
     listed = subprocess.run(

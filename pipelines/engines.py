@@ -155,7 +155,7 @@ def slurm(bundle: bytes, cluster: str | None, site: SlurmSite) -> Iterator[away.
         def send(self, job: dict, cpus: int, gpus: float) -> None:
             if gpus != int(gpus):
                 raise AwayError(
-                    f"Slurm gives whole GPUs, not {gpus}: leave --gpus out, or see docs/scaling.md for sharing one"
+                    f"Slurm gives whole GPUs, not {gpus}: leave --gpus out, or see docs/how-to/cluster.md to share one"
                 )
             queue.append((job, cpus, int(gpus)))
 

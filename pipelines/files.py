@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 CODE = Path("results/code")
 RUNS = Path("runs")
@@ -24,13 +25,15 @@ CORPUS = Path("data/corpus.txt")
 FLOAT = "%.10g"
 # Neither result nor cache: progress, checkpoints, logs, locks.
 STATE = Path(".bench")
+# How the name of a file begins that is not yet whole; Git and DVC ignore it.
+WRITING = ".writing."
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; renamed to ``path`` on success, removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".writing.{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -51,12 +54,34 @@ def write_json(path: Path, value: object, sort_keys: bool = True) -> None:
 
 
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    with _telling(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_yaml(path: Path) -> Any:
     """YAML 1.2, as DVC reads it."""
-    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    with _telling(path):
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table."""
+    with _telling(path):
+        return pd.read_csv(path)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Raises ValueError, naming the file, for one that cannot be read as what it is."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}, is not UTF-8 text: save the file as UTF-8") from None
+    except YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    except ValueError as error:  # of JSON and CSV too
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def write_yaml(path: Path, value: object) -> None:
@@ -81,9 +106,14 @@ def table_paths() -> dict[str, Path]:
     return {path.relative_to(TABLES).with_suffix("").as_posix(): path for path in sorted(TABLES.rglob("*.csv"))}
 
 
+def locks() -> list[Path]:
+    """DVC's lock files, the root's first."""
+    return [path for path in (Path("dvc.lock"), *sorted(Path("pipelines").glob("*/dvc.lock"))) if path.is_file()]
+
+
 def read_tables(names: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Results tables by name."""
-    return {name: pd.read_csv(table_path(name)) for name in names}
+    return {name: read_csv(table_path(name)) for name in names}
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 from benchmarks.evidence.agreement import read as read_table
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
-from pipelines import parameters, provenance, stages, tracking
+from pipelines import files, parameters, provenance, stages, tracking
 from pipelines.entry import stage
 from pipelines.files import read_json, read_yaml, table_paths, write_json
 from pipelines.stages import CITATION, MANIFEST, Stage
 
 # Versions that affect rounding; others are recorded but not compared.
-NUMERIC = ("python", "torch", "numpy", "scipy", "pandas")
+NUMERIC = ("python", "torch", "numpy", "scipy", "pytorch-optimizer", "pandas")
 
 
 class ManifestError(ValueError):
@@ -102,7 +102,7 @@ def differences(entry: dict, here: dict) -> list[str]:
     """How this environment differs from those that made a table, in words; empty on the same machine.
 
     Processors with the same name but different families can round differently: a record without a family counts as
-    another machine. Kernels missing from an older record are not compared.
+    another machine. Kernels and versions missing from an older record are not compared.
 
     Args:
         entry: the table's, of the manifest.
@@ -115,7 +115,7 @@ def differences(entry: dict, here: dict) -> list[str]:
         if "kernels" in there and there["kernels"] != here.get("kernels"):
             differing.append(f"kernels {here.get('kernels')} (was {there['kernels']})")
         for name in NUMERIC:
-            if there["versions"][name] != here["versions"][name]:
+            if name in there["versions"] and there["versions"][name] != here["versions"][name]:
                 differing.append(f"{name} {here['versions'][name]} (was {there['versions'][name]})")
     return list(dict.fromkeys(differing))
 
@@ -218,11 +218,10 @@ def here(params: Any) -> dict:
 def _locks() -> dict[str, dict]:
     """Every lock entry, by its stage's address."""
     locks = {}
-    for path in [Path("dvc.lock"), *sorted(Path("pipelines").glob("*/dvc.lock"))]:
-        if path.is_file():
-            prefix = "" if path.parent == Path() else f"{path.parent.as_posix()}/dvc.yaml:"
-            entries = read_yaml(path).get("stages") or {}
-            locks |= {f"{prefix}{name}": entry for name, entry in entries.items()}
+    for path in files.locks():
+        prefix = "" if path.parent == Path() else f"{path.parent.as_posix()}/dvc.yaml:"
+        entries = read_yaml(path).get("stages") or {}
+        locks |= {f"{prefix}{name}": entry for name, entry in entries.items()}
     return locks
 
 

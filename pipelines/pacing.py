@@ -48,12 +48,14 @@ def _where(pace) -> str:
 
 
 def _left(pace) -> str:
-    left = pace.left
-    if left is None:
-        return "time left not known yet"
-    if left < 60:
-        return f"about {left:.0f} s left"
-    return f"about {left / 60:.0f} min left" if left < 5400 else f"about {left / 3600:.1f} h left"
+    return "time left not known yet" if pace.left is None else f"about {spoken(pace.left)} left"
+
+
+def spoken(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _seldom(seconds: float, clock: Callable[[], float], call: Callable) -> Callable:

@@ -6,13 +6,13 @@ import io
 
 import pandas as pd
 
-from benchmarks.evidence import agreement, answer, browse, chapter, citing, report, share, summary
+from benchmarks.evidence import agreement, answer, browse, chapter, citing, gallery, glossary, report, share, summary
 from benchmarks.evidence.report import Drawn
 from benchmarks.studies import catalog
 from pipelines import configurations, contributed, manifest, parameters, stages
 from pipelines.entry import stage
 from pipelines.files import FIGURES, read_json, table_path, write_text
-from pipelines.stages import ANSWER, BROWSE, CLAIMS_PAGE, LATEX, README, REPORT, Stage
+from pipelines.stages import ANSWER, BROWSE, CLAIMS_PAGE, GALLERY, LATEX, README, REPORT, Stage
 
 ASKED, LADDER, RUNS = "carry_over", "low_rank_progression", "progressive_sharpening"
 # table: the columns of its LaTeX export.
@@ -39,12 +39,16 @@ def main() -> None:
 
     listed = configurations.described(training)
     write_text(BROWSE, browse.render(exact, cards, writers, listed, version, beside))
+    titles = {name: sections[name].title if name in sections else name.capitalize() for name in figures}
+    write_text(GALLERY, gallery.render(figures, titles, version))
     page = report.render(
+        share.in_three(tables["open_question_4_1"]),
+        next(iter(figures[ASKED]), None),
         claims,
         sections,
         tables,
         cards,
-        [figure for drawn in figures.values() for figure in drawn],
+        figures,
         _provenance(params, training),
         RUNS,
         {configuration.name: configuration.anchor for configuration in listed},
@@ -52,8 +56,9 @@ def main() -> None:
     )
     write_text(REPORT, page)
     read = (tables[name] for name in ("open_question_4_1", share.SCORES, f"{LADDER}.long", LADDER))
+    checks = report.noted(claims, tables["claims"])
     why = [
-        answer.Part(sections[name].title, sections[name].parts(tables["claims"]), figures[name])
+        answer.Part(sections[name].title, sections[name].parts(checks), figures[name])
         for name in _between(list(figures))
     ]
     drawn = figures[ASKED], figures[LADDER]
@@ -95,11 +100,13 @@ def _drawn(study: str) -> list[Drawn]:
     """A study's figures."""
     return [
         Drawn(
+            study,
             figure.name,
             figure.caption,
             figure.claims,
-            (FIGURES / f"{figure.name}.svg").read_text(encoding="utf-8"),
-            report.sources(figure.reads, stages.curves_of(study, figure)),
+            report.size((FIGURES / f"{figure.name}.svg").read_text(encoding="utf-8")),
+            figure.reads,
+            stages.curves_of(study, figure),
         )
         for figure in catalog.studies()[study].figures
     ]
@@ -114,7 +121,11 @@ def _provenance(params, training: list[Stage]) -> dict:
         "sha256": params.data.sha256.model_dump(),
         "corpus": stages.data_of(training, params).get("corpus"),
         "commits": sorted({record["commit"] for record in records}),
-        "versions": {key: sorted({record["versions"][key] for record in records}) for key in records[0]["versions"]},
+        # Older records lack the libraries that were recorded later.
+        "versions": {
+            name: sorted({record["versions"][name] for record in records if name in record["versions"]})
+            for name in dict.fromkeys(name for record in records for name in record["versions"])
+        },
         "hardware": sorted({_machine(record["hardware"]) for record in records}),
         "stages": len(records),
         "minutes": sum(record["wall_s"] for record in records) / 60,
@@ -126,16 +137,17 @@ def _machine(hardware: dict) -> str:
     return ", ".join(filter(None, parts))
 
 
-POINTERS = """Start with `report.html`. `open_question_4_1.html` answers the open question, `CLAIMS.md` lists every
-claim, `MANIFEST.json` says what each table is made from, `latex/numbers.tex` has every measured number as a macro,
-and `bench cite TABLE` says how to cite, get, rebuild and verify a table."""
+POINTERS = """Start with `report.html`. `open_question_4_1.html` answers the open question, `figures.html` has every
+figure with code that redraws it, `CLAIMS.md` lists every claim, `MANIFEST.json` says what each table is made from,
+`latex/numbers.tex` has every measured number as a macro, and `bench cite TABLE` says how to cite, get, rebuild and
+verify a table."""
 
-OPEN = """## What is open, and what would decide it
+OPEN = f"""## What is open, and what would decide it
 
 Every open check, of claims that hold too; in bold those that decide a claim, as its primary check or as a control that
 did not behave. The number of seeds is that at which the same mean and spread would decide, after Holm's correction; the
-time is at most what all of them take, at the seconds per seed of the recorded runs. Seeds are added to a check once at
-most, for who adds until it is decided, decides by chance."""
+time is at most what all of them take, at the seconds per seed of the recorded runs. {glossary.NOT_RUN} An interval is
+Student's t, as computed: where it goes past what a quantity can be (1 for Kendall's tau), read it as ending there."""
 
 TABLE = """## Tables
 

@@ -10,7 +10,6 @@ from types import UnionType
 from typing import Any
 
 from pydantic import ValidationError, create_model
-from ruamel.yaml import YAMLError
 
 from benchmarks.evidence.faults import annotation, explained
 from benchmarks.studies import catalog
@@ -66,11 +65,15 @@ def profile(name: str) -> dict:
     """
     path = Path(f"params.{name}.yaml")
     if not path.is_file():
-        known = sorted(file.name.split(".")[1] for file in Path().glob("params.*.yaml"))
-        raise ParametersError(f"no profile {name!r}: the profiles are {', '.join(known)}")
+        raise ParametersError(f"no profile {name!r}: the profiles are {', '.join(profiles())}")
     merged = changed(read(PATH), read(path), str(path))
     checked(merged, str(path))
     return merged
+
+
+def profiles() -> list[str]:
+    """The names of the profiles that there are."""
+    return sorted(path.name.split(".")[1] for path in Path().glob("params.*.yaml"))
 
 
 def changed(reference: dict, changes: dict, origin: str) -> dict:
@@ -111,10 +114,12 @@ def read(path: Path | str) -> dict:
         raw = read_yaml(path)
     except FileNotFoundError:
         raise ParametersError(f"{path} does not exist: run from the repository's root") from None
-    except YAMLError as error:
+    except OSError as error:
+        raise ParametersError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
         # The C parser, which DVC uses too, refuses {name: package.module:factory}.
         hint = "\na name with a colon needs quotes inside {}" if "found unexpected ':'" in str(error) else ""
-        raise ParametersError(f"{path} is not valid YAML: {error}{hint}") from None
+        raise ParametersError(f"{error}{hint}") from None
     if not isinstance(raw, dict):
         raise ParametersError(f"{path}: expected a mapping at the top level")
     return raw

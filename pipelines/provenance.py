@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "wandb", "dvc")
+LIBRARIES = ("torch", "numpy", "scipy", "pytorch-optimizer", "pandas", "pyarrow", "wandb", "dvc")
 # The variable that names the commit where a stage runs outside the checkout.
 COMMIT = "BENCH_COMMIT"
 

@@ -13,45 +13,61 @@ def publish(study: str | None, configurations: frozenset[str] | None) -> list[st
     Args:
         study: send only its runs; None sends all runs, and the results too.
         configurations: send only those with these names; None sends all.
+
+    Raises:
+        TrackingError: if W&B is disabled, a setting is wrong, or the server did not take everything.
     """
-    sent, known, absent = send(
+    tracking.require_settings()
+    if tracking.is_disabled():
+        raise tracking.TrackingError("WANDB_MODE is disabled: nothing was sent")
+    asked = [
         stage
         for stage in stages.training(parameters.load())
         if study in (None, stage.study) and (configurations is None or stage.name in configurations)
-    )
-    lines = [f"{sent} runs sent, {known} had already been sent"]
-    if sent and tracking.is_offline():
-        lines.append("written offline to wandb/: `wandb sync` uploads them")
-    if absent:
-        lines.append(f"{absent} configurations have no runs here: `dvc pull` restores them")
-    if study is None and configurations is None:
-        lines.append(_results())
-    return lines
-
-
-def send(training: Iterable[Stage]) -> tuple[int, int, int]:
-    """Send the runs of stages; how many were sent, how many had been, and how many stages have none here."""
-    sent, known, absent = 0, 0, 0
-    for stage in training:
-        if stage.table is not None:
-            continue
+    ]
+    is_done, word = (tracking.is_written, "written") if tracking.is_offline() else (tracking.is_sent, "sent")
+    new, known, absent = [], 0, 0
+    for stage in with_runs(asked):
         if not (RUNS / stage.path).is_dir():
             absent += 1
             continue
         runs = finished.load(RUNS / stage.path)
-        if all(tracking.is_written(tracking.id_of(runs.record, seed)) for seed in stage.seeds):
-            known += len(stage.seeds)
-            continue
-        commit = read_json(stage.meta)["commit"] if stage.meta.is_file() else "unknown"
-        sent += len(tracking.publish(runs, commit))
-    return sent, known, absent
+        missing = [seed for seed in stage.seeds if not is_done(tracking.id_of(runs.record, seed))]
+        known += len(stage.seeds) - len(missing)
+        if missing:
+            names = tracking.write(runs, _commit(stage))
+            new += [names[seed] for seed in missing if seed in names]
+    lines = [f"{len(new)} runs {word}, {known} had already been {word}"]
+    if absent:
+        lines.append(f"{absent} configurations have no runs here: `dvc pull` restores them")
+    if study is None and configurations is None:
+        tables = table_paths()
+        figures = {path.stem: path for path in sorted(FIGURES.glob("*.svg"))}
+        results = tracking.results_id(tables, figures)
+        if is_done(results):
+            lines.append(f"the results had already been {word}")
+        else:
+            named = manifest.load()
+            tracking.write_results(named["version"], tables, figures, named["tables"])
+            new.append(results)
+            lines.append(f"{len(tables)} tables and {len(figures)} figures {word}")
+    if tracking.is_offline():
+        lines.append("to wandb/, offline: `bench publish` sends them where WANDB_MODE and a key allow it")
+    elif why := tracking.send(new, tracking.PUBLISH_TIMEOUT_S + tracking.EACH_RUN_S * len(new)):
+        raise tracking.TrackingError(f"{why}; what is left waits in wandb/ for the next `bench publish`")
+    return lines
 
 
-def _results() -> str:
-    tables = table_paths()
-    figures = {path.stem: path for path in sorted(FIGURES.glob("*.svg"))}
-    if tracking.is_written(tracking.results_id(tables, figures)):
-        return "the results had already been sent"
-    named = manifest.load()
-    done = tracking.publish_results(named["version"], tables, figures, named["tables"])
-    return f"{len(tables)} tables and {len(figures)} figures sent" if done else "the results were not sent"
+def with_runs(training: Iterable[Stage]) -> list[Stage]:
+    """The stages that leave runs; the others write a table."""
+    return [stage for stage in training if stage.table is None]
+
+
+def after(training: Iterable[Stage]) -> None:
+    """Send the runs of stages that other machines have just run, as each stage here does itself."""
+    for stage in with_runs(training):
+        tracking.publish(finished.load(RUNS / stage.path), _commit(stage))
+
+
+def _commit(stage: Stage) -> str:
+    return read_json(stage.meta)["commit"] if stage.meta.is_file() else "unknown"

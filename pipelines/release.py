@@ -5,23 +5,19 @@ a release writes: no tag is needed.
 """
 
 import datetime
-import fcntl
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipelines import diff, manifest, parameters, rebuild, revisions
-from pipelines.files import STATE, write_text
+from pipelines import diff, manifest, parameters, rebuild, revisions, store
+from pipelines.files import write_text
 
 CHANGES = Path("results/CHANGELOG.md")
 PROJECT = Path("pyproject.toml")
 LOG = Path("CHANGELOG.md")
-LOCK = STATE / "release.lock"
 # What a release writes; undone if it fails halfway.
 WRITTEN = ("pyproject.toml", "CITATION.cff", "results", "dvc.lock")
 # The root stages that hold the version.
@@ -65,8 +61,11 @@ def check(version: str | None = None) -> list[str]:
 
     Raises:
         ManifestError: if anything here disagrees with the manifest.
+        StoreError: if a file of the store is not what its name says.
         ReleaseError: if a number moved beyond tolerance since the last release, under its MAJOR.MINOR.
+        RevisionError: if this clone lacks the commit of the last release.
     """
+    store.require_sound()
     checked = parameters.load()
     named = manifest.load()
     tables = revisions.tables(None)
@@ -106,7 +105,7 @@ def release(text: str, since: str | None) -> list[str]:
         ReleaseError, ManifestError, RevisionError, RebuildError: with nothing changed.
     """
     version = Version.of(text)
-    with _alone() as held:
+    with rebuild.alone() as held:  # a stage of a release that was killed inherits the lock
         _put_aside()
         last = revisions.last_change_of(str(CHANGES))
         if last and (missing := _missing_tags(last, version)):
@@ -119,15 +118,6 @@ def release(text: str, since: str | None) -> list[str]:
         _tag("HEAD", version, tags)
         done = f"committed and tagged v{version}, and {len(tags) - 1} tables as NAME@v{version}"
         return [*lines, done, PUSH]
-
-
-@contextmanager
-def _alone() -> Iterator[int]:
-    """Wait for a running release, and for the stage of one that was killed: it inherits the descriptor."""
-    LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield held.fileno()
 
 
 def _put_aside() -> None:

@@ -1,5 +1,6 @@
 """Files of the project as they were committed: tables, claims and parameters at a Git revision."""
 
+import shutil
 import subprocess
 
 from pipelines.files import TABLES, table_paths
@@ -17,9 +18,12 @@ def resolve(revision: str) -> str:
     """
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if found.returncode != 0:
-        if _git("rev-parse", "--git-dir").returncode != 0:
+        if not is_checkout():
             raise RevisionError("this is no Git checkout (a downloaded archive has no history): clone the repository")
-        raise RevisionError(f"no revision {revision!r} here: `git log --oneline` and `git tag` list the revisions")
+        cure = "`git log` and `git tag` list those that are"
+        if is_shallow():
+            cure = "this clone has only the newest commits, and `git fetch --unshallow --tags` brings the others"
+        raise RevisionError(f"no revision {revision!r} here: {cure}")
     return found.stdout.strip()
 
 
@@ -58,9 +62,29 @@ def changed() -> list[str]:
 
 
 def last_change_of(path: str) -> str | None:
-    """The last commit that changed a file; None if there is none, or no history."""
-    found = _git("log", "-1", "--format=%H", "--", path)
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    """The last commit that changed a file; None if there is none, or no history.
+
+    Raises:
+        RevisionError: if the clone has only the newest commits, the oldest of which seems to have changed every file.
+    """
+    found = _git("log", "-1", "--format=%H %p", "--", path)
+    commit, _, parents = found.stdout.strip().partition(" ")
+    if commit and not parents and is_shallow():
+        raise RevisionError(
+            f"this clone has only the newest commits, and not the last change of {path}: `git fetch --unshallow` "
+            "brings the others"
+        )
+    return commit or None if found.returncode == 0 else None
+
+
+def is_checkout() -> bool:
+    """Whether this folder has a Git history, as a downloaded archive has not."""
+    return shutil.which("git") is not None and _git("rev-parse", "--git-dir").returncode == 0
+
+
+def is_shallow() -> bool:
+    """Whether this clone lacks older commits (``git clone --depth``)."""
+    return _git("rev-parse", "--is-shallow-repository").stdout.strip() == "true"
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess:

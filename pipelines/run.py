@@ -5,17 +5,20 @@ Settings, seeds and the fingerprint of the code come from ``results/code``. It w
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
 from pipelines import corpus, devices, finished, images, provenance, tracking
-from pipelines.checkpoints import Checkpoints, Clock
+from pipelines.checkpoints import Checkpoints, Clock, Finished, is_recorded
 from pipelines.entry import stage
 from pipelines.files import (
     CODE,
@@ -39,6 +42,12 @@ def main() -> None:
     started = time.time()
     asked = read_json(CODE / f"{path}.json")
     compute = Compute.model_validate(asked["compute"])
+    before = Finished(path, asked)
+    if before.folder.is_dir() and before.restore(
+        is_recorded(Path("pipelines", asked["study"], "dvc.lock"), CODE / f"{path}.json")
+    ):
+        print("finished before, and not recorded: restored", file=sys.stderr)
+        return
     devices.prepare(asked["device"], compute.threads)
     part = catalog.part(asked["study"], asked["group"])
     run = import_module(asked["module"]).run
@@ -51,24 +60,38 @@ def main() -> None:
     given = {
         "settings": lambda: part.given.model_validate(asked["settings"]),
         "seeds": lambda: asked["seeds"],
-        "images": lambda: images.load(IMAGES, compute.dtype),
-        "corpus": lambda: corpus.load(CORPUS),
+        "images": lambda: images.load(IMAGES, compute.dtype, asked["data"]),
+        "corpus": lambda: corpus.load(CORPUS, asked["data"]["corpus"]),
         "compute": lambda: compute,
         "device": lambda: asked["device"],
         "tick": lambda: clock.tick,
         "resume": checkpoints.resume,
         "observe": lambda: observe,
     }
+
+    def attempt() -> Any:
+        return run(**{name: given[name]() for name in signature(run).parameters})
+
     try:
-        made = run(**{name: given[name]() for name in signature(run).parameters})
+        try:
+            made = attempt()
+        except Exception as error:
+            if not checkpoints.resumed or clock.ticked:
+                raise
+            print(f"the checkpoint cannot be continued ({error}): starting again", file=sys.stderr)
+            checkpoints.start_again()
+            made = attempt()
     except ValueError as error:
         raise ValueError(f"{asked['study']}: {asked['name']}: {error}") from error
+    outputs = [META / f"{path}.json"]
     if isinstance(made, pd.DataFrame):
         table = catalog.table_of(asked["study"], part)
         part.card.require(made, table)
         write_csv(table_path(table), made)
+        outputs.append(table_path(table))
     else:
         folder = RUNS / path
+        outputs.append(folder)
         if made.rows is not None:
             write_csv(folder / "rows.csv", made.rows)
         if made.curves is not None:
@@ -82,7 +105,8 @@ def main() -> None:
         published = tracking.publish(finished.load(RUNS / path), record["commit"])
         record |= {"resumed": checkpoints.resumed, "wandb": published}
     write_json(META / f"{path}.json", record)
-    checkpoints.forget()
+    if before.keep(outputs):
+        checkpoints.forget()
     clock.forget()
 
 

@@ -25,13 +25,14 @@ MEASURED = Path("results/measured.json")
 PROFILE = f"{CODE}/profile.json"
 REPORT = Path("results/report.html")
 BROWSE = Path("results/tables.html")
+GALLERY = Path("results/figures.html")
 ANSWER = Path("results/open_question_4_1.html")
 CLAIMS_PAGE = Path("results/CLAIMS.md")
 README = Path("results/README.md")
 LATEX = Path("results/latex")
 # Rows that other machines made (`pipelines.contributed`); the reference's workspace alone has the folder.
 CONTRIBUTED = Path("contributed")
-PAGES = tuple(str(path) for path in (REPORT, BROWSE, ANSWER, CLAIMS_PAGE, README, LATEX))
+PAGES = tuple(str(path) for path in (REPORT, BROWSE, GALLERY, ANSWER, CLAIMS_PAGE, README, LATEX))
 # The data that a ``run`` may take, by its argument: the stage that prepares them, and their file.
 PREPARED = {"images": ("prepare", IMAGES), "corpus": ("prepare_corpus", CORPUS)}
 

@@ -9,14 +9,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from pipelines.files import replacing
+from pipelines import rebuild
+from pipelines.files import WRITING, locks, read_yaml, replacing
 
 STORE = Path("results/store")
+OBJECTS = Path("files/md5")
 RUNS = Path("runs")
 SHOWN = 3
 
@@ -54,14 +53,52 @@ def push() -> Pushed:
     Raises:
         StoreError: if an output is intact in neither the store nor the cache.
     """
-    present = _present()
-    named = _named_by_locks() | present.outs
-    try:
-        kept = _bring_outputs(named, present) | _bring_runs(set(named), present.cache)
-        dropped = 0 if present.unfinished else _drop_all_but(kept)
-    except OSError as error:
-        raise StoreError(f"{error.strerror}: {error.filename}; nothing that the lock files name was removed") from error
-    return Pushed(dropped, megabytes(), present.unfinished)
+    with rebuild.alone():
+        present = _present()
+        named = _named_by_locks() | present.outs
+        try:
+            kept = _bring_outputs(named, present) | _bring_runs(set(named), present.cache)
+            dropped = 0 if present.unfinished else _drop_all_but(kept)
+        except OSError as error:
+            said = f"{error.strerror}: {error.filename}; nothing that the lock files name was removed"
+            raise StoreError(said) from error
+        return Pushed(dropped, megabytes(), present.unfinished)
+
+
+def require_sound() -> None:
+    """Every file of the store must be what its name says, and name nothing outside this folder: DVC takes its word.
+
+    Raises:
+        StoreError: naming the first that are not.
+    """
+    faults = [f"  {path}: {fault}" for path in sorted(STORE.rglob("*")) if (fault := _fault(path))]
+    if faults:
+        listed = "\n".join(faults[:SHOWN]) + ("\n  ..." if len(faults) > SHOWN else "")
+        raise StoreError(
+            f"{len(faults)} files of {STORE} are damaged or were changed; `git restore {STORE}` brings the committed "
+            f"ones back, and if they are these, do not `dvc pull`:\n{listed}"
+        )
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a file of the store, or nothing."""
+    if path.is_symlink():
+        return "a link"
+    if not path.is_file() or path.name.startswith(WRITING):
+        return ""
+    kind = path.relative_to(STORE).parts[0]
+    if kind == OBJECTS.parts[0]:
+        if not _whole(path):
+            return "its content does not match its name"
+        named = [entry["relpath"] for entry in json.loads(path.read_bytes())] if path.suffix == ".dir" else []
+    elif kind == RUNS.name:
+        if (outs := _outs(path)) is None:
+            return "it cannot be read"
+        named = [out["path"] for out in outs]
+    else:
+        return "nothing that DVC keeps there"
+    leads_out = [name for name in map(PurePosixPath, named) if name.is_absolute() or ".." in name.parts]
+    return f"it names a file outside, {leads_out[0]}" if leads_out else ""
 
 
 def megabytes() -> float:
@@ -82,16 +119,15 @@ def _present() -> _Pipelines:
                 sorted({out.stage.addressing for out in outs if not out.hash_info}),
             )
     except DvcException as error:
-        raise StoreError(f"DVC cannot read the pipelines: {error}") from error
+        raise StoreError(f"DVC cannot read the pipelines: {rebuild.explained(str(error))}") from error
 
 
 def _named_by_locks() -> dict[str, str]:
     """Path by hash of every output in the lock files."""
     return {
         out["md5"]: out["path"]
-        for lock in [Path("dvc.lock"), *Path("pipelines").glob("*/dvc.lock")]
-        if lock.is_file()
-        for stage in (_yaml(lock) or {}).get("stages", {}).values()
+        for lock in locks()
+        for stage in (read_yaml(lock) or {}).get("stages", {}).values()
         for out in stage.get("outs", [])
         if "md5" in out
     }
@@ -132,7 +168,7 @@ def _files(md5: str, out: str) -> Iterator[tuple[Path, str]]:
 
 
 def _place(md5: str) -> Path:
-    return Path("files/md5", md5[:2], md5[2:])
+    return Path(OBJECTS, md5[:2], md5[2:])
 
 
 def _bring(path: Path, cache: Path) -> bool:
@@ -158,11 +194,20 @@ def _bring_runs(named: set[str], cache: Path) -> set[Path]:
     for folder in (STORE, cache):
         for entry in sorted((folder / RUNS).glob("*/*/[!.]*")):
             path = entry.relative_to(folder)
-            if path not in kept and {out["md5"] for out in (_yaml(entry) or {}).get("outs", [])} <= named:
+            outs = _outs(entry)
+            if path not in kept and outs is not None and {out["md5"] for out in outs} <= named:
                 kept.add(path)
                 if folder == cache:
                     _copy(path, cache)
     return kept
+
+
+def _outs(entry: Path) -> list[dict] | None:
+    """The outputs of a run-cache entry; None if it is damaged, as a full disk leaves one."""
+    try:
+        return (read_yaml(entry) or {}).get("outs", [])
+    except ValueError:
+        return None
 
 
 def _copy(path: Path, cache: Path) -> None:
@@ -176,10 +221,3 @@ def _drop_all_but(kept: set[Path]) -> int:
     for path in others:
         path.unlink(missing_ok=True)
     return sum(STORE / RUNS in path.parents for path in others)
-
-
-def _yaml(path: Path) -> dict | None:
-    try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise StoreError(f"{path} is damaged: {error}") from error

@@ -1,33 +1,45 @@
 """W&B: publishes a finished run from its history. It is only a view: no failure here fails or stalls a run.
 
-Online only by the user's own environment (``WANDB_MODE``, an API key). Without a key, or after a failure, runs are
-written offline; a marker keeps the rest of a rebuild offline, so that its runs do not each wait for a dead server.
+A run is first written offline, into ``wandb/``. Where the user's own environment says so (``WANDB_MODE``, an API key),
+``wandb sync`` then sends it, and marks what the server has taken: this mark alone says what was sent. After a failure,
+a marker of our own keeps the rest of a rebuild from trying, so that its stages do not each wait for a dead server.
 """
 
 import functools
 import hashlib
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.studies.declaration import Finished
 from pipelines import finished
-from pipelines.files import CODE, STATE, read_json
+from pipelines.files import CODE, STATE, read_json, write_text
 
 PROJECT = "optimization-dynamics-benchmark"
 WANDB_UNREACHABLE = STATE / "wandb-unreachable"
 # All that determines a run's numbers, apart from its seed.
 IDENTITY = ("settings", "compute", "data", "code")
-INIT_TIMEOUT_S = 10
-FINISH_TIMEOUT_S = 10
+# How long a stage waits for the server; `bench publish` is more patient, run by run.
+STAGE_TIMEOUT_S = 20
+PUBLISH_TIMEOUT_S, EACH_RUN_S = 60, 5
+SEND_LOG = STATE / "logs" / "wandb.log"
 # A later stage of the same rebuild still finds the marker; an older one is forgotten.
 MARKER_LIFE_S = 3600
-# Key in a run's summary: how much was sent, set once all of it was.
-COMPLETE = "published"
+MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
+# In a run's folder: all of it was written. A process may be killed before.
+WRITTEN = "written"
+
+
+class TrackingError(ValueError):
+    """What keeps runs from W&B: a setting, or a server that does not take them."""
 
 
 def id_of(record: dict, seed: int) -> str:
@@ -40,42 +52,108 @@ def id_of(record: dict, seed: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def require_settings() -> None:
+    """The user's settings of W&B must be ones that W&B takes.
+
+    Raises:
+        TrackingError: naming the variable.
+    """
+    mode = os.environ.get("WANDB_MODE")
+    if mode is not None and mode not in MODES:
+        raise TrackingError(f"WANDB_MODE is {mode!r}: it may be {', '.join(MODES[:3])}, or not set")
+    if (address := os.environ.get("WANDB_BASE_URL")) is not None:
+        import wandb  # here, because it takes seconds
+
+        try:
+            wandb.Settings(base_url=address)
+        except ValueError as error:
+            why = error.errors()[0]["msg"] if hasattr(error, "errors") else error
+            raise TrackingError(f"WANDB_BASE_URL is {address!r}, which W&B does not take: {why}") from None
+
+
 def publish(runs: Finished, commit: str) -> dict:
-    """Write one W&B run per training run; returns {seed: {"id", "mode"}}, empty where W&B could not be used.
+    """Write one W&B run per training run and send them; returns {seed: {"id", "mode"}}, empty where W&B could not be
+    used.
 
     Any error from W&B becomes a warning: the runs are finished, and their files are authoritative.
     """
-    if os.environ.get("WANDB_MODE") == "disabled":
-        return {}
     try:
-        published = {}
-        history, rows = finished.tracked(runs)
-        # In a contest without a finite trial, no seed ran.
-        for seed in [seed for seed in runs.record["seeds"] if seed in set(rows["seed"])]:
-            own = history[history["seed"] == seed], rows[rows["seed"] == seed]
-            name = id_of(runs.record, seed)
-            published[str(seed)] = {"id": name, "mode": _publish_one(runs.record, *own, commit, seed, name)}
-        return published
+        if is_disabled():
+            return {}
+        names = write(runs, commit)
+        if names and not is_offline() and not _recently_unreachable() and (why := send(names.values())):
+            warn(f"{why}; the rest of this rebuild writes runs without sending them, and `bench publish` sends them")
+        modes = {True: "online", False: "offline"}
+        return {str(seed): {"id": name, "mode": modes[is_sent(name)]} for seed, name in names.items()}
     except Exception as error:
-        _warn(f"not published: {type(error).__name__}: {error}")
+        warn(f"not published: {type(error).__name__}: {error}")
         return {}
 
 
-def publish_results(version: str, tables: dict[str, Path], figures: dict[str, Path], entries: dict[str, dict]) -> dict:
+def write(runs: Finished, commit: str) -> dict[int, str]:
+    """Write one W&B run per training run to ``wandb/``, each once; returns their ids by seed."""
+    history, rows = finished.tracked(runs)
+    names = {}
+    # In a contest without a finite trial, no seed ran.
+    for seed in [seed for seed in runs.record["seeds"] if seed in set(rows["seed"])]:
+        names[seed] = id_of(runs.record, seed)
+        if not is_written(names[seed]):
+            own = history[history["seed"] == seed], rows[rows["seed"] == seed]
+            _write_one(runs.record, *own, commit, seed, names[seed])
+    return names
+
+
+def send(names: Iterable[str], timeout_s: float = STAGE_TIMEOUT_S) -> str:
+    """Send those of these written runs that were not yet sent; returns why some were not, or nothing."""
+    missing = [name for name in names if not is_sent(name)]
+    if not missing:
+        return ""
+    folders = [str(max(_folders(name))) for name in missing]
+    # A process of its own, which can be ended: a server may take a request and never answer. With W&B's variable, it
+    # would ask the process that this one has started.
+    alone = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wandb", "sync", *folders],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=alone,
+        start_new_session=True,
+    )
+    why = "it did not take all of them"
+    try:
+        said = process.stdout.readline()  # it has started, which takes a while itself
+        said += process.communicate(timeout=timeout_s)[0]
+    except subprocess.TimeoutExpired as error:
+        said += (error.stdout or b"").decode(errors="replace")
+        why = f"not within {timeout_s:.0f} s"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    left = [name for name in missing if not is_sent(name)]
+    if not left:
+        forget_failures()
+        return ""
+    write_text(SEND_LOG, said)
+    if len(left) == len(missing):
+        WANDB_UNREACHABLE.parent.mkdir(parents=True, exist_ok=True)
+        WANDB_UNREACHABLE.touch()
+    return f"the server did not answer for {len(left)} of {len(missing)} runs ({why}; {SEND_LOG} has what W&B said)"
+
+
+def write_results(version: str, tables: dict[str, Path], figures: dict[str, Path], entries: dict[str, dict]) -> str:
     """Write one W&B run that holds the results tables, each as a table to look at and as a versioned artifact, and the
-    figures; returns {"id", "mode"}, empty where W&B could not be used.
+    figures, to ``wandb/``; returns its id.
 
     Args:
         entries: entries of the manifest, by table; they become the artifacts' metadata.
     """
-    if os.environ.get("WANDB_MODE") == "disabled":
-        return {}
     name = results_id(tables, figures)
-    try:
-        return {"id": name, "mode": _publish_results(name, version, tables, figures, entries)}
-    except Exception as error:
-        _warn(f"results not published: {type(error).__name__}: {error}")
-        return {}
+    if not is_written(name):
+        _write_results(name, version, tables, figures, entries)
+    return name
 
 
 def results_id(tables: dict[str, Path], figures: dict[str, Path]) -> str:
@@ -86,25 +164,57 @@ def results_id(tables: dict[str, Path], figures: dict[str, Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache
+def _mode() -> str:
+    """What the user's environment says, or else what ``wandb offline`` and ``wandb disabled`` have written."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    import wandb
+
+    return wandb.setup().settings.mode
+
+
+def is_disabled() -> bool:
+    """Whether the user wants nothing of W&B."""
+    return _mode() == "disabled"
+
+
+@functools.cache
 def is_offline() -> bool:
-    """Whether the user's environment keeps W&B offline."""
-    return os.environ.get("WANDB_MODE") in ("offline", "dryrun")
+    """Whether the user keeps W&B offline: the settings say so, or there is no key."""
+    if _mode() in ("offline", "dryrun"):
+        return True
+    import wandb
+
+    if wandb.login(prompt=False, verify=False):
+        return False
+    warn("no API key: writing offline runs (`wandb login`, then `bench publish`, sends them)")
+    return True
 
 
 def is_written(name: str) -> bool:
-    """Whether this checkout has written the W&B run of this id where runs go now: offline, or to the server."""
-    kind = "offline-run" if is_offline() else "run"
-    return any(Path(os.environ.get("WANDB_DIR", ".")).glob(f"wandb/{kind}-*-{name}"))
+    """Whether this checkout has written the W&B run of this id."""
+    return bool(_folders(name))
+
+
+def is_sent(name: str) -> bool:
+    """Whether a server has taken the W&B run of this id from this checkout."""
+    return any((folder / f"run-{name}.wandb.synced").exists() for folder in _folders(name))
+
+
+def _folders(name: str) -> list[Path]:
+    around = Path(os.environ.get("WANDB_DIR", "."))
+    return [path.parent for path in around.glob(f"wandb/offline-run-*-{name}/{WRITTEN}")]
 
 
 def forget_failures() -> None:
-    """A new rebuild tries the server again."""
+    """Let the next stage try the server again."""
     WANDB_UNREACHABLE.unlink(missing_ok=True)
 
 
-def _publish_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit: str, seed: int, name: str) -> str:
+def _write_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit: str, seed: int, name: str) -> None:
     profile = read_json(CODE / "profile.json")["profile"]
-    run = _start(
+    with _run(
         id=name,
         name=f"{record['name']} seed {seed}",
         group=record["study"],
@@ -117,32 +227,27 @@ def _publish_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit
             "seed": seed,
             "commit": commit,
         },
-    )
-    # A run with this id has these numbers: if the server has all of it, it is not sent again.
-    if not (run.resumed and run.summary.get(COMPLETE) == len(history)):
+    ) as run:
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
         for step, values in history.pivot(index="step", columns="metric", values="value").iterrows():
             run.log({"step": int(step), **values.dropna().to_dict()})
         run.summary.update({key: _plain(value) for key, value in rows.iloc[0].items() if not pd.isna(value)})
-        run.summary[COMPLETE] = len(history)
-    return _finish(run)
 
 
-def _publish_results(name, version, tables, figures, entries) -> str:
+def _write_results(name, version, tables, figures, entries) -> None:
     # W&B copies artifacts to this folder until they are sent; by default it is in the user's home.
     os.environ.setdefault("WANDB_DATA_DIR", str(Path("wandb").absolute()))
-    run = _start(
+    import wandb
+
+    with _run(
         id=name,
         name=f"results {version}",
         group="results",
         job_type="results",
         tags=["results", version],
         config={"version": version, "tables": entries},
-    )
-    import wandb
-
-    if not (run.resumed and run.summary.get(COMPLETE) == len(tables) + len(figures)):
+    ) as run:
         for table, path in tables.items():
             # Empty cells stay empty: as numbers they would be nan, which W&B cannot tell from a result.
             frame = pd.read_csv(path).astype(object)
@@ -154,25 +259,18 @@ def _publish_results(name, version, tables, figures, entries) -> str:
             run.log_artifact(artifact, aliases=["latest", f"release-{version}"])
         for figure, path in figures.items():
             run.log({f"figures/{figure}": wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
-        run.summary[COMPLETE] = len(tables) + len(figures)
-    return _finish(run)
 
 
-def _finish(run) -> str:
-    offline = run.settings.mode == "offline" or run.offline
-    run.finish()
-    return "offline" if offline else "online"
-
-
-def _start(**arguments):
-    """A W&B run: online if the user's environment says so and the server answers, else offline."""
+@contextmanager
+def _run(**arguments) -> Iterator:
+    """A W&B run, written to a folder that is marked as whole at the end. It names neither machine nor person."""
     # W&B's own telemetry would wait at exit for a server that does not answer.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     settings = wandb.Settings(
-        init_timeout=INIT_TIMEOUT_S,
-        finish_timeout=FINISH_TIMEOUT_S,
+        mode="offline",
+        host="",
         silent=True,
         console="off",
         disable_code=True,
@@ -183,22 +281,10 @@ def _start(**arguments):
         x_save_requirements=False,
     )
     project = os.environ.get("WANDB_PROJECT", PROJECT)
-    arguments |= {"settings": settings, "project": project, "resume": "allow", "reinit": "finish_previous"}
-    if is_offline():
-        return wandb.init(**arguments)
-    if _recently_unreachable():
-        return wandb.init(mode="offline", **arguments)
-    if not wandb.login(prompt=False, verify=False):
-        _warn("no API key: writing offline runs (`wandb login`, then `wandb sync`, publishes them)")
-        return wandb.init(mode="offline", **arguments)
-    try:
-        return wandb.init(**arguments)
-    except wandb.errors.Error as error:
-        WANDB_UNREACHABLE.parent.mkdir(parents=True, exist_ok=True)
-        WANDB_UNREACHABLE.touch()
-        _warn(f"the server did not answer ({error}): writing offline runs for the rest of this rebuild")
-        wandb.teardown()
-        return wandb.init(mode="offline", **arguments)
+    with wandb.init(settings=settings, project=project, reinit="finish_previous", **arguments) as run:
+        folder = Path(run.dir).parent
+        yield run
+    (folder / WRITTEN).touch()
 
 
 def _recently_unreachable() -> bool:
@@ -216,6 +302,6 @@ def _plain(value):
     return value.item() if hasattr(value, "item") else value
 
 
-@functools.cache  # once a process: a stack of seeds meets the same trouble for each
-def _warn(message: str) -> None:
+@functools.cache  # once a process
+def warn(message: str) -> None:
     print(f"W&B: {message}", file=sys.stderr)

@@ -14,12 +14,13 @@ from ruamel.yaml import YAML
 
 from benchmarks.evidence import agreement
 from benchmarks.studies import catalog
-from pipelines import manifest, parameters, rebuild, revisions, sources, stages
-from pipelines.files import CODE, read_json, write_json
+from pipelines import manifest, parameters, rebuild, revisions, sources, stages, store
+from pipelines.files import CODE, STATE, read_json, write_json
 from pipelines.stages import Stage
 
 SCRATCH = Path(".verify")
 VERDICT = Path("verify.json")
+LOCK = STATE / "verify.lock"
 WORST = 10
 
 
@@ -109,14 +110,15 @@ def verify(request: Request) -> Outcome:
     if measure == commit:
         manifest.require_tables(named, revisions.tables(None), "the working tree")
     root, environment = Path.cwd(), dict(os.environ)
-    try:
-        _clone(commit)
-        chosen, restored, seconds = _rebuild(request)
-        rebuilt, here = revisions.tables(None), manifest.here(parameters.load())
-    finally:
-        os.chdir(root)
-        os.environ.clear()
-        os.environ.update(environment)
+    with rebuild.alone(lock=LOCK):
+        try:
+            _clone(commit)
+            chosen, restored, seconds = _rebuild(request)
+            rebuilt, here = revisions.tables(None), manifest.here(parameters.load())
+        finally:
+            os.chdir(root)
+            os.environ.clear()
+            os.environ.update(environment)
     elsewhere = {
         name: [] if request.identical else manifest.differences(entry, here) for name, entry in named["tables"].items()
     }
@@ -156,6 +158,7 @@ def _rebuild(request: Request) -> tuple[list[Stage], int, float]:
     for name in stages.preparing(chosen):
         _dvc("repro", "-q", "--force", name)
     if len(chosen) < len(everything):
+        store.require_sound()
         try:
             _dvc("pull")
         except VerifyError as error:
@@ -294,8 +297,8 @@ def _set(path: Path, settings: Iterable[str]) -> None:
 def _dvc(*arguments: str) -> None:
     done = rebuild.dvc(*arguments, capture_output=True, text=True)
     if done.returncode != 0:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-25:])
-        raise VerifyError(f"dvc {' '.join(arguments)} failed in {SCRATCH}:\n{said}")
+        said = rebuild.explained(done.stdout + done.stderr)
+        raise VerifyError(f"dvc {' '.join(arguments)} failed in {SCRATCH}: {said}")
 
 
 def _fingerprints() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What the documentation tells people to type or paste."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,13 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "data/README.md"),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+]
+NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
 
 
 def blocks(name, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), re.S)
 
 
-@pytest.mark.parametrize("example", blocks("docs/measuring.md", "python"))
+@pytest.mark.parametrize("example", blocks("docs/how-to/measure.md", "python"))
 def test_the_examples_of_measuring_a_network_run_as_printed(example, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
@@ -24,28 +30,29 @@ def test_the_examples_of_measuring_a_network_run_as_printed(example, tmp_path):
     assert done.stdout
 
 
-@pytest.mark.parametrize("example", blocks("docs/adding.md", "python"))
-def test_the_examples_of_adding_things_are_python(example):
-    ast.parse(example)
+@pytest.mark.parametrize("page", [page for page in PAGES if "how-to" in page])
+def test_the_examples_of_adding_things_are_python(page):
+    for example in blocks(page, "python"):
+        ast.parse(example)
 
 
 def test_the_example_optimizer_is_a_valid_entry(monkeypatch, tmp_path):
     from benchmarks.lab import optimizers
     from benchmarks.studies import entries
 
-    (example,) = [block for block in blocks("docs/adding.md", "python") if "def build(" in block]
+    (example,) = [block for block in blocks("docs/how-to/optimizer.md", "python") if "def build(" in block]
     for path in (ROOT / "benchmarks/lab/optimizers").glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
-    (tmp_path / "adagrad.py").write_text(example)
+    (tmp_path / "adadelta.py").write_text(example)
     monkeypatch.setattr(optimizers, "__path__", [str(tmp_path)])
     monkeypatch.setattr(entries, "_folder", lambda _: tmp_path)
-    entries.check_options("benchmarks.lab.optimizers", "adagrad", {"lr": 0.1})
+    entries.check_options("benchmarks.lab.optimizers", "adadelta", {"lr": 0.1})
     import torch
 
-    entry = optimizers.named("adagrad", lr=0.1)
+    entry = optimizers.named("adadelta", lr=0.1)
     (optimizer,) = entry.build([torch.nn.Parameter(torch.zeros(2))])
-    assert isinstance(optimizer, torch.optim.Adagrad)
-    assert entry.implementation == "torch.optim.Adagrad"
+    assert isinstance(optimizer, torch.optim.Adadelta)
+    assert entry.implementation == "torch.optim.Adadelta"
 
 
 def test_what_the_readme_says_of_the_results_is_what_they_say(monkeypatch):
@@ -57,12 +64,9 @@ def test_what_the_readme_says_of_the_results_is_what_they_say(monkeypatch):
     assert readme.filled(text.replace("<!-- /tally -->", "\nNo claim holds.\n<!-- /tally -->")) == text
 
 
-PAGES = ["README.md", "data/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-
-
 def bench_commands(page):
     """What a page has people type in a terminal."""
-    lines = [line.split("#")[0].split() for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [re.split("[#|>]", line)[0].split() for block in blocks(page, "sh") for line in block.splitlines()]
     return [line[1:] for line in lines if line[:1] == ["bench"]]
 
 
@@ -81,7 +85,7 @@ def test_every_bench_command_is_told_somewhere():
     text = "\n".join((ROOT / page).read_text() for page in [*PAGES, "Makefile"])
     told = set(re.findall(r"\bbench ([a-z-]+)", text))
     # A word after `bench` is a command wherever it stands in code.
-    in_code = {command for code in re.findall(r"`bench ([a-z-]+)", text) for command in [code]}
+    in_code = {command for code in re.findall(r"`bench ([a-z][a-z-]*)", text) for command in [code]}
     assert set(commands) <= told and in_code <= set(commands)
     assert {command[0] for command in bench_commands("README.md")} >= {"repro", "status", "report", "verify", "cite"}
 
@@ -93,6 +97,32 @@ def test_the_readmes_targets_exist():
 
 
 def test_files_the_documentation_links_to_exist():
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data/README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+    """In a clone as it is; `make docs` checks anchors too, and the links of the site."""
+    for page in [ROOT / "CHANGELOG.md", *NOTEBOOKS, *(ROOT / page for page in PAGES)]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_page_is_in_the_site():
+    """The site's other pages, `make docs` makes or misses."""
+    listed = re.findall(r"- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    notebooks = [path.relative_to(ROOT).with_suffix(".md").as_posix() for path in NOTEBOOKS]
+    assert len(listed) == len(set(listed)) and {*PAGES, *notebooks} <= set(listed)
+
+
+def cells(path):
+    """The code of a notebook, cell by cell."""
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs(path):
+    """`make docs` executes them."""
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(path))
+
+
+def test_a_notebook_without_data_says_what_to_do(tmp_path):
+    code = "".join(cells(ROOT / "docs/notebooks/figure.ipynb")[0]["source"])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (said,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "is missing: open this notebook" in said

@@ -5,14 +5,14 @@ systems that people train is in `benchmarks.evidence.share`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.evidence import ladder, share
 from benchmarks.evidence.ladder import by_seed, main_effects, waterfall
-from benchmarks.evidence.report import Drawn, inlined, template
+from benchmarks.evidence.report import Drawn, template
 from benchmarks.evidence.statistics import t_interval
 
 PRACTICE = ("default-adam-relu-real", "practice-")
@@ -70,6 +70,11 @@ class Part:
     measured: Sequence[str | dict]
     figures: Sequence[Drawn]
 
+    @property
+    def checks(self) -> list[dict]:
+        """The checks that it measured."""
+        return [part for part in self.measured if not isinstance(part, str)]
+
 
 def render(
     asked: pd.DataFrame,
@@ -98,12 +103,12 @@ def render(
         cells=asked.to_dict("records"),
         predictions=share.PREDICTIONS,
         would_change=[*share.left_open(asked), *filter(None, [share.other_twins(asked_scores)]), *WOULD_CHANGE],
-        figures=[inlined(figure) for figure in figures],
-        why=[replace(part, figures=[inlined(figure) for figure in part.figures]) for part in why],
+        figures=list(figures),
+        why=list(why),
         short=in_short(table),
         sentences=sentences(scores, table),
         not_shown=NOT_SHOWN,
-        ladder_figures=[inlined(figure) for figure in ladder_figures],
+        ladder_figures=list(ladder_figures),
         columns=COLUMNS,
         rows=table.to_dict("records"),
         intervals=set(ladder.WITH_INTERVALS)

@@ -53,6 +53,19 @@ class Section(BaseModel):
             start = match.end()
         return [*parts, self.measured[start:]]
 
+    def finding(self, checks: pd.DataFrame) -> pd.Series:
+        """The row of `surprise` in ``claims.csv``.
+
+        Raises:
+            SectionError: if the table does not have it.
+        """
+        found = checks[checks["check"] == self.surprise]
+        if found.empty:
+            raise SectionError(
+                f"the section {self.title!r} names a check {self.surprise!r} that claims.csv does not have"
+            )
+        return found.iloc[0]
+
 
 def load(paths: Iterable[Path]) -> dict[str, Section]:
     """The sections by study, in the order of their files, each ``<study>/section.yaml``.

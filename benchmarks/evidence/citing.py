@@ -52,16 +52,6 @@ class Cell:
         return f"{self.value}{unit}{interval}{n}{verdict}"
 
 
-def require_table(name: str, known: Iterable[str]) -> str:
-    """A table's name from whatever a user writes: with or without folder and ``.csv``.
-
-    Raises:
-        CitingError: naming the nearest.
-    """
-    short = name.removeprefix("results/tables/").removesuffix(".csv")
-    return _require(short, list(known), "table")
-
-
 def select(table: pd.DataFrame, card: Card, rows: Iterable[str]) -> pd.DataFrame:
     """The rows of a table (`benchmarks.evidence.agreement.read`) for which every ``column=value`` holds.
 
@@ -305,7 +295,7 @@ def _author(author: Mapping) -> str:
 def _require(name: str, known: list[str], what: str) -> str:
     if name in known:
         return name
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    close = difflib.get_close_matches(name, known, n=3)
     hint = (
         f"did you mean {', '.join(close)}?"
         if close

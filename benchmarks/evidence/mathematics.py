@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 
 # How many parts each element has; a formula in which one is missing is wrong.
 PARTS = {"mfrac": 2, "msub": 2, "msup": 2, "msubsup": 3, "mover": 2, "munder": 2, "munderover": 3, "mroot": 2}
+# A power or an index as it is typed; a name with underscores has none.
+TYPED = re.compile(r"(\|\w\||\b[A-Za-z]|\blambda)([_^])([a-z]{2,3}\b|-?\d+\b|[a-z]\b|[+*])")
 # In plain text: operators that have spaces around them, and characters that a keyboard does not have.
 SPACED = "=<>≤≥+-×⋅·≈∝→∈"
 KEYBOARD = {"−": "-", "⋅": "·", "⟨": "<", "⟩": ">", "‖": "|", "∥": "|", "′": "'", "⊤": "'", "𝔼": "E", "\xa0": " "}
@@ -38,6 +40,21 @@ def plain(text: str) -> str:
         ValueError: as `html` does.
     """
     return "".join(_typed(_tree(text, part)) if i % 2 else part for i, part in enumerate(_split(text)))
+
+
+def typed(text: str) -> Markup:
+    """Text for a page in which powers and indices are typed, as in the statements of checks: ``R^2``, ``lambda_min``,
+    ``|w|^4``. They are set as formulas, and all else is escaped."""
+    return escape(text) if "$" in text else html(TYPED.sub(_latex, text))
+
+
+def _latex(typed: re.Match) -> str:
+    base, sign, mark = typed.groups()
+    if base.startswith("|"):
+        base = rf"\lvert {base.strip('|')} \rvert"
+    if len(mark) > 1 and mark.isalpha():
+        mark = rf"\mathrm{{{mark}}}"
+    return f"${base.replace('lambda', chr(92) + 'lambda')}{sign}{{{mark}}}$"
 
 
 def _split(text: str) -> list[str]:

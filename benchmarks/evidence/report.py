@@ -1,4 +1,4 @@
-"""The report: one self-contained page that opens from disk, made from tables, figures, claims and provenance."""
+"""The report: a page that opens from disk, with its figures beside it, made from tables, claims and provenance."""
 
 import re
 from collections import Counter
@@ -10,30 +10,12 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from benchmarks.evidence import chapter, mathematics
+from benchmarks.evidence import chapter, glossary, mathematics
 from benchmarks.evidence.card import Card
 from benchmarks.evidence.chapter import Section
 from benchmarks.evidence.judge import ClaimVerdict, claim_verdict
-from benchmarks.evidence.register import Claim
-from benchmarks.evidence.runs import COLUMNS
+from benchmarks.evidence.register import Claim, Estimator
 
-# The columns of the long table that the table of all runs shows; a claim's own shows the first and what it judges.
-RUN_COLUMNS = [
-    "configuration",
-    "seed",
-    "learning_rate",
-    "steps",
-    "diverged",
-    "last_loss",
-    "last_train_accuracy",
-    "first_sharpness",
-    "late_sharpness",
-    "late_sharpness_ratio",
-    "edge_step",
-    "late_loss_increases",
-    "hvps_per_reading",
-]
-CLAIM_COLUMNS = RUN_COLUMNS[:5]
 # The words for one claim and for several, in the order in which a tally lists them.
 WORDS = {
     "holds": "hold",
@@ -44,30 +26,99 @@ WORDS = {
 }
 
 
+# What quantities can be, and estimators give, whose intervals may pass the end of it.
+WITHIN = {
+    "order_rises": (-1, 1),
+    "rank_rises": (-1, 1),
+    "timing_order": (-1, 1),
+    "rank_value_output_rise": (-1, 1),
+    "rank_query_key_rise": (-1, 1),
+    **dict.fromkeys(("waypoint_score", "sequentiality", "tracking", "path", "law"), (-np.inf, 1)),
+    "active_modes": (1, np.inf),
+    "concurrency": (1, np.inf),
+    "rung_agreement": (-np.inf, 1),
+    "rung_residuals": (-1, 1),
+    "heterogeneity_rank": (-1, 1),
+}
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A figure for a page.
+    """A figure for a page, which shows its file.
 
     Attributes:
+        study: in whose ``figures.py`` it is drawn.
         caption: text, its formulas between dollars (`benchmarks.evidence.mathematics`).
         claims: those that it illustrates; the report shows it at the first of them.
-        svg: the text of its file.
-        sources: the files that it is drawn from (`sources`).
+        size: width and height, in points.
+        reads: the tables that it is drawn from, by file name without ``.csv``.
+        curves: the study whose curves it draws; None if it draws none.
     """
 
+    study: str
     name: str
     caption: str
     claims: Sequence[str]
-    svg: str
-    sources: Sequence[str]
+    size: tuple[float, float]
+    reads: Sequence[str] = ()
+    curves: str | None = None
+
+    @property
+    def width(self) -> int:
+        """In pixels of a page."""
+        return round(self.size[0] * 4 / 3)
+
+    @property
+    def height(self) -> int:
+        """In pixels of a page."""
+        return round(self.size[1] * 4 / 3)
+
+    @property
+    def alt(self) -> str:
+        """What stands for it where it is not seen: its caption's first sentence; the caption follows in any case."""
+        return mathematics.plain(self.caption).partition(". ")[0].rstrip(".")
+
+    @property
+    def sources(self) -> list[str]:
+        """The files that it is drawn from, relative to the page."""
+        curves = [f"curves/{self.curves}.parquet"] if self.curves else []
+        return [f"tables/{name}.csv" for name in self.reads] + curves
+
+    @property
+    def code(self) -> str:
+        """Python that redraws it in a clone, from the committed tables."""
+        names = ", ".join(f'"{name}"' for name in self.reads)
+        lines = [
+            "import pandas as pd",
+            f"from benchmarks.studies.{self.study} import figures",
+            "",
+            f'tables = {{name: pd.read_csv(f"results/tables/{{name}}.csv") for name in [{names}]}}',
+        ]
+        if self.curves:
+            lines.append(f'curves = pd.read_parquet("results/curves/{self.curves}.parquet")')
+        given = "tables, curves" if self.curves else "tables"
+        return "\n".join([*lines, f'figures.{self.name}({given}).savefig("{self.name}.pdf")'])
+
+
+def size(svg: str) -> tuple[float, float]:
+    """Width and height of an SVG file's text, in points.
+
+    Raises:
+        ValueError: if it does not say.
+    """
+    if not (box := re.search(r'<svg[^>]*?\bviewBox="0 0 ([\d.]+) ([\d.]+)"', svg)):
+        raise ValueError("an SVG file without a viewBox")
+    return float(box[1]), float(box[2])
 
 
 def render(
+    answer: Sequence[str],
+    lead: Drawn | None,
     claims: dict[str, Claim],
     sections: Mapping[str, Section],
     tables: dict[str, pd.DataFrame],
     cards: Mapping[str, Card],
-    figures: Iterable[Drawn],
+    figures: Mapping[str, Sequence[Drawn]],
     provenance: dict,
     study: str,
     anchors: dict[str, str],
@@ -76,37 +127,46 @@ def render(
     """The page as HTML.
 
     Args:
+        answer: sentences that answer the open question.
+        lead: the figure of the answer, which stands there and not at its claim.
         claims: the register.
         sections: of the chapter, by study, in its order.
         tables: ``claims``, the study's long table, the optimizer comparison's summary and entries, and the timing
             tables, by file name without ``.csv``.
         cards: of the timing tables at least, by the same names.
-        figures: all of them, in the chapter's order.
+        figures: by study, in the chapter's order.
         provenance: profile, data source and hashes, ``corpus`` (those of the text; None if no stage takes it), commits,
             versions, processors, minutes of training.
-        study: whose long table's runs are listed.
+        study: whose long table lists single runs.
         anchors: HTML anchors of configurations on tables.html, by name.
         cite: version and bibtex.
 
     Raises:
         ValueError: if a claim's study has no section, or a section names a check that does not exist.
     """
-    checks = tables["claims"]
+    checks, runs = noted(claims, tables["claims"]), tables[f"{study}.long"]
     order = chapter.order((claim.study for claim in claims.values()), sections)
     claims = {name: claim for place in order for name, claim in claims.items() if claim.study == place}
     verdicts = {name: claim_verdict(checks[checks["claim"] == name]) for name in claims}
-    long, contests = tables[f"{study}.long"], tables["optimizer_comparison"]
+    rows = {name: _records(checks[checks["claim"] == name]) for name in claims}
+    summary = tables["optimizer_comparison"]
+    drawn = [replace(f, claims=[c for c in f.claims if c in claims]) for own in figures.values() for f in own]
     return template("report.html.j2").render(
+        answer=answer,
+        lead=lead,
         claims=claims,
-        sections={place: _section(sections[place], place, claims, verdicts, checks) for place in order},
-        words={verdict.word for verdict in verdicts.values()},
+        sections={
+            place: _section(sections[place], place, claims, verdicts, checks) | {"figures": figures.get(place, ())}
+            for place in order
+        },
         verdicts=verdicts,
-        checks={name: _records(checks[checks["claim"] == name]) for name in claims},
-        figures=[replace(inlined(one), claims=[name for name in one.claims if name in claims]) for one in figures],
-        runs=_columns_and_rows(long, RUN_COLUMNS) | {"table": f"{study}.long"},
-        runs_of={name: claim_runs(claim, long) for name, claim in claims.items()},
-        ranking=ranking(contests),
-        contests=contests["workload"] + "-" + contests["optimizer"],
+        checks=rows,
+        primary={name: next(row for row in rows[name] if row["primary"] == "yes") for name in claims},
+        configurations={name: sorted(claim.stages) for name, claim in claims.items()},
+        figures=[figure for figure in drawn if figure.claims and figure.name != getattr(lead, "name", None)],
+        unclaimed=[figure for figure in drawn if not figure.claims],
+        runs={"table": f"{study}.long", "count": len(runs), "of": set(runs["configuration"])},
+        ranking=ranking(summary),
         entries=_records(tables["optimizer_comparison/optimizers"]),
         timings={
             name.rpartition("/")[2]: {"columns": list(table.columns), "rows": _anchored(name, table, cards[name])}
@@ -119,11 +179,34 @@ def render(
     )
 
 
+def noted(claims: Mapping[str, Claim], checks: pd.DataFrame) -> pd.DataFrame:
+    """The checks with a column ``beyond``: what is to be said if an interval passes the end of what the quantity can
+    be."""
+    estimators = {name: check.estimator for claim in claims.values() for name, check in claim.checks.items()}
+    return checks.assign(beyond=[_beyond(estimators[row["check"]], row) for row in _records(checks)])
+
+
+def _beyond(estimator: Estimator, row: dict) -> str:
+    """Of a check that reads one quantity, not a difference or a ratio."""
+    read = {name for _, name in estimator.reads} & set(WITHIN)
+    single = not estimator.model_extra.get("over") and len(estimator.model_extra.get("terms") or [None]) == 1
+    named = estimator.name if estimator.name in WITHIN else next(iter(read), None) if single else None
+    return passing(named, row["ci95_low"], row["ci95_high"])
+
+
+def passing(quantity: str | None, low: float, high: float) -> str:
+    """What is to be said if an interval passes the end of what a quantity can be; else ""."""
+    least, most = WITHIN.get(quantity, (-np.inf, np.inf))
+    ends = [number(end) for end, passed in ((least, low < least), (most, high > most)) if passed]
+    return f"The interval, Student's t, goes past {' and '.join(ends)}, which the quantity cannot" if ends else ""
+
+
 def _section(
     section: Section, study: str, claims: dict[str, Claim], verdicts: dict[str, ClaimVerdict], checks: pd.DataFrame
 ) -> dict:
     """A section for the page: its title and three paragraphs, its claims, how many have each verdict."""
     names = [name for name, claim in claims.items() if claim.study == study]
+    counts = Counter(verdicts[name].word for name in names)
     return {
         "title": section.title,
         "known": section.known,
@@ -131,6 +214,8 @@ def _section(
         "open": section.open,
         "claims": names,
         "tally": tally(verdicts[name].word for name in names),
+        "counts": [(word, counts[word]) for word in WORDS if counts[word]],
+        "surprise": section.finding(checks),
     }
 
 
@@ -140,21 +225,6 @@ def tally(words: Iterable[str]) -> str:
     return ", ".join(
         f"{counts[word]} {word if counts[word] == 1 else many}" for word, many in WORDS.items() if counts[word]
     )
-
-
-def sources(reads: Iterable[str], curves: str | None) -> list[str]:
-    """The files that a figure is drawn from, relative to the page.
-
-    Args:
-        reads: tables, by file name without ``.csv``.
-        curves: the study whose curves it draws; None if it draws none.
-    """
-    return [f"tables/{name}.csv" for name in reads] + ([f"curves/{curves}.parquet"] if curves else [])
-
-
-def inlined(figure: Drawn) -> Drawn:
-    """The figure with its SVG in a form that can be inlined next to others on a page."""
-    return replace(figure, svg=inline_svg(figure.svg, figure.name))
 
 
 def anchor(table: str, keys: Sequence[object]) -> str:
@@ -169,20 +239,19 @@ def ranking(summary: pd.DataFrame) -> dict[str, list[dict]]:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page of this folder, which has `number`, `mathematics`, `plain` and `span`."""
+    """A page of this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": number, "mathematics": mathematics.html, "plain": mathematics.plain}
-    environment.globals |= {"span": span, "anchor": anchor}
+    environment.filters |= {
+        "number": number,
+        "mathematics": mathematics.html,
+        "typed": mathematics.typed,
+        "place": glossary.place,
+    }
+    environment.globals |= {"span": span, "anchor": anchor, "passing": passing}
+    environment.globals |= {"mark": glossary.Marker(), "glossary": glossary.GLOSSARY, "not_run": glossary.NOT_RUN}
     return environment.get_template(name)
-
-
-def claim_runs(claim: Claim, long: pd.DataFrame) -> dict:
-    """The runs that a claim's checks use, with the columns that they judge or that their regimes depend on."""
-    columns = CLAIM_COLUMNS + [name for name in COLUMNS if name in claim.metrics and name not in CLAIM_COLUMNS]
-    rows = long[long["configuration"].isin(claim.configurations)]
-    return _columns_and_rows(rows, columns) | {"table": "progressive_sharpening.long"}
 
 
 def number(value: object) -> str:
@@ -210,22 +279,6 @@ def span(low: float, high: float) -> str:
         if ends[0] != ends[1]:
             break
     return " – ".join(ends)
-
-
-def inline_svg(svg: str, name: str) -> str:
-    """An SVG file's root element, its ids made unique to the page and its size left to the style sheet."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r"url\(#", f"url(#{name}-", body)
-    return re.sub(r'xlink:href="#', f'xlink:href="#{name}-', body)
-
-
-def _columns_and_rows(runs: pd.DataFrame, columns: list[str]) -> dict:
-    """Columns (name, what, unit) that the table has, and its rows."""
-    shown = [column for column in columns if column in runs]
-    return {"columns": [(c, COLUMNS[c][1], COLUMNS[c][0]) for c in shown], "rows": _records(runs[shown])}
 
 
 def _anchored(name: str, table: pd.DataFrame, card: Card) -> list[dict]:

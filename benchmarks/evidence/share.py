@@ -142,6 +142,8 @@ def word(wide: Interval | None, narrow: Interval | None) -> str:
 def in_three(answer: pd.DataFrame) -> list[str]:
     """Three sentences: what carries over, whether strong modes come first, and what the nulls do.
 
+    The first counts intervals, the others compare means over seeds, and say so.
+
     Args:
         answer: ``open_question_4_1``.
     """
@@ -157,7 +159,8 @@ def in_three(answer: pd.DataFrame) -> list[str]:
     others = "".join(f", {name} in {count} of {of}" for name, count, of in rest)
     said = [
         f"Of what deep linear networks from small weights do, asked of {answer['system'].nunique()} systems and "
-        f"variants, {name} carries over in {first} of the {of} where it can be asked{others}."
+        f"variants, {name} carries over in {first} of the {of} where it can be asked{others} (the 95 % interval of "
+        "its share lies above one half)."
     ]
     order = _measured(answer, "order", "network_value")
     if len(order):
@@ -165,7 +168,8 @@ def in_three(answer: pd.DataFrame) -> list[str]:
         deep = f"; in deep linear networks from small weights {_from_to(references)}" if len(references) else ""
         said.append(
             f"Strong modes are learned first in {first} of the {len(order)} systems in which every mode is learned by "
-            f"half (slope of ln(half time) on ln(strength) {_from_to(order['network_value'])}{deep})."
+            f"half, judged by means over seeds without intervals (slope of ln(half time) on ln(strength) "
+            f"{_from_to(order['network_value'])}{deep})."
         )
     nulls = []
     beside = _measured(order, "order", "null")
@@ -182,7 +186,7 @@ def in_three(answer: pd.DataFrame) -> list[str]:
             f"of {len(ranks)}"
         )
     if nulls:
-        said.append(f"But {', and '.join(nulls)}.")
+        said.append(f"But, judged the same way, {', and '.join(nulls)}.")
     return said
 
 

@@ -78,8 +78,7 @@ def overview(rows: pd.DataFrame, sections: Mapping[str, Section], checks: pd.Dat
     lines = ["| section | claims | most surprising |", "| --- | --- | --- |"]
     for study, section in sections.items():
         own = rows[rows["study"] == study]
-        check = checks[checks["check"] == section.surprise].iloc[0]
-        lines.append(f"| {section.title} | {tally(own['word'])} | {finding(check)} |")
+        lines.append(f"| {section.title} | {tally(own['word'])} | {finding(section.finding(checks))} |")
     return "\n".join(lines)
 
 

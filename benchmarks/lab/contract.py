@@ -429,7 +429,7 @@ def _told(module: nn.Module, name: str) -> str:
 
 
 def _suspects(module: nn.Module) -> str:
-    """The layers whose derivatives are known to be wrong or missing (docs/curvature.md)."""
+    """The layers whose derivatives are known to be wrong or missing (docs/explanation/curvature.md)."""
     known = (nn.LayerNorm, nn.modules.batchnorm._NormBase)
     names = [f"{type(child).__name__} {name!r}" for name, child in module.named_modules() if isinstance(child, known)]
     return ", ".join(names) or type(module).__name__

@@ -318,7 +318,7 @@ class Point:
         Raises:
             RuntimeError: if the point was made without ``curvature=True``.
             ValueError: if PyTorch's third derivative of the network is wrong (a native LayerNorm) or missing (a
-                BatchNorm or InstanceNorm that uses statistics of its input); see docs/curvature.md.
+                BatchNorm or InstanceNorm that uses statistics of its input); see docs/explanation/curvature.md.
         """
         if self.curvature:
             contract.require_derivative(self.problem, order=3)

@@ -83,6 +83,13 @@ def defines(package: str, name: str, function: str) -> bool:
     return ":" not in name and function in _functions(package, name)
 
 
+def uses(package: str, name: str, function: str) -> bool:
+    """Whether an entry's file calls a function, or imports from its package what may; an outside entry is taken not
+    to."""
+    text = "" if ":" in name else "".join(file.read_text(encoding="utf-8") for file in _files(package, name))
+    return f"{function}(" in text or f"from {package}" in text
+
+
 def arguments(package: str, name: str, function: str) -> list[str]:
     """The names of a function's arguments, read from its file.
 
@@ -129,9 +136,13 @@ def find(module: str) -> Path | None:
 
 def _functions(package: str, name: str) -> dict[str, ast.FunctionDef]:
     """The functions that an entry's file, or the files of its folder, define, by name."""
-    place = _folder(package) / name
-    files = sorted(place.glob("*.py")) if place.is_dir() else [place.with_name(f"{name}.py")]
+    files = _files(package, name)
     return {name: node for file in files for name, node in _defined(file.read_text(encoding="utf-8")).items()}
+
+
+def _files(package: str, name: str) -> list[Path]:
+    place = _folder(package) / name
+    return sorted(place.glob("*.py")) if place.is_dir() else [place.with_name(f"{name}.py")]
 
 
 @functools.cache

@@ -8,17 +8,19 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmarks.studies import entries
 
+# With more steps, examples or units than this nobody would see the end; with more seeds, not all would fit into memory.
+MOST, MOST_SEEDS = 10**9, 1000
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Widths = Annotated[list[Count], Field(min_length=1)]
 Activation = Literal["gelu", "identity", "relu", "tanh"]
@@ -38,6 +40,13 @@ class Strict(BaseModel):
     """Settings: unknown keys, wrong types, infinities and nan are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("seeds", check_fields=False)
+    @classmethod
+    def _few(cls, seeds):
+        if isinstance(seeds, int) and seeds > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS} seeds, got {seeds}")
+        return seeds
 
 
 class Spec(BaseModel):
@@ -62,6 +71,8 @@ class Architecture(Spec):
     def _known(self):
         check_options(self.package, self.name, self.model_extra)
         check_sizes(self.model_extra)
+        if "activation" in self.model_extra and entries.uses(self.package, self.name, "activation_module"):
+            entries.require(self.model_extra["activation"], list(get_args(Activation)), "activation")
         return self
 
 
@@ -150,11 +161,11 @@ def _check_once(package: str, name: str, options: str) -> None:
 
 
 def check_sizes(options: dict[str, Any]) -> None:
-    """Raises ValueError for a whole number below 1 among an entry's options: these are sizes and counts."""
+    """Raises ValueError for a whole number among an entry's options that cannot be a size or a count."""
     for option, value in options.items():
         for size in value if isinstance(value, list) else [value]:
-            if isinstance(size, int) and not isinstance(size, bool) and size < 1:
-                raise ValueError(f"{option} must be at least 1, got {size!r}")
+            if isinstance(size, int) and not isinstance(size, bool) and not 1 <= size <= MOST:
+                raise ValueError(f"{option} must be at least 1{f' and at most {MOST}' * (size > MOST)}, got {size!r}")
 
 
 class Compute(Strict):

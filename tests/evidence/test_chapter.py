@@ -61,8 +61,9 @@ def test_what_was_measured_is_told_by_rows_of_the_section(study):
 
 def test_a_check_that_is_not_in_the_table_is_named():
     section = chapter.Section(title="A", known="", measured="so much: {X9.nothing}", open="", surprise="X9.nothing")
-    with pytest.raises(ValueError, match=r"section 'A' names a check 'X9\.nothing' that claims.csv does not have"):
-        section.parts(CHECKS)
+    for ask in (section.parts, section.finding):
+        with pytest.raises(ValueError, match=r"section 'A' names a check 'X9\.nothing' that claims.csv does not have"):
+            ask(CHECKS)
 
 
 def test_braces_of_a_formula_are_no_check():
@@ -75,7 +76,8 @@ def test_braces_of_a_formula_are_no_check():
 def test_the_report_opens_each_section_with_three_paragraphs_in_the_chapters_order():
     page = (ROOT / "results/report.html").read_text()
     found = re.findall(
-        r'<section class="chapter".*?<h2[^>]*>\d+\. (.*?)</h2>\s*<p><strong>What is known\.</strong>.*?'
+        r'<section class="chapter".*?<h2[^>]*>\d+\. (.*?)</h2>\s*<div class="intro">\s*'
+        r"<p><strong>What is known\.</strong>.*?"
         r"<p><strong>What was measured\.</strong> (.*?)</p>.*?<p><strong>What remains open\.</strong>.*?<article",
         page,
         flags=re.S,

@@ -36,6 +36,13 @@ def test_a_formula_becomes_mathml():
     )
 
 
+def test_typed_powers_and_indices_are_set_and_names_are_not():
+    said = str(mathematics.typed("R^2 of |w|^4 < lambda_min, from first_sharpness and 1e-2"))
+    assert said.count("<msup>") == 2 and said.count("<msub>") == 1 and "&lt;" in said
+    assert "<mi>λ</mi>" in said and "first_sharpness and 1e-2" in said
+    assert mathematics.typed("costs $5 & R^2") == "costs $5 &amp; R^2"
+
+
 def test_a_word_in_a_formula_is_upright_and_in_one_piece_and_a_function_apart_from_what_it_is_of():
     html = mathematics.html(r"$\ln \mathrm{lr}$")
     assert html == (

@@ -326,13 +326,17 @@ def scored():
 
 def test_the_page_says_what_the_table_says(scored):
     scores, table = scored
-    figures = [Drawn("effective_rank", "The caption.", (), '<svg width="1" height="1"><g id="a"/></svg>', ())]
-    asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp")
+    figures = [Drawn("low_rank_progression", "effective_rank", "The caption.", (), (300, 150))]
+    asked = pd.DataFrame(share.rows(share_scores(), "a", "a")).assign(system="a", network="mlp", fidelity="scaled")
     check = {"check": "T9.mlp", "statement": "slope", "measured": -0.5, "ci95_low": -0.6, "ci95_high": -0.4}
+    check |= {"role": "main", "primary": "yes", "regime": "", "fidelity": "scaled", "origin": "ours"}
+    check |= {"unit": "", "n": 5}
+    check |= {"predicted": -1, "band_low": -np.inf, "band_high": -0.5, "word": "open", "reason": "too wide"}
+    check |= {"post_hoc": "", "beyond": "It goes past the end"}
     why = [answer.Part("Open Question 4.1: planted modes", ["The slope is ", check, "."], figures)]
     page = answer.render(asked, share_scores(), scores, table, figures, [], why, "reference", "cifar10")
-    assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.</figcaption>" in page
-    assert '<svg><g id="effective_rank-a"/></svg>' in page
+    assert '<figure id="figure-effective_rank">' in page and "<figcaption>The caption.\n" in page
+    assert '<img src="figures/effective_rank.svg" alt="Figure: The caption" width="400" height="200"' in page
     assert "does not carry over to practice, though many networks there follow the path" in page
     assert "default initialization alone leaves a score of 0.02, Adam alone 0.02" in page
     assert "the optimizer changes the score by -0.39 and the initialization by -0.39" in page
@@ -340,6 +344,7 @@ def test_the_page_says_what_the_table_says(scored):
     assert "3.0 decades higher" in page
     assert "<h3>Planted modes</h3>" in page and page.count('<figure id="figure-effective_rank">') == 2
     assert 'The slope is <a href="report.html#check-T9.mlp" title="T9.mlp: slope">-0.5 [-0.6, -0.4]</a>.' in page
+    assert "-1 (≤ -0.5)" in page and '<b class="open">open</b>' in page and "too wide. It goes past the end" in page
     assert page.count("<tr title=") == len(SETTINGS) + len(share.PREDICTIONS)
     assert "only checks the machinery" not in page
     assert "only checks the machinery" in answer.render(

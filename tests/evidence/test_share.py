@@ -107,6 +107,7 @@ def test_three_sentences_count_what_the_table_has():
     assert "2 systems" in said[0] and "rank in 1 of 2" in said[0] and "alignment" not in said[0]
     assert "order carries over in" in said[0] or "rank carries over in" in said[0]
     assert "Strong modes are learned first in 2 of the 2 systems" in said[1]
+    assert "95 % interval" in said[0] and "by means over seeds without intervals" in said[1], "what is compared is said"
     assert said[2].endswith(
         "the rank of the weights' change grows no more than on targets without a relation to the inputs in 1 of 2."
     )

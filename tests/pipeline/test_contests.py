@@ -51,7 +51,7 @@ def test_the_runs_that_count_go_to_wandb(built, workspace):
     hopeless = json.loads((built.path / "runs-meta/optimizer_comparison/mlp-hopeless.json").read_text())
     assert hopeless["wandb"] == {}
     said = workspace.bench("publish", "mlp-hopeless")
-    assert said.stdout.startswith("0 runs sent, 0 had already been") and "W&B" not in said.stderr
+    assert said.stdout.startswith("0 runs written, 0 had already been") and "W&B" not in said.stderr
 
 
 def test_a_new_optimizer_runs_its_contests_alone_and_another_target_runs_none(workspace):

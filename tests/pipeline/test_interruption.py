@@ -1,5 +1,6 @@
 """Killed runs continue, and equal runs are equal bytes."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -75,6 +76,13 @@ def test_another_configurations_checkpoint_is_not_used(workspace):
     before = history(workspace)
     torch.save({"key": "another", "seconds": 1.0, "state": {"loop": {"step": 3}}}, path)
     workspace.dvc("repro", "-q", "-f", "--no-run-cache", "-s", STAGE)
+    assert history(workspace) == before
+    # Of this run, and not one that its loop can continue.
+    asked = json.loads((workspace.path / "results/code/progressive_sharpening/lr-low/1-2.json").read_text())
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    torch.save({"key": key, "seconds": 1.0, "state": {"loop": {"step": 3}}}, path)
+    done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE)
+    assert "the checkpoint cannot be continued" in done.stderr and "Traceback" not in done.stderr
     assert history(workspace) == before
     path.write_bytes(b"half a checkpoint")
     done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE)

@@ -18,7 +18,7 @@ def test_a_rebuild_leaves_the_table_and_the_page(built):
     assert table.loc["small-gd-relu-hat", "waypoint_score"] == pytest.approx(mean, rel=1e-9)
     page = (built.path / "results/open_question_4_1.html").read_text()
     assert "What the ladder does not show" in page and "What would change the verdict" in page
-    assert page.count("<svg") == 15
+    assert page.count('<img src="figures/') == 15
     scale = pd.read_csv(built.path / "results/tables/low_rank_progression/output_scale.csv")
     assert set(scale["quantity"]) == {"scale", "largest_lr", "lazy_slope", "rich_slope"}
     meta = json.loads((built.path / "runs-meta/low_rank_progression/small-gd-relu-hat.json").read_text())

@@ -1,85 +1,33 @@
 """The way of somebody new: an experiment with its claim, a figure, a study; each is what its author writes, no more."""
 
 import json
+import re
+from pathlib import Path
 
 import pandas as pd
+from ruamel.yaml import YAML
 
 STUDY = "benchmarks/studies/scale_invariance"
 PIPELINE = "pipelines/scale_invariance/dvc.yaml"
 
-RUN = '''"""How a weight under decay alone shrinks."""
-
-from benchmarks.studies.table import tidy
-
-
-@tidy
-def run(settings, seeds):
-    for seed in seeds:
-        start = weight = 1.0 + seed
-        for _ in range(settings.steps):
-            weight -= settings.lr * settings.decay * weight
-        yield "plain", seed, {"shrinkage": weight / start}
-'''
-SETTINGS = """class Shrinkage(Strict):
-    seeds: Count
-    lr: Positive
-    decay: Positive
-    steps: Count
-
-
-SHRINKAGE = tidy(
-    "Shrinkage of a weight",
-    "a loop",
-    "One weight.",
-    {"shrinkage": Column("", "weight at the end over that at the start", _SMOOTH)},
-    system="a setting",
-)
-
-HOMOGENEITY = """
-CLAIM = """
-U9:
-  title: A weight under decay alone shrinks geometrically
-  registered: 2026-11-25
-  source: by hand
-  statement: A step multiplies the weight by 1 - lr decay.
-  measurement: The weight after some steps over that at the start.
-  fidelity: exact
-  origin: theorem
-  primary: U9.shrinkage
-  checks:
-    U9.shrinkage:
-      statement: weight at the end over that at the start
-      estimator: {name: computed, study: STUDY, experiment: shrinkage, system: plain, quantity: shrinkage}
-      prediction: 0.81
-      band: {low: 0.80999, high: 0.81001}
-"""
-FIGURE = '''
-
-def shrinkage(tables: Tables) -> Figure:
-    """How far weights shrink."""
-    table = tables["scale_invariance/shrinkage"]
-    figure, axes = plt.subplots(figsize=(3, 3), layout="constrained")
-    axes.plot(table["seed"], table["value"], "o", color=INK)
-    axes.set(xlabel="seed", ylabel="shrinkage")
-    return figure
-'''
-LINE = """FIGURES = (
-    Figure("shrinkage", "A weight shrinks.", reads=("scale_invariance/shrinkage",), claims=("U9",)),
-"""
+# What docs/how-to/claim.md has its reader write, word for word.
+PAGE = (Path(__file__).parents[2] / "docs/how-to/claim.md").read_text()
+RUN, SETTINGS, EXPERIMENT, FIGURE, LINE = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+VALUES, CLAIM = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 
 
 def test_an_experiment_with_its_claim_and_then_a_figure(workspace):
     """A file with `run`, its settings and card, values, a claim."""
     (workspace.path / STUDY / "shrinkage.py").write_text(RUN)
-    workspace.edit(f"{STUDY}/study.py", "HOMOGENEITY = ", SETTINGS)
-    declared = 'Experiment("shrinkage", Shrinkage, SHRINKAGE),\n        Experiment("homogeneity"'
-    workspace.edit(f"{STUDY}/study.py", 'Experiment("homogeneity"', declared)
+    workspace.edit(f"{STUDY}/study.py", "HOMOGENEITY = ", f"{SETTINGS}\nHOMOGENEITY = ")
+    workspace.edit(f"{STUDY}/study.py", "    experiments=(\n", f"    experiments=(\n{EXPERIMENT},\n")
     claims = workspace.path / STUDY / "claims.yaml"
-    claims.write_text(claims.read_text() + CLAIM.replace("STUDY", "scale_invariance"))
+    claims.write_text(claims.read_text() + CLAIM)
 
     missing = workspace.bench("stages", check=False)
     assert missing.returncode == 1 and "scale_invariance.shrinkage: missing" in missing.stderr
-    workspace.set("scale_invariance.shrinkage", {"seeds": 3, "lr": 0.1, "decay": 1.0, "steps": 2})
+    (values,) = YAML(typ="safe").load(VALUES).values()
+    workspace.set("scale_invariance.shrinkage", values)
     forgotten = workspace.bench("repro", "U9", check=False)
     assert forgotten.returncode == 1 and "`bench stages`" in forgotten.stderr
     assert workspace.bench("stages").stdout.splitlines() == ["wrote dvc.yaml", f"wrote {PIPELINE}"]
@@ -97,8 +45,8 @@ def test_an_experiment_with_its_claim_and_then_a_figure(workspace):
 
     # A figure is a function and a line.
     figures = workspace.path / STUDY / "figures.py"
-    figures.write_text(figures.read_text() + FIGURE)
-    workspace.edit(f"{STUDY}/study.py", "FIGURES = (\n", LINE)
+    figures.write_text(figures.read_text() + "\n\n" + FIGURE)
+    workspace.edit(f"{STUDY}/study.py", "FIGURES = (\n", f"FIGURES = (\n{LINE},\n")
     assert workspace.bench("stages").stdout.splitlines() == ["wrote dvc.yaml", f"wrote {PIPELINE}"]
     said = workspace.bench("repro").stdout
     assert "running judge" in said and "failed 0" in said
@@ -156,7 +104,7 @@ def test_a_study_is_a_folder(workspace):
     (folder / "__init__.py").write_text("")
     (folder / "study.py").write_text(DECLARATION)
     (folder / "shrinkage.py").write_text(RUN)
-    (folder / "claims.yaml").write_text(CLAIM.replace("STUDY", "shrinking"))
+    (folder / "claims.yaml").write_text(CLAIM.replace("scale_invariance", "shrinking"))
     (folder / "section.yaml").write_text(SECTION)
     workspace.set("shrinking", {"shrinkage": {"seeds": 3, "lr": 0.1, "decay": 1.0, "steps": 2}})
     wrote = workspace.bench("stages").stdout.splitlines()
@@ -164,12 +112,12 @@ def test_a_study_is_a_folder(workspace):
     said = workspace.bench("repro", "shrinking").stdout
     assert "ran shrinkage" in said and "ran 2, restored 0, failed 0" in said, "the fingerprints and that one"
     table = pd.read_csv(workspace.path / "results/tables/shrinking/shrinkage.csv")
+    table = table[table["system"] == "plain"]
     assert table["seed"].tolist() == [1, 2, 3] and table["value"].round(9).eq(0.81).all()
     said = workspace.bench("repro").stdout
     assert "failed 0" in said and "ran shrinkage" not in said
-    assert (
-        pd.read_csv(workspace.path / "results/tables/claims.csv").set_index("claim").loc["U9", "verdict"] == "verified"
-    )
+    checks = pd.read_csv(workspace.path / "results/tables/claims.csv").set_index("check")
+    assert checks.loc["U9.shrinkage", "verdict"] == "verified"
     page = (workspace.path / "results/report.html").read_text()
     assert "Shrinking weights" in page and "Decay shrinks weights." in page
     assert workspace.stale() == set()

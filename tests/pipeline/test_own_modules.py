@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from workspaces import ROOT, tiny
 
+from pipelines import sources
 from pipelines.files import write_yaml
 
 MINE = """
@@ -102,6 +103,8 @@ def train(folder, architecture="mine:plain", optimizer="mine:build_adam", measur
     (folder / "data").mkdir()
     np.savez(folder / "data/images.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
     settings = tiny()
+    x, y = sources.sha256(pixels), sources.sha256(labels)
+    settings["data"]["sha256"] = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
     settings["progressive_sharpening"]["configurations"]["mine"] = {
         "architecture": {"name": architecture},
         "optimizer": {"name": optimizer, "lr": 0.05},

@@ -101,13 +101,23 @@ STUDY = "progressive_sharpening"
         ("\n  stacks: [1, 2, 3]", "\n  stacks: [1, 2, 2-3]", f"{STUDY}.stacks", "seed 2 appears twice"),
         ("stacks: [1, 2, 3, 4, 5]", "stacks: [3-1]", f"{STUDY}.configuration_stacks", "neither a seed nor a range"),
         ("{seeds: 1-6, ", "{seeds: 6-1, ", f"{STUDY}.comparisons.small-lr-low.seeds", "neither a seed nor a range"),
+        (
+            "stacks: [1, 2, 3, 4, 5]",
+            "stacks: [1-50000000]",
+            f"{STUDY}.configuration_stacks",
+            "at most 1000 train together",
+        ),
+        ("stacks: [1, 2, 3, 4, 5]", f"stacks: [{'9' * 50}]", f"{STUDY}.configuration_stacks", "neither a seed nor"),
+        ("0.03}, steps: 800", "0.03}, steps: 1e30", f"{STUDY}.configurations.lr-mid.steps", "valid integer"),
+        ("0.03}, steps: 800", f"0.03}}, steps: 1{'0' * 30}", "lr-mid.steps", "less than or equal to 1000000000"),
+        ("200], activation: tanh", "200], activation: tahn", f"{STUDY}.defaults.architecture", "did you mean 'tanh'?"),
         ("    lr-mid:", "    lr.mid:", f"{STUDY}.configurations.lr.mid", "pattern"),
         ("threads: 1 #", "threads: 1.5 #", "compute.threads", "valid integer"),
         ("dtype: float32", "dtype: float16", "compute.dtype", "'float16'"),
         ("device: cpu", "device: gpu", "compute.device", "pattern"),
         ("device: cpu", "device: cuda:one", "compute.device", "pattern"),
         (
-            "device: cpu # or cuda, cuda:1, mps (docs/reproducibility.md)\n  dtype: float32",
+            "device: cpu # or cuda, cuda:1, mps (docs/how-to/gpu.md)\n  dtype: float32",
             "device: mps\n  dtype: float64",
             "compute",
             "no float64",
@@ -202,6 +212,9 @@ def test_every_fault_is_told_at_once(tmp_path):
 def test_broken_yaml_and_a_missing_file_are_told_as_such(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1, 2\nb: 3")
     with pytest.raises(parameters.ParametersError, match="not valid YAML"):
+        parameters.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes("profile: reference\nname: Müller".encode("latin-1"))
+    with pytest.raises(parameters.ParametersError, match=r"params\.yaml, line 2, is not UTF-8 text"):
         parameters.load(tmp_path / "params.yaml")
     with pytest.raises(parameters.ParametersError, match="does not exist"):
         parameters.load(tmp_path / "nowhere.yaml")

@@ -8,6 +8,7 @@ FLOW = f"{TRAINING}:adaptive_flow"  # which has the toy, as the control has, and
 LADDER = "pipelines/low_rank_progression/dvc.yaml"
 CONTESTS = "pipelines/optimizer_comparison/dvc.yaml"
 SCALES = "pipelines/scale_invariance/dvc.yaml"
+LAUNCHES = "pipelines/timings/dvc.yaml:launches"  # of a step of Adam and of Muon
 TABLES = f"{TRAINING}:tables"
 CONFIGURATIONS = "progressive_sharpening.configurations"
 # What measures the seconds of a run of lr-low.
@@ -70,7 +71,10 @@ def test_a_changed_constant_retrains_what_imports_it(workspace):
         *(f"{CONTESTS}:{name}" for name in ("contest@mlp-adamw", "contest@mlp-hopeless", "extra@balanced-adamw")),
         f"{CONTESTS}:heterogeneity",
         "pipelines/overparameterization/dvc.yaml:non_convexity",
-        *(f"pipelines/timings/dvc.yaml:{name}" for name in ("training_step", "eigensolvers", "optimizer_steps")),
+        *(
+            f"pipelines/timings/dvc.yaml:{name}"
+            for name in ("training_step", "eigensolvers", "optimizer_steps", "launches")
+        ),
     }
 
 
@@ -81,11 +85,12 @@ def test_a_change_of_one_entry_leaves_the_others_alone(workspace):
 
 def test_an_edited_optimizer_retrains_what_names_or_imports_it(workspace):
     workspace.edit("benchmarks/lab/optimizers/muon.py", "vector_lr: float = 1e-3", "vector_lr: float = 2e-3")
-    assert retrains(workspace) == {"pipelines/deep_linear/dvc.yaml:waypoints", f"{SCALES}:rescaling"}
+    assert retrains(workspace) == {"pipelines/deep_linear/dvc.yaml:waypoints", f"{SCALES}:rescaling", LAUNCHES}
     workspace.edit("benchmarks/lab/optimizers/adam.py", "def build(", "_UNUSED = 1\n\n\ndef build(")
     assert retrains(workspace) == {
         "pipelines/deep_linear/dvc.yaml:waypoints",
         f"{SCALES}:rescaling",
+        LAUNCHES,
         COMPARISON,
         f"{LADDER}:rung@default-adam-relu-real",
     }

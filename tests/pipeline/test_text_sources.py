@@ -128,12 +128,14 @@ def test_the_generated_text_is_the_pinned_one():
 
 
 def test_a_prepared_text_keeps_its_line_ends_and_a_damaged_one_is_one_sentence(tmp_path):
-    path = written(tmp_path / "corpus.txt", b"a\r\nb\n" * 10)
-    loaded = corpus.load(path)
+    content = b"a\r\nb\n" * 10
+    path, pinned = written(tmp_path / "corpus.txt", content), {"sha256": hashlib.sha256(content).hexdigest()}
+    loaded = corpus.load(path, pinned)
     assert loaded.train + loaded.validation == "a\r\nb\n" * 10
-    written(path, SMALL[:22])
-    with pytest.raises(ValueError, match=r"corpus.txt is not UTF-8: remove it; `dvc repro prepare_corpus` makes it"):
-        corpus.load(path)
+    for damaged, says in ((SMALL[:22], "is not UTF-8"), (content[:-1], "has SHA-256")):
+        written(path, damaged)
+        with pytest.raises(sources.DataError, match=rf"{says}.*: remove .*; `dvc repro prepare_corpus` makes it again"):
+            corpus.load(path, pinned)
 
 
 STUDY = "benchmarks/studies/scale_invariance"

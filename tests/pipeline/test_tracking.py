@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 
 import pandas as pd
 import pytest
+import wandb_server
 
 import benchmarks
 
@@ -83,10 +85,14 @@ def test_run_ids_are_stable_for_the_same_parameters_and_code(workspace):
 
 def test_without_a_key_runs_are_offline_with_a_warning(workspace):
     keyless = {"WANDB_MODE": None, "WANDB_API_KEY": None, "HOME": str(workspace.path), "NETRC": "nowhere"}
+    folders = len(list(workspace.path.glob("wandb/offline-run-*")))
     done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE, **keyless)
     assert "W&B: no API key" in done.stderr
-    modes = {run["mode"] for run in json.loads((workspace.path / META).read_text())["wandb"].values()}
-    assert modes == {"offline"}
+    assert modes(workspace) == {"offline"}
+    # Nobody took them: each is written once, however often one asks.
+    for said in ("0 runs written, 2 had already been written", "0 runs written, 2"):
+        assert said in workspace.bench("publish", "lr-low", **keyless).stdout
+    assert len(list(workspace.path.glob("wandb/offline-run-*"))) == folders
 
 
 def test_disabled_writes_nothing(workspace):
@@ -96,34 +102,69 @@ def test_disabled_writes_nothing(workspace):
     assert not (workspace.path / "wandb").exists()
 
 
-def runs_with_server(workspace, port):
-    environment = {
-        "WANDB_MODE": None,
-        "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
-        "WANDB_API_KEY": "0123456789" * 4,
-        "HOME": str(workspace.path),
-    }
-    took, said = [], ""
-    for _ in range(2):
-        started = time.time()
-        done = workspace.dvc("repro", "-f", "--no-run-cache", "-s", STAGE, **environment)
-        took.append(time.time() - started)
-        said += done.stderr
-        modes = {run["mode"] for run in json.loads((workspace.path / META).read_text())["wandb"].values()}
-        assert modes == {"offline"}
-    assert said.count("the server did not answer") == 1
-    return took
+def modes(space):
+    return {run["mode"] for run in json.loads((space.path / META).read_text())["wandb"].values()}
 
 
-@pytest.mark.parametrize("kind", ["refuses", "never answers"])
-def test_a_dead_server_is_paid_for_once_and_costs_no_run(workspace, kind):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        if kind == "never answers":
-            listener.listen(64)
-        first, second = runs_with_server(workspace, listener.getsockname()[1])
-    # Not a timing of our code: the bound on what a dead server may cost a rebuild.
-    assert first - second < 30
+def train(space, **environment):
+    return space.dvc("repro", "-f", "--no-run-cache", "-s", STAGE, HOME=str(space.path), **environment)
+
+
+def test_what_a_closed_port_did_not_take_is_sent_once_when_the_server_is_back(workspace):
+    with wandb_server.serving("good") as server:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))  # and does not listen
+            nowhere = {**server.environment, "WANDB_BASE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}"}
+            said = "".join(train(workspace, **nowhere).stderr for _ in range(2))
+        assert said.count("the server did not answer") == 1 and modes(workspace) == {"offline"}
+        environment = {**server.environment, "HOME": str(workspace.path)}
+        assert "2 runs sent, 0 had already" in workspace.bench("publish", "lr-low", **environment).stdout
+        assert "0 runs sent, 2 had already" in workspace.bench("publish", "lr-low", **environment).stdout
+        history = benchmarks.load_history("progressive_sharpening", "lr-low", root=workspace.path)
+        ids = {seed: run["id"] for seed, run in json.loads((workspace.path / META).read_text())["wandb"].items()}
+        for seed, name in ids.items():
+            rows = history[history.seed == int(seed)]
+            taken = [(line["step"], key, value) for line in server.histories[name] for key, value in line.items()]
+            values = {(step, key): value for step, key, value in taken if key != "step" and not key.startswith("_")}
+            assert values == pytest.approx({(r.step, r.metric): r.value for r in rows.itertuples()}, rel=1e-12)
+        heard = "".join(server.heard)
+        assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", heard) and str(workspace.path) not in heard
+        # And a stage that trains while the server is well says so itself.
+        workspace.set("progressive_sharpening.configurations.lr-low.optimizer.lr", 0.25)
+        workspace.dvc("repro", "-q", "-s", "fingerprint", STAGE, **environment)
+        assert modes(workspace) == {"online"}
+
+
+@pytest.mark.parametrize("health", ["no stream", "empty"])
+def test_a_server_that_is_half_there_costs_a_rebuild_seconds_once_and_no_run(workspace, health):
+    with wandb_server.serving(health) as server:
+        took = []
+        for _ in range(2):
+            started = time.time()
+            train(workspace, **server.environment)
+            took.append(time.time() - started)
+            assert modes(workspace) == {"offline"}
+        # Not a timing of our code: the bound on what such a server may cost a rebuild.
+        assert took[0] - took[1] < 30
+        if health == "empty":  # the other makes one wait
+            done = workspace.bench("publish", "lr-low", HOME=str(workspace.path), check=False, **server.environment)
+            assert done.returncode == 1 and "did not answer for 2 of 2 runs" in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("WANDB_BASE_URL", "api.wandb.ai", "which W&B does not take"),
+        ("WANDB_MODE", "on", "it may be online, offline, disabled, or not set"),
+        ("WANDB_MODE", "disabled", "nothing was sent"),
+    ],
+)
+def test_a_setting_that_sends_nothing_is_refused(workspace, variable, value, says):
+    commands = [["publish"], *([["repro"]] if value != "disabled" else [])]
+    for command in commands:
+        done = workspace.bench(*command, check=False, **{variable: value})
+        assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(workspace):
@@ -131,7 +172,7 @@ def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(wor
     workspace.run("rm", "-rf", "wandb", "runs", ".dvc/cache")
     workspace.dvc("pull", "-q")
     said = workspace.bench("publish").stdout
-    assert said.startswith(f"{len(written)} runs sent, 0 had already been")
+    assert said.startswith(f"{len(written)} runs written, 0 had already been")
     sent = {path.name.rpartition("-")[2]: path for path in workspace.path.glob("wandb/offline-run-*")}
     assert len(sent) == len(written) + 1, "and one that holds the results"
     for run_id, entries in written.items():
@@ -162,9 +203,10 @@ def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(wor
 
     again = workspace.bench("publish").stdout
     assert (
-        again.startswith(f"0 runs sent, {len(written)} had already been") and "results had already been sent" in again
+        again.startswith(f"0 runs written, {len(written)} had already been")
+        and "results had already been written" in again
     )
     assert len(list(workspace.path.glob("wandb/offline-run-*"))) == len(sent)
     workspace.run("rm", "-rf", "wandb")
-    assert workspace.bench("publish", "lr-low").stdout.startswith("2 runs sent")
+    assert workspace.bench("publish", "lr-low").stdout.startswith("2 runs written")
     assert len(list(workspace.path.glob("wandb/offline-run-*"))) == 2

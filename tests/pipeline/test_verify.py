@@ -6,6 +6,8 @@ import json
 import pandas as pd
 import pytest
 
+from pipelines import cite, compare, names
+
 TABLE = "results/tables/deep_linear/solutions.csv"
 MANIFEST = "results/MANIFEST.json"
 
@@ -96,7 +98,7 @@ def no_revision(space):
 
 
 def unknown_target(space):
-    return ("verify", "solutoins"), "is not a study, claim or configuration"
+    return ("verify", "solutoins"), "is not a study, configuration, claim, check or table"
 
 
 def unknown_setting(space):
@@ -121,11 +123,17 @@ def cite_of_a_tampered_table(space):
 
 
 def compare_of_nothing(space):
-    return ("compare", "lr-low", "lr-hihg"), "is no configuration of params.yaml"
+    return ("compare", "lr-low", "lr-lwo"), "; did you mean lr-low"
 
 
 def compare_of_two_kinds(space):
     return ("compare", "lr-low", "HEAD"), "compare two of the same kind"
+
+
+def compare_before_the_tables(space):
+    (space.path / "results/tables/progressive_sharpening.long.csv").unlink()
+    (space.path / "results/tables/progressive_sharpening.csv").unlink()
+    return ("compare", "lr-low", "lr-diverging"), "is missing: `bench repro progressive_sharpening` makes it"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +154,7 @@ def compare_of_two_kinds(space):
         cite_of_a_tampered_table,
         compare_of_nothing,
         compare_of_two_kinds,
+        compare_before_the_tables,
     ],
 )
 def test_bad_input_is_one_clear_error_and_changes_nothing(workspace, break_it):
@@ -194,3 +203,54 @@ def test_runs_and_configurations_are_compared(built):
     assert "net/waypoint_score" in built.bench("compare", "small-gd-relu-hat", "default-adam-relu-real").stdout
     contests = built.bench("compare", "mlp-adamw:1", "balanced-adamw:1").stdout
     assert "workload.batch_size" in contests and "objective" in contests
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("C5.gd", "cell      check C5.gd, measured: 200 loss/parameter^2"),
+        ("c5", "cell      check C5.gd, measured: 200 loss/parameter^2"),
+        ("lr-low", "cell      configuration lr-low, metric last_loss, mean: "),
+        ("small-gd-relu-hat", "cell      rung small-gd-relu-hat, waypoint_score: "),
+        ("norm_growth", "table     results/tables/scale_invariance/norm_growth.csv"),
+        ("scale_invariance", "scale_invariance/homogeneity              Gradients and Hessians of"),
+        ("claims", "table     results/tables/claims.csv"),
+    ],
+)
+def test_whatever_has_a_name_is_cited(built, monkeypatch, name, says):
+    monkeypatch.chdir(built.path)
+    assert says in cite.cite(name, [], [], "text")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ("C5", "E1", "verdict "),
+        ("C5.gd", "E1.level-mid", "verdict  holds  not run"),
+        ("scale_invariance", "deep_linear", "stages  7 "),
+        ("norm_growth", "homogeneity", "norm_growth alone has network/deviation"),
+        ("homogeneity:1", "homogeneity:2", "network/orthogonality"),
+        ("deep_linear/solutions", "deep_linear/kernels", "rows "),
+        ("claims", "CLAIMS", "no parameter differs"),
+    ],
+)
+def test_two_of_whatever_has_a_name_are_compared(built, monkeypatch, first, second, says):
+    monkeypatch.chdir(built.path)
+    assert says in compare.compare(first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "says"),
+    [
+        ("E1.levl-mid", names.KINDS, "did you mean E1.level-mid, E1.level-high?"),
+        ("E1.zzz", names.KINDS, ": the checks of that claim are E1.level-low, "),
+        ("E99", ("claim", "check"), "'E99' is not a claim or check; did you mean E9?"),
+        ("lr-low", ("claim", "check"), "lr-low is a configuration: name a claim or check"),
+        ("xyzzy", names.KINDS, ": `bench names` lists all"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_near_ones_of_its_kind(built, monkeypatch, name, only, says):
+    monkeypatch.chdir(built.path)
+    with pytest.raises(names.UnknownNameError) as caught:
+        names.find(name, only=only)
+    assert says in str(caught.value)

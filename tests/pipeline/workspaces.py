@@ -18,6 +18,7 @@ CODE = (
     "pipelines",
     "contributed",
     ".dvcignore",
+    ".gitattributes",
     ".gitignore",
     "CITATION.cff",
     "CHANGELOG.md",

@@ -5,7 +5,7 @@ Pre-norm blocks of causal attention and a GELU perceptron four times as wide, le
 an unembedding of its own (GPT-2 ties it to the embedding). No dropout. Without layers what is left is an embedding and
 an unembedding: logits that depend on the token at the same position alone, so that it can learn bigrams and nothing
 else (Elhage et al. 2021, "Zero-layer transformers"). PyTorch's third derivative of LayerNorm is wrong, so with layers
-`Point.curvature_gradient` is refused (docs/curvature.md).
+`Point.curvature_gradient` is refused (docs/explanation/curvature.md).
 """
 
 from math import sqrt

@@ -16,7 +16,7 @@ because a loss here is a function of parameters alone. From this follows:
 - Test accuracy is that of a batch of test images normalised with their own statistics, where practice takes running
   averages over training batches. It depends on the size of that batch and on what is in it: evaluate all test images
   together, or batches of one size with the classes mixed, and say which.
-- Third derivatives are refused, for PyTorch has none for these statistics (docs/curvature.md).
+- Third derivatives are refused, for PyTorch has none for these statistics (docs/explanation/curvature.md).
 """
 
 from collections.abc import Sequence

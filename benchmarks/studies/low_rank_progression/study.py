@@ -130,7 +130,7 @@ _MODES = relative(1e-4, floor=1e-8)
 _LIMITS = (
     "CIFAR-10 subset, whitened or raw; only modes above the noise floor of permuted labels are scored, up to 95 % of "
     "the way to the target. Networks and twins are trained and read without their outputs at the start, except in the "
-    "uncentred rungs. docs/architecture.md has the conventions."
+    "uncentred rungs. docs/explanation/nulls.md has the conventions."
 )
 _SCORES = {  # how they agree, unless they say it: _SCORE
     "diverged": Column("", "1 if the run diverged, else 0", EXACT),

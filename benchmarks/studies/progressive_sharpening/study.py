@@ -22,6 +22,7 @@ from benchmarks.evidence.card import (
 from benchmarks.studies import entries
 from benchmarks.studies.declaration import Experiment, Family, Figure, Member, Study
 from benchmarks.studies.schema import (
+    MOST_SEEDS,
     Architecture,
     Count,
     Fidelity,
@@ -263,10 +264,12 @@ def parse_stack(stack: int | str) -> list[int]:
     Raises:
         ValueError: for anything else.
     """
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(stack))
+    match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", str(stack))
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if last < first:
         raise ValueError(f"{stack!r} is neither a seed nor a range a-b of seeds")
+    if last - first >= MOST_SEEDS:
+        raise ValueError(f"{stack!r} are {last - first + 1} seeds, and at most {MOST_SEEDS} train together")
     return list(range(first, last + 1))
 
 
