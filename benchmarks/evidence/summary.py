@@ -32,16 +32,16 @@ def verdicts(register: Mapping[str, Claim], checks: pd.DataFrame) -> pd.DataFram
 
 
 def metrics(register: Mapping[str, Claim], checks: pd.DataFrame, answer: pd.DataFrame) -> dict:
-    """What DVC shows of a state of the results in a few columns: claims by their word; systems to which each prediction
-    of Open Question 4.1 carries over.
+    """What DVC shows of a state of the results in a few columns: claims and their checks by word; systems to which each
+    prediction of Open Question 4.1 carries over.
 
     Args:
         answer: ``open_question_4_1``.
     """
-    words = verdicts(register, checks)["word"].value_counts()
+    words = {"claims": verdicts(register, checks)["word"], "checks": checks["word"]}
     carried = answer[answer["word"] == share.CARRIES_OVER]["prediction"].value_counts()
     return {
-        "claims": {_named(word): int(words.get(word, 0)) for word in WORDS},
+        **{name: {_named(word): int((given == word).sum()) for word in WORDS} for name, given in words.items()},
         "carries_over": {_named(one.name): int(carried.get(one.name, 0)) for one in share.PREDICTIONS},
     }
 
