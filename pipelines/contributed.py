@@ -160,8 +160,9 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
     commit = revisions.last_change_of(fingerprints.PACKAGE) or "unknown"
     if profile is not None and not Path(f".{profile}").is_dir():
         raise ContributionError(f"there is no workspace .{profile}: `bench profile {profile}` makes it")
+    read = _read(table)
     with _inside(Path(f".{profile}" if profile else ".")):
-        found = _collected(table, rows, note, commit)
+        found = _collected(table, rows, note, commit, read)
     if differing := [other for made in found.stages.values() for other in _other_code(made, Path.cwd())]:
         raise ContributionError(
             f".{profile} was made with other code than is here ({_few(differing)}): run `bench profile {profile}` again"
@@ -170,14 +171,17 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
     return path
 
 
-def _collected(table: str, rows: Sequence[str], note: str, commit: str) -> Contribution:
+def _collected(table: str, rows: Sequence[str], note: str, commit: str, read: dict[str, pd.DataFrame]) -> Contribution:
     """The contribution that the workspace in this folder can make."""
-    card, params = catalog.cards()[table], parameters.load()
-    if not table_path(table).is_file():
-        raise ContributionError(f"there is no {table_path(table)} here: `bench repro` makes it")
-    whole = agreement.read(table_path(table).read_text(encoding="utf-8"))
+    card, training = catalog.cards()[table], stages.training(parameters.load())
+    if table_path(table).is_file():
+        whole = agreement.read(table_path(table).read_text(encoding="utf-8"))
+    else:  # a study of which only some runs were asked for
+        ran = [s.path for s in training if s.study == _study(table) and (RUNS / s.path).is_dir() and s.meta.is_file()]
+        if not ran:
+            raise ContributionError(f"there is no {table_path(table)} here, and no run of it: `bench repro` makes it")
+        whole = _made_from(table, ran, read)
     picked = citing.select(whole, card, rows)
-    training = stages.training(params)
     behind = [stage for stage in training if resting_on(table, picked, [stage]).any()]
     if not behind or any(stage.alone for stage in behind):
         raise ContributionError(
@@ -195,7 +199,7 @@ def _collected(table: str, rows: Sequence[str], note: str, commit: str) -> Contr
         stage.path: Made(asked=read_json(stage.code), roots=stage.roots, record=_recorded(stage)) for stage in whole_of
     }
     settings = read_json(CODE / f"{behind[0].study}.json")["settings"]
-    remade = picked_of(table, list(made), _keys(card, picked))
+    remade = picked_of(table, list(made), _keys(card, picked), read)
     compared = agreement.compare(table, card, picked, remade, same_machine=True)
     if not compared.agrees:
         raise ContributionError(
@@ -226,31 +230,47 @@ def _keys(card, rows: pd.DataFrame) -> set[tuple[str, ...]]:
     return set(rows[list(card.keys)].itertuples(index=False, name=None))
 
 
-def picked_of(table: str, paths: Iterable[str], keys: set[tuple[str, ...]]) -> pd.DataFrame:
+def picked_of(
+    table: str, paths: Iterable[str], keys: set[tuple[str, ...]], read: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
     """The rows with these keys of a table, made from the runs at these paths and no others.
+
+    Args:
+        read: the tables of other studies that this one's code reads.
 
     Raises:
         ContributionError: if the study's code cannot make the table from them.
     """
-    card = catalog.cards()[table]
-    study = next((name for name, one in catalog.studies().items() if table in one.tables), None)
-    if study is None:  # written by its own stage
+    if _study(table) is None:  # written by its own stage
         made = agreement.read(table_path(table).read_text(encoding="utf-8"))
     else:
-        try:
-            frames = finished.tables(study, [finished.load(RUNS / path) for path in paths], _read(study))
-        except (KeyError, ValueError, IndexError, StopIteration) as error:
-            raise ContributionError(
-                f"{table} cannot be made from these runs alone ({error}): leave out --row, or name more rows"
-            ) from None
-        text = frames.tables[table].to_csv(index=False, float_format=FLOAT, lineterminator="\n")
-        made = agreement.read(text)
-    found = [key in keys for key in made[list(card.keys)].itertuples(index=False, name=None)]
+        made = _made_from(table, paths, read)
+    found = [key in keys for key in made[list(catalog.cards()[table].keys)].itertuples(index=False, name=None)]
     return made[found].reset_index(drop=True)
 
 
-def _read(study: str) -> dict[str, pd.DataFrame]:
-    return read_tables(catalog.studies()[study].reads)
+def _made_from(table: str, paths: Iterable[str], read: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A study's table from these runs; raises as `picked_of`."""
+    try:
+        frames = finished.tables(_study(table), [finished.load(RUNS / path) for path in paths], read)
+    except (KeyError, ValueError, IndexError, StopIteration) as error:
+        raise ContributionError(
+            f"{table} cannot be made from these runs alone ({error}): leave out --row, or name more rows"
+        ) from None
+    text = frames.tables[table].to_csv(index=False, float_format=FLOAT, lineterminator="\n")
+    return agreement.read(text)
+
+
+def _study(table: str) -> str | None:
+    """The study whose code makes a table from its runs; None if its own stage writes it."""
+    return next((name for name, one in catalog.studies().items() if table in one.tables), None)
+
+
+def _read(table: str) -> dict[str, pd.DataFrame]:
+    """The tables of other studies that this one's code reads: the ones here. What is said of their systems is not among
+    the rows of a contribution."""
+    study = _study(table)
+    return read_tables(catalog.studies()[study].reads) if study else {}
 
 
 def load(path: Path) -> Contribution:
@@ -387,7 +407,7 @@ def _extracted(commit: str, folder: Path) -> bool:
 
 def _remade(found: Contribution, jobs: int) -> tuple[pd.DataFrame, list[dict]]:
     """The rows, trained again in a scratch folder on the device of params.yaml, and the environments here."""
-    params, raw = parameters.load(), parameters.read(parameters.PATH)
+    params, raw, read = parameters.load(), parameters.read(parameters.PATH), _read(found.table)
     shutil.rmtree(SCRATCH, ignore_errors=True)
     for part in COPIED:
         shutil.copytree(part, SCRATCH / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -413,13 +433,8 @@ def _remade(found: Contribution, jobs: int) -> tuple[pd.DataFrame, list[dict]]:
         card = catalog.cards()[found.table]
         for path in found.stages:
             here.append(_environment(read_json(CODE / f"{path}.json"), read_json(META / f"{path}.json")))
-    reads = catalog.studies()[study].reads if found.table in catalog.studies()[study].tables else ()
-    for name in reads:  # of other studies: what is said of their systems is not among these rows
-        target = SCRATCH / table_path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(table_path(name), target)
     with _inside(SCRATCH):
-        return picked_of(found.table, found.stages, _keys(card, found.frame)), here
+        return picked_of(found.table, found.stages, _keys(card, found.frame), read), here
 
 
 def _run(module: str, *arguments: str) -> None:

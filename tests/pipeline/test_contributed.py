@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -48,6 +49,18 @@ def test_a_file_has_its_rows_and_where_they_come_from_and_no_name_of_a_machine(c
     assert socket.gethostname() not in text and str(contributed.path) not in text
     said = contributed.bench("verify", FILE).stdout
     assert "as they were written" in said and "the code is the one here" in said
+
+
+def test_a_study_need_not_have_run_whole(contributed, tmp_path):
+    space = contributed.copy(tmp_path / "work")
+    rows = written(space)["rows"]
+    (space.path / FILE).unlink()
+    (space.path / TABLE).unlink()
+    space.bench("contribute", "open_question_4_1", "elsewhere", "--row", "system=mlp")
+    assert written(space)["rows"] == rows
+    shutil.rmtree(space.path / "runs/carry_over")
+    done = space.bench("contribute", "open_question_4_1", "other", "--row", "system=mlp", check=False)
+    assert done.returncode == 1 and "no run of it: `bench repro` makes it" in done.stderr
 
 
 def test_it_is_shown_beside_ours_and_changes_no_table(contributed, tmp_path):
