@@ -14,8 +14,8 @@ what the host computes in between, the ranks of weights, timed here. What is ass
 - `H100.bytes_per_s`: the datasheet says 3.35e12; here three fifths of it;
 - `H100.launch_s`: 5 microseconds from one small kernel to the next, about what PyTorch's dispatch takes.
 
-On the one H100 that was tried, in a virtual machine, a launch took about 100 microseconds, and a step of the transformer
-of 10 million parameters 0.10 s where these rates say 0.063.
+On the one H100 that was tried, in a virtual machine, a launch took about 100 microseconds, and a step of the
+transformer of 10 million parameters 0.10 s where these rates say 0.063.
 
 Not counted: preparing and moving data, imports (6 s a stage), factorizations on the device (SOAP's). Several stages on
 one GPU make the whole shorter. `check` says how far the same formula, with the figures of a core, is from the seconds

@@ -12,13 +12,16 @@ from typing import Any
 from benchmarks.evidence.agreement import read as read_table
 from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute
-from pipelines import files, parameters, provenance, stages, tracking
+from pipelines import files, fingerprints, parameters, provenance, stages, tracking
 from pipelines.entry import stage
 from pipelines.files import read_json, read_yaml, table_paths, write_json
 from pipelines.stages import CITATION, MANIFEST, Stage
 
 # Versions that affect rounding; others are recorded but not compared.
 NUMERIC = ("python", "torch", "numpy", "scipy", "pytorch-optimizer", "pandas")
+
+# So many stages are named that would run again; the others are counted.
+SHOWN = 10
 
 
 class ManifestError(ValueError):
@@ -174,12 +177,35 @@ def require_agreement(manifest: dict, params: Any, tables: dict[str, str]) -> No
             faults.append(f"{name}: the lock entry of {writers[name]} has changed")
         if entry["code"] != code_hash(stages.feeding(name, training)):
             faults.append(f"{name}: the code fingerprints have changed")
+    faults += _outdated(params, locks)
     if faults:
         raise ManifestError(
             f"{MANIFEST} disagrees with what is here:\n"
             + "\n".join(f"  {fault}" for fault in faults)
             + "\n`dvc repro` rebuilds what is stale and the manifest last"
         )
+
+
+def _outdated(params: Any, locks: dict[str, dict]) -> list[str]:
+    """What would run again, as far as it can be told without data: stages of which the code or the settings are not
+    those in results/code, and stages that read a file here, as a register of claims, which they have not seen."""
+    asked = [(one, fingerprints.of_stage(one, params, Path.cwd())) for one in stages.training(params)]
+    asked += [(one, fingerprints.of_following(one, Path.cwd())) for one in stages.following()]
+    changed = [one.address for one, now in asked if not one.code.is_file() or read_json(one.code) != _plain(now)]
+    faults = [f"{address}: its code or settings have changed since it ran" for address in changed[:SHOWN]]
+    if len(changed) > SHOWN:
+        faults.append(f"{len(changed) - SHOWN} other stages likewise")
+    for one in stages.following():
+        for read in locks.get(one.address, {}).get("deps", []):
+            path = Path(read["path"])
+            if path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != read["md5"]:
+                faults.append(f"{one.address}: {path} has changed since it ran")
+    return faults
+
+
+def _plain(value: object) -> object:
+    """As it is read from JSON again."""
+    return json.loads(json.dumps(value))
 
 
 def load(text: str | None = None) -> dict:

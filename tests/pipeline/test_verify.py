@@ -88,6 +88,16 @@ def manifest_of_other_parameters(space):
     return "check", "its parameters are not those of params.yaml"
 
 
+def band_of_finished_verdicts(space):
+    space.edit("benchmarks/studies/deep_linear/claims.yaml", "band: {high: 0.05}", "band: {high: 5.0}")
+    return "check", "judge: benchmarks/studies/deep_linear/claims.yaml has changed since it ran"
+
+
+def code_of_finished_runs(space):
+    space.edit("benchmarks/studies/carry_over/training.py", "DIVERGENCE = 20.0", "DIVERGENCE = 21.0")
+    return "check", "carry_over/dvc.yaml:on_images@mlp: its code or settings have changed since it ran"
+
+
 def no_results(space):
     first = space.git("rev-list", "--max-parents=0", "HEAD").stdout.strip()
     return ("verify", "--against", first), "has no results tables"
@@ -144,6 +154,8 @@ def compare_before_the_tables(space):
         table_gone,
         manifest_broken,
         manifest_of_other_parameters,
+        band_of_finished_verdicts,
+        code_of_finished_runs,
         no_results,
         no_revision,
         unknown_target,
