@@ -89,7 +89,7 @@ def settled_sharpness(tables: Tables, curves: pd.DataFrame) -> Figure:
     shade_band(axes.axvspan, tables, "E1.level-mid", label="registered band {low:g} to {high:g}")
     axes.axvline(1, color=INK, ls="--", lw=1, label="predicted: S = 2/lr")
     intervals(axes, rows)
-    axes.set(xlabel="settled sharpness over threshold, median lr S / 2 over the second half", xlim=(0, None))
+    axes.set(xlabel="settled sharpness over threshold\n(median lr S / 2 over the second half)", xlim=(0, None))
     axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     return figure
 
@@ -401,7 +401,7 @@ def oscillation_variance(tables: Tables, curves: pd.DataFrame) -> Figure:
     shade_band(right.axvspan, tables, "E5.variance-mid")
     right.axvline(1, color=INK, ls="--", lw=1)
     intervals(right, rows)
-    right.set(xlabel="measured over predicted variance", xlim=(0, None))
+    right.set(xlabel="measured over predicted", xlim=(0, None))
     return figure
 
 
