@@ -210,6 +210,13 @@ def project() -> str:
     return os.environ.get("WANDB_PROJECT", PROJECT)
 
 
+def app_url() -> str:
+    """Of the server that is set, for people."""
+    import wandb
+
+    return wandb.Settings().app_url
+
+
 def profile() -> str:
     """The profile of the runs here."""
     return read_json(CODE / "profile.json")["profile"]

@@ -89,11 +89,11 @@ def write(study: str | None, must_save: bool = False) -> list[str]:
     training = stages.training(parameters.load())
     asked = [names.find(study, training, only=("study",)).name] if study else list(catalog.studies())
     why = tracking.why_offline()
-    entity = NOBODY if why else _entity()
+    account = None if why else _entity()
     lines = []
     for name in asked:
         one = shown(name, publish.with_runs(names.needed(names.Found("study", name), training)))
-        links = _write(one, entity, online=not why)
+        links = _write(one, account)
         lines.append(f"{name}: {' '.join(links) if links else file_of(name)}")
         if one.missing:
             lines.append(f"    {one.missing} of its stages have no runs here: `dvc pull` restores them")
@@ -204,7 +204,6 @@ def workspace_of(one: Shown, entity: str):
 
 def report_of(one: Shown, entity: str):
     """The study's `wandb_workspaces.reports.v2.Report`: its question, claims, figures, runs and tables."""
-    import wandb
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
 
@@ -214,7 +213,7 @@ def report_of(one: Shown, entity: str):
         return wr.Runset(name=name, filters=mine, groupby=[f"config.{key}" for key in by])
 
     study, project, say = one.study.name, tracking.project(), mathematics.plain
-    verdicts = f"{wandb.Settings().app_url}/{entity}/{project}/artifacts/results-table/claims/latest"
+    verdicts = f"{tracking.app_url()}/{entity}/{project}/artifacts/results-table/claims/latest"
     blocks = [wr.H1("The question")]
     if section := chapter.load(catalog.sections()).get(study):
         blocks += [wr.P(say(section.known)), wr.P(f"Open: {say(section.open)}")]
@@ -224,9 +223,12 @@ def report_of(one: Shown, entity: str):
             for name, claim in one.claims.items()
         ]
         blocks += [wr.H1("Claims, each with a link to its verdict"), wr.UnorderedList(items=told)]
-    results = runs(layout.RESULTS, "configuration")
+
+    def results(shown: list):
+        return wr.PanelGrid(runsets=[runs(layout.RESULTS, "configuration")], panels=shown)
+
     for figure, panel in zip(one.study.figures, _figure_panels(one)):
-        blocks += [wr.H2(panel.title), wr.P(figure.caption), wr.PanelGrid(runsets=[results], panels=[panel])]
+        blocks += [wr.H2(panel.title), wr.P(figure.caption), results([panel])]
     made = panels(one.metrics)
     for name in OPEN:
         if drawn := [_line_plot(panel, one) for panel in made if panel.section == name]:
@@ -237,7 +239,7 @@ def report_of(one: Shown, entity: str):
             }
             grid = wr.PanelGrid(runsets=[mine], panels=drawn, custom_run_colors=colours)
             blocks += [wr.H1(f"Runs: {name}"), grid]
-    blocks += [wr.H1("Tables"), wr.PanelGrid(runsets=[results], panels=_table_panels(one))]
+    blocks += [wr.H1("Tables"), results(_table_panels(one))]
     return wr.Report(project=project, entity=entity, title=one.title[:TITLE_LENGTH], blocks=blocks, width="fluid")
 
 
@@ -267,16 +269,24 @@ def _line_plot(panel: Panel, one: Shown):
 def _figure_panels(one: Shown) -> list:
     import wandb_workspaces.reports.v2 as wr
 
-    named = [figure.name for figure in one.study.figures]
-    wide = {"layout": wr.Layout(w=24, h=16)}
-    return [wr.MediaBrowser(title=name, media_keys=[layout.figure_key(name)], num_columns=1, **wide) for name in named]
+    return [
+        wr.MediaBrowser(
+            title=figure.name,
+            media_keys=[layout.figure_key(figure.name)],
+            num_columns=1,
+            layout=wr.Layout(w=24, h=16),
+        )
+        for figure in one.study.figures
+    ]
 
 
 def _table_panels(one: Shown) -> list:
     import wandb_workspaces.reports.v2 as wr
 
-    wide = {"layout": wr.Layout(w=24, h=12)}
-    return [wr.WeavePanelSummaryTable(table_name=layout.table_key(table), **wide) for table in one.tables]
+    return [
+        wr.WeavePanelSummaryTable(table_name=layout.table_key(table), layout=wr.Layout(w=24, h=12))
+        for table in one.tables
+    ]
 
 
 def _require_library() -> None:
@@ -293,35 +303,39 @@ def _entity() -> str:
     try:
         found = os.environ.get("WANDB_ENTITY") or wandb.Api(timeout=tracking.STAGE_TIMEOUT_S).default_entity
     except Exception as error:  # of many kinds, by what is wrong with the connection or the key
-        raise _refusal(error) from None
+        raise _refused("did not answer", error, "check the connection, and the key: `wandb login --relogin`") from None
     if not found:
         raise WorkspaceError("W&B does not say whose account this is: set WANDB_ENTITY to its name")
     return found
 
 
-def _write(one: Shown, entity: str, online: bool) -> list[str]:
-    """Write the file; if online, save both first; returns their links."""
-    workspace, report, path = workspace_of(one, entity), report_of(one, entity), file_of(one.study.name)
+def _write(one: Shown, account: str | None) -> list[str]:
+    """Write the file; if there is an account, save both there first; returns their links."""
+    path = file_of(one.study.name)
     saved = read_json(path) if path.is_file() else {}
+    entity = account or saved.get("entity", NOBODY)
+    workspace, report = workspace_of(one, entity), report_of(one, entity)
     if saved.get("entity") == entity and saved.get("project") == tracking.project():
         # They take the place of those of last time.
         workspace._internal_name, workspace._internal_id = saved["workspace"]["name"], saved["workspace"]["id"]
         report.id = saved["report"]["id"]
     links = []
-    if online:
-        try:
+    try:
+        if account:
+            links.append(workspace.save().url)
             # A title with a question mark would end the path of its address.
-            links = [workspace.save().url, quote(report.save().url, safe=":/=")]
-        except Exception as error:
-            raise _refusal(error) from None
-    models = {"workspace": workspace._to_model(), "report": report._to_model()}
-    specification = {
-        name: model.model_dump(mode="json", by_alias=True, exclude_none=True) for name, model in models.items()
-    }
-    write_json(path, {"entity": entity, "project": tracking.project(), "links": links, **specification})
+            links.append(quote(report.save().url, safe=":/=&"))
+    except Exception as error:
+        raise _refused(f"did not take {one.study.name}", error, "`bench publish` makes the project") from None
+    finally:  # the half that was saved is known next time
+        models = {"workspace": workspace._to_model(), "report": report._to_model()}
+        written = {
+            name: model.model_dump(mode="json", by_alias=True, exclude_none=True) for name, model in models.items()
+        }
+        write_json(path, {"entity": entity, "project": tracking.project(), "links": links, **written})
     return links
 
 
-def _refusal(error: Exception) -> WorkspaceError:
+def _refused(what: str, error: Exception, todo: str) -> WorkspaceError:
     said = " ".join(str(error).split()) or type(error).__name__
-    return WorkspaceError(f"W&B did not take it ({said}): is the project there (`bench publish` makes it)?")
+    return WorkspaceError(f"W&B {what} ({said}): {todo}")

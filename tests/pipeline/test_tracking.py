@@ -47,7 +47,7 @@ def values_of(lines):
 
 
 def expected_of(history, met, threshold):
-    """What W&B is to have of the history of one seed: every value, and the threshold at each reading of what meets it."""
+    """What W&B is to have of the history of one seed: every value, and the threshold at each reading that meets it."""
     values = {(row.step, layout.key(row.metric)): row.value for row in history.itertuples()}
     readings = history[history.metric == met]
     return values | {(step, f"sharpness/{met}_threshold"): threshold for step in readings.step}
@@ -70,19 +70,21 @@ def test_an_offline_run_is_the_history_value_by_value(built, name, seed, met):
     assert logged(entries) == pytest.approx(expected, rel=1e-9)
     assert {layout.metric_of(layout.key(metric)) for metric in set(history.metric)} == set(history.metric)
 
+    (folder,) = built.path.glob(f"runs/progressive_sharpening/{name}/*")
+    record = json.loads((folder / "run.json").read_text())
+    settings = record["settings"]
     run = next(entry["run"] for entry in entries if entry["type"] == "run")
     assert run["run_group"] == f"progressive_sharpening/{name}" and run["job_type"] == "train"
     assert run["display_name"] == f"{name} seed {seed}"
-    assert {"progressive_sharpening", name, f"seed {seed}", "quick", row.optimizer, "mlp"} <= set(run["tags"])
+    assert {"progressive_sharpening", name, f"seed {seed}", "quick", settings["optimizer"]["name"], "mlp"} <= set(
+        run["tags"]
+    )
     assert run["notes"].startswith("Progressive sharpening and the edge of stability: ")
     config = run["config"]["update"]
-    (folder,) = built.path.glob(f"runs/progressive_sharpening/{name}/*")
-    record = json.loads((folder / "run.json").read_text())
     assert config["settings"] == record["settings"] and config["compute"] == record["compute"]
     assert config["data"] == record["data"] and config["code"] == record["code"]
     assert len(config["commit"]) == 40
     named = {"study": "progressive_sharpening", "configuration": name, "seed": seed, "profile": "quick"}
-    settings = record["settings"]
     named |= {"learning_rate": settings["optimizer"]["lr"], "optimizer": settings["optimizer"]["name"]}
     named |= {"architecture": "mlp", "architecture_hidden": "8", "steps": settings["steps"], "dataset": "digits"}
     assert {key: config[key] for key in named} == named
