@@ -21,7 +21,7 @@ from pipelines.files import RUNS, read_json, write_json
 from pipelines.stages import Stage
 
 LIBRARY = "wandb-workspaces"
-INSTALL = "pip install 'wandb-workspaces>=0.4,<0.5'"
+INSTALL = 'pip install ".[wandb]"'
 # Stands for the user's account where there is none.
 NOBODY = "your-account"
 # In this order; the first three are open.

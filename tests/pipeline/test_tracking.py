@@ -15,7 +15,7 @@ import pytest
 import wandb_server
 
 import benchmarks
-from pipelines import layout
+from pipelines import finished, layout
 
 STAGE = "pipelines/progressive_sharpening/dvc.yaml:run@lr-low-1-2"
 META = "runs-meta/progressive_sharpening/lr-low/1-2.json"
@@ -97,6 +97,20 @@ def test_an_offline_run_is_the_history_value_by_value(built, name, seed, met):
             last |= entry["summary"]["update"]
     for column, value in row.items():
         assert last[column] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), column
+
+
+def test_nothing_of_a_history_is_left_out(built):
+    """But what contests tried before they were tuned, which has no run of its own and is in their table."""
+    records = sorted((built.path / "runs").rglob("run.json"))
+    for record in records:
+        runs = finished.load(record.parent)
+        history, _ = finished.tracked(runs)
+        curves = runs.curves[runs.curves["role"] != "trial"] if "factor" in runs.curves else runs.curves
+        what = {"seed", "step", "metric", "role", "system", "factor"}
+        held = curves[[column for column in curves if column not in what]].to_numpy(float)
+        assert history["value"].notna().sum() == (~pd.isna(held)).sum() > 0, record
+        assert not history.duplicated(["seed", "step", "metric"]).any()
+    assert {record.relative_to(built.path).parts[1] for record in records} >= {"carry_over", "optimizer_comparison"}
 
 
 def test_run_ids_are_stable_for_the_same_parameters_and_code(workspace):
