@@ -49,6 +49,7 @@ from pipelines import (
     stages,
     store,
     verify,
+    workspace,
 )
 from pipelines.entry import DEBUG, told
 from pipelines.files import CORPUS, IMAGES, TABLES, read_csv, read_json, read_tables, table_path, write_yaml
@@ -337,6 +338,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_target(command)
     command.set_defaults(run=_publish)
+
+    command = add(
+        group,
+        "workspace",
+        "write a W&B workspace and report for each study, from what its runs logged",
+        "workspace",
+        "workspace progressive_sharpening",
+        "workspace --save           # online, or fail",
+        more="Without an account they are files in wandb/workspaces/ (docs/how-to/wandb.md).",
+    )
+    _completed(command.add_argument("study", nargs="?", metavar="STUDY", help="default: each"), "study")
+    command.add_argument("--save", action="store_true", help="a file is not enough: fail unless they are saved online")
+    command.set_defaults(run=_workspace)
 
     command = add(
         group,
@@ -741,6 +755,11 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _publish(parsed: argparse.Namespace) -> int:
     study, named = _scope(parsed.target)
     print("\n".join(publish.publish(study, named)))
+    return 0
+
+
+def _workspace(parsed: argparse.Namespace) -> int:
+    print("\n".join(workspace.write(parsed.study, parsed.save)))
     return 0
 
 

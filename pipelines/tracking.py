@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.studies import catalog
 from benchmarks.studies.declaration import Finished
-from pipelines import finished
+from pipelines import finished, layout
 from pipelines.files import CODE, STATE, read_json, write_text
 
 PROJECT = "optimization-dynamics-benchmark"
@@ -36,6 +37,9 @@ MARKER_LIFE_S = 3600
 MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
 # In a run's folder: all of it was written. A process may be killed before.
 WRITTEN = "written"
+# The column of a table in W&B that identifies a row, by which two versions are joined.
+ROW = "row"
+NO_KEY = "there is no API key"
 
 
 class TrackingError(ValueError):
@@ -179,17 +183,43 @@ def is_disabled() -> bool:
     return _mode() == "disabled"
 
 
-@functools.cache
 def is_offline() -> bool:
     """Whether the user keeps W&B offline: the settings say so, or there is no key."""
-    if _mode() in ("offline", "dryrun"):
-        return True
+    why = why_offline()
+    if why == NO_KEY:
+        warn("no API key: writing offline runs (`wandb login`, then `bench publish`, sends them)")
+    return bool(why)
+
+
+@functools.cache
+def why_offline() -> str:
+    """Why nothing may be sent; empty if it may."""
+    if (mode := _mode()) in ("offline", "dryrun"):
+        return f"W&B is set to {mode}"
     import wandb
 
-    if wandb.login(prompt=False, verify=False):
-        return False
-    warn("no API key: writing offline runs (`wandb login`, then `bench publish`, sends them)")
-    return True
+    return "" if wandb.login(prompt=False, verify=False) else NO_KEY
+
+
+def is_asked_online() -> bool:
+    """Whether the user's environment says that all is to be sent."""
+    return os.environ.get("WANDB_MODE") in ("online", "run")
+
+
+def project() -> str:
+    return os.environ.get("WANDB_PROJECT", PROJECT)
+
+
+def app_url() -> str:
+    """Of the server that is set, for people."""
+    import wandb
+
+    return wandb.Settings().app_url
+
+
+def profile() -> str:
+    """The profile of the runs here."""
+    return read_json(CODE / "profile.json")["profile"]
 
 
 def is_written(name: str) -> bool:
@@ -213,26 +243,40 @@ def forget_failures() -> None:
 
 
 def _write_one(record: dict, history: pd.DataFrame, rows: pd.DataFrame, commit: str, seed: int, name: str) -> None:
-    profile = read_json(CODE / "profile.json")["profile"]
+    here, flat, row = profile(), layout.settings_of(record["settings"]), rows.iloc[0].dropna()
+    study, configuration = record["study"], record["name"]
     with _run(
         id=name,
-        name=f"{record['name']} seed {seed}",
-        group=record["study"],
+        name=f"{configuration} seed {seed}",
+        group=f"{study}/{configuration}",
         job_type="train",
-        tags=[record["study"], record["name"], profile, record["settings"]["optimizer"]["name"]],
+        tags=layout.tags_of(record, flat, here, seed),
+        notes=layout.notes_of(study, configuration),
         config={
+            **flat,
+            **({"learning_rate": _plain(row["learning_rate"])} if "learning_rate" in row else {}),
             **{key: record[key] for key in IDENTITY},
-            "study": record["study"],
-            "configuration": record["name"],
+            "study": study,
+            "configuration": configuration,
+            "profile": here,
+            "dataset": layout.data_of(record, flat),
             "seed": seed,
             "commit": commit,
         },
     ) as run:
-        run.define_metric("step")
-        run.define_metric("*", step_metric="step")
+        metrics = set(history["metric"])
+        run.define_metric(layout.STEP)
+        run.define_metric("*", step_metric=layout.STEP)
+        for metric in sorted(metrics):
+            if (axis := layout.axis(metric, metrics)) != layout.STEP:
+                run.define_metric(layout.key(metric), step_metric=axis)
+        met, threshold = layout.met(metrics), row.get("stability_threshold")
         for step, values in history.pivot(index="step", columns="metric", values="value").iterrows():
-            run.log({"step": int(step), **values.dropna().to_dict()})
-        run.summary.update({key: _plain(value) for key, value in rows.iloc[0].items() if not pd.isna(value)})
+            read = {layout.key(metric): value for metric, value in values.dropna().items()}
+            if threshold is not None and met is not None and pd.notna(values[met]):
+                read[layout.threshold(met)] = threshold
+            run.log({layout.STEP: int(step), **read})
+        run.summary.update({key: _plain(value) for key, value in row.items()})
 
 
 def _write_results(name, version, tables, figures, entries) -> None:
@@ -243,22 +287,42 @@ def _write_results(name, version, tables, figures, entries) -> None:
     with _run(
         id=name,
         name=f"results {version}",
-        group="results",
+        group=layout.RESULTS,
         job_type="results",
-        tags=["results", version],
-        config={"version": version, "tables": entries},
+        tags=["results", version, profile()],
+        notes=f"The results tables and figures of version {version}.",
+        config={
+            "version": version,
+            "study": layout.RESULTS,
+            "configuration": version,
+            "profile": profile(),
+            "tables": entries,
+        },
     ) as run:
         for table, path in tables.items():
-            # Empty cells stay empty: as numbers they would be nan, which W&B cannot tell from a result.
-            frame = pd.read_csv(path).astype(object)
-            frame = frame.where(frame.notna(), None)
-            slug = table.replace("/", "-")
-            run.log({f"tables/{slug}": wandb.Table(dataframe=frame, allow_mixed_types=True)})
-            artifact = wandb.Artifact(slug, type="results-table", metadata=entries.get(table, {}))
+            # An object belongs to one artifact, and `log` makes one.
+            shown, kept = (_table(table, path) for _ in range(2))
+            run.log({layout.table_key(table): shown})
+            artifact = wandb.Artifact(layout.slug(table), type="results-table", metadata=entries.get(table, {}))
             artifact.add_file(str(path), name=path.name)
+            artifact.add(kept, "table")
             run.log_artifact(artifact, aliases=["latest", f"release-{version}"])
         for figure, path in figures.items():
-            run.log({f"figures/{figure}": wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
+            run.log({layout.figure_key(figure): wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
+
+
+def _table(table: str, path: Path):
+    """A table as W&B shows it, with a first column of what identifies a row: the keys of its data card."""
+    import wandb
+
+    keys = pd.read_csv(path, dtype=str, keep_default_na=False)[list(catalog.cards()[table].keys)]
+    # Empty cells stay empty: as numbers they would be nan, which W&B cannot tell from a result.
+    frame = pd.read_csv(path).astype(object)
+    frame = frame.where(frame.notna(), None)
+    frame.insert(0, ROW, [", ".join(row) for row in keys.itertuples(index=False)])
+    shown = wandb.Table(dataframe=frame, allow_mixed_types=True)
+    shown.set_pk(ROW)
+    return shown
 
 
 @contextmanager
@@ -280,8 +344,7 @@ def _run(**arguments) -> Iterator:
         x_disable_stats=True,
         x_save_requirements=False,
     )
-    project = os.environ.get("WANDB_PROJECT", PROJECT)
-    with wandb.init(settings=settings, project=project, reinit="finish_previous", **arguments) as run:
+    with wandb.init(settings=settings, project=project(), reinit="finish_previous", **arguments) as run:
         folder = Path(run.dir).parent
         yield run
     (folder / WRITTEN).touch()

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import wandb_server
 
 import benchmarks
+from pipelines import finished, layout
 
 STAGE = "pipelines/progressive_sharpening/dvc.yaml:run@lr-low-1-2"
 META = "runs-meta/progressive_sharpening/lr-low/1-2.json"
@@ -31,45 +33,84 @@ def offline_folder(space, run_id):
 
 
 def logged(entries):
-    """The history as W&B has it: {(step, metric): value}."""
-    values = {}
-    for entry in entries:
-        if entry["type"] == "history":
-            item = {key: value for key, value in entry["history"]["item"].items() if not key.startswith("_")}
-            step = item.pop("step")
-            values |= {(step, metric): value for metric, value in item.items()}
-    return values
+    """The history as W&B has it: {(step, name): value}."""
+    return values_of(entry["history"]["item"] for entry in entries if entry["type"] == "history")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_an_offline_run_is_the_history_value_by_value(built, seed):
-    published = json.loads((built.path / META).read_text())["wandb"][str(seed)]
+def values_of(lines):
+    return {
+        (line["step"], name): value
+        for line in lines
+        for name, value in line.items()
+        if name != "step" and not name.startswith("_")
+    }
+
+
+def expected_of(history, met, threshold):
+    """What W&B is to have of the history of one seed: every value, and the threshold at each reading that meets it."""
+    values = {(row.step, layout.key(row.metric)): row.value for row in history.itertuples()}
+    readings = history[history.metric == met]
+    return values | {(step, f"sharpness/{met}_threshold"): threshold for step in readings.step}
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "met"),
+    [("lr-low", 1, "sharpness"), ("lr-low", 2, "sharpness"), ("adam-09", 1, "preconditioned_sharpness")],
+)
+def test_an_offline_run_is_the_history_value_by_value(built, name, seed, met):
+    (meta,) = built.path.glob(f"runs-meta/progressive_sharpening/{name}/*.json")
+    published = json.loads(meta.read_text())["wandb"][str(seed)]
     assert published["mode"] == "offline"
     entries = records(offline_folder(built, published["id"]))
-    history = benchmarks.load_history("progressive_sharpening", "lr-low", root=built.path)
-    mine = history[history.seed == seed]
-    expected = {(row.step, row.metric): row.value for row in mine.itertuples()}
-    assert logged(entries) == pytest.approx(expected, rel=1e-12)
+    history = benchmarks.load_history("progressive_sharpening", name, root=built.path)
+    table = pd.read_csv(built.path / "results/tables/progressive_sharpening.long.csv")
+    row = table[(table.configuration == name) & (table.seed == seed)].iloc[0].dropna()
+    expected = expected_of(history[history.seed == seed], met, row.stability_threshold)
+    assert f"sharpness/{met}_threshold" in {name for _, name in expected}
+    assert logged(entries) == pytest.approx(expected, rel=1e-9)
+    assert {layout.metric_of(layout.key(metric)) for metric in set(history.metric)} == set(history.metric)
 
+    (folder,) = built.path.glob(f"runs/progressive_sharpening/{name}/*")
+    record = json.loads((folder / "run.json").read_text())
+    settings = record["settings"]
     run = next(entry["run"] for entry in entries if entry["type"] == "run")
-    assert run["run_group"] == "progressive_sharpening" and run["job_type"] == "train"
-    assert {"progressive_sharpening", "lr-low", "quick", "sgd"} <= set(run["tags"])
+    assert run["run_group"] == f"progressive_sharpening/{name}" and run["job_type"] == "train"
+    assert run["display_name"] == f"{name} seed {seed}"
+    assert {"progressive_sharpening", name, f"seed {seed}", "quick", settings["optimizer"]["name"], "mlp"} <= set(
+        run["tags"]
+    )
+    assert run["notes"].startswith("Progressive sharpening and the edge of stability: ")
     config = run["config"]["update"]
-    record = json.loads((built.path / "runs/progressive_sharpening/lr-low/1-2/run.json").read_text())
     assert config["settings"] == record["settings"] and config["compute"] == record["compute"]
     assert config["data"] == record["data"] and config["code"] == record["code"]
     assert len(config["commit"]) == 40
+    named = {"study": "progressive_sharpening", "configuration": name, "seed": seed, "profile": "quick"}
+    named |= {"learning_rate": settings["optimizer"]["lr"], "optimizer": settings["optimizer"]["name"]}
+    named |= {"architecture": "mlp", "architecture_hidden": "8", "steps": settings["steps"], "dataset": "digits"}
+    assert {key: config[key] for key in named} == named
     (axis,) = [entry["metric"] for entry in entries if entry["type"] == "metric" and "glob_name" in entry["metric"]]
     assert (axis["glob_name"], axis["step_metric"]) == ("*", "step")
 
-    table = pd.read_csv(built.path / "results/tables/progressive_sharpening.long.csv")
-    row = table[(table.configuration == "lr-low") & (table.seed == seed)].iloc[0].dropna()
     last = {}
     for entry in entries:
         if entry["type"] == "summary":
             last |= entry["summary"]["update"]
     for column, value in row.items():
         assert last[column] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), column
+
+
+def test_nothing_of_a_history_is_left_out(built):
+    """But what contests tried before they were tuned, which has no run of its own and is in their table."""
+    records = sorted((built.path / "runs").rglob("run.json"))
+    for record in records:
+        runs = finished.load(record.parent)
+        history, _ = finished.tracked(runs)
+        curves = runs.curves[runs.curves["role"] != "trial"] if "factor" in runs.curves else runs.curves
+        what = {"seed", "step", "metric", "role", "system", "factor"}
+        held = curves[[column for column in curves if column not in what]].to_numpy(float)
+        assert history["value"].notna().sum() == (~pd.isna(held)).sum(), record
+        assert not history.duplicated(["seed", "step", "metric"]).any()
+    assert {record.relative_to(built.path).parts[1] for record in records} >= {"carry_over", "optimizer_comparison"}
 
 
 def test_run_ids_are_stable_for_the_same_parameters_and_code(workspace):
@@ -123,10 +164,9 @@ def test_what_a_closed_port_did_not_take_is_sent_once_when_the_server_is_back(wo
         history = benchmarks.load_history("progressive_sharpening", "lr-low", root=workspace.path)
         ids = {seed: run["id"] for seed, run in json.loads((workspace.path / META).read_text())["wandb"].items()}
         for seed, name in ids.items():
-            rows = history[history.seed == int(seed)]
-            taken = [(line["step"], key, value) for line in server.histories[name] for key, value in line.items()]
-            values = {(step, key): value for step, key, value in taken if key != "step" and not key.startswith("_")}
-            assert values == pytest.approx({(r.step, r.metric): r.value for r in rows.itertuples()}, rel=1e-12)
+            threshold = 2 / 0.2
+            expected = expected_of(history[history.seed == int(seed)], "sharpness", threshold)
+            assert values_of(server.histories[name]) == pytest.approx(expected, rel=1e-9)
         heard = "".join(server.heard)
         assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", heard) and str(workspace.path) not in heard
         # And a stage that trains while the server is well says so itself.
@@ -187,11 +227,18 @@ def test_publish_sends_restored_runs_tables_and_figures_once_and_as_they_are(wor
     assert len(kept) == len(tables) == len(manifest["tables"])
     for name, entry in manifest["tables"].items():
         artifact = kept[name.replace("/", "-")]
-        (content,) = artifact["manifest"]["contents"]
+        contents = {content["path"]: content for content in artifact["manifest"]["contents"]}
+        csv = contents.pop(f"{name.rpartition('/')[2]}.csv")
         assert (
-            content["digest"]
+            csv["digest"]
             == base64.b64encode(hashlib.md5((workspace.path / entry["path"]).read_bytes()).digest()).decode()
         )
+        # What the app compares two versions by: the same rows, each with a name of its own.
+        (joined,) = contents.values()
+        shown = json.loads(Path(joined["local_path"]).read_text())
+        assert joined["path"] == "table.table.json" and shown["columns"] == ["row", *entry["columns"]]
+        assert shown["column_types"]["params"]["type_map"]["row"]["wb_type"] == "primaryKey"
+        assert len({row[0] for row in shown["data"]}) == len(shown["data"]) == entry["rows"]
         assert json.loads(artifact["metadata"])["sha256"] == entry["sha256"]
         assert f"release-{manifest['version']}" in artifact["aliases"]
     values = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]

@@ -1,10 +1,13 @@
 """As much of a W&B server as a run needs, in good health or ill."""
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+
+from pipelines.tracking import PROJECT
 
 
 class Server(ThreadingHTTPServer):
@@ -13,11 +16,12 @@ class Server(ThreadingHTTPServer):
         health: "good"; "no stream", which shakes hands and never takes a history; or "empty", which answers ``{}``.
         heard: the bodies of all requests.
         histories: the values that it has taken, in order, by the run's id.
+        views: the workspaces and reports that it has saved, by their ids.
     """
 
     def __init__(self, health: str):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.health, self.heard, self.histories, self.over = health, [], {}, Event()
+        self.health, self.heard, self.histories, self.views, self.over = health, [], {}, {}, Event()
 
     @property
     def environment(self) -> dict[str, str | None]:
@@ -83,6 +87,19 @@ class _Handler(BaseHTTPRequestHandler):
         if "CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.server.address}/upload"} for name in given["files"]]
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+        if "viewer {" in query:
+            return {"viewer": {"id": "u", "entity": "somebody", "username": "somebody", "flags": "{}"}}
+        if "query GetProjects" in query:
+            project = {"id": "p", "name": PROJECT, "entityName": "somebody", "createdAt": "", "isBenchmark": False}
+            project["user"] = None
+            page = {"hasNextPage": False, "endCursor": "c"}
+            return {"models": {"edges": [{"node": project, "cursor": "c"}], "pageInfo": page}}
+        if "upsertView" in query:
+            number = given.get("id") or base64.b64encode(f"view:{len(self.server.views)}".encode()).decode()
+            inserted = number not in self.server.views
+            self.server.views[number] = given
+            view = {"id": number, "name": given["name"], "spec": given["spec"], "displayName": given["displayName"]}
+            return {"upsertView": {"view": view, "inserted": inserted}}
         if "ServerFeatures" in query:
             return {"serverInfo": {"features": []}}
         return {}

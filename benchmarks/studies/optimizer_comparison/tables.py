@@ -27,9 +27,19 @@ def tables(runs: Sequence[Finished], read: Mapping[str, pd.DataFrame], settings:
 
 
 def tracked(runs: Finished) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """For W&B: the tuned runs."""
-    history = runs.curves[runs.curves["role"] == "final"].drop(columns=["role", "factor"])
+    """For W&B: the tuned runs; beside each, the objective of its seed at multiples of the tuned learning rate. Trials
+    have a seed of their own, and are rows of ``optimizer_comparison.long``."""
+    curves = runs.curves[runs.curves["role"].isin(["final", "factor"])]
+    beside = curves["role"] == "factor"
+    prefix = curves["factor"].map(_multiple).where(beside, "")
+    history = curves.assign(metric=prefix + curves["metric"]).drop(columns=["role", "factor"])
     return history, runs.rows[runs.rows["role"] == "final"]
+
+
+def _multiple(factor: float) -> str:
+    """``lr_over_4/``, ``lr_times_4/``: a name without a point, which W&B takes for a part of a path."""
+    named = f"lr_times_{factor:g}" if factor >= 1 else f"lr_over_{1 / factor:g}"
+    return named.replace(".", "_") + "/"
 
 
 def compared(read: Callable[[str], pd.DataFrame], values: dict[str, str], seed: int | None) -> dict[str, Measured]:
