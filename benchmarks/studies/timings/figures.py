@@ -42,7 +42,7 @@ def eigensolvers(tables: Tables) -> Figure:
         ]
         axes.set_yticks(y, labels)
         axes.set_title("top eigenvalue" if k == 1 else f"top {k} eigenvalues", loc="left")
-        axes.set(xscale="log", xlim=(1, 60 * table["gradient_times"].max()))
+        axes.set(xscale="log", xlim=(1, 200 * table["gradient_times"].max()))
         axes.minorticks_off()
     axes.set_xlabel("gradient times, of one gradient without its graph")
     plain_ticks(axes.xaxis, [t for t in (1, 3, 10, 30, 100, 300, 1000) if t <= 2 * table["gradient_times"].max()])
