@@ -5,6 +5,7 @@ A run is first written offline, into ``wandb/``. Where the user's own environmen
 a marker of our own keeps the rest of a rebuild from trying, so that its stages do not each wait for a dead server.
 """
 
+import copy
 import functools
 import hashlib
 import json
@@ -300,8 +301,8 @@ def _write_results(name, version, tables, figures, entries) -> None:
         },
     ) as run:
         for table, path in tables.items():
-            # An object belongs to one artifact, and `log` makes one.
-            shown, kept = (_table(table, path) for _ in range(2))
+            shown = _table(table, path)
+            kept = copy.copy(shown)  # an object belongs to one artifact, and `log` makes one
             run.log({layout.table_key(table): shown})
             artifact = wandb.Artifact(layout.slug(table), type="results-table", metadata=entries.get(table, {}))
             artifact.add_file(str(path), name=path.name)
