@@ -122,10 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         "repro C5                   # what one claim needs, and its verdict",
         "repro deep_linear          # a study",
         "repro lr-mid               # a configuration",
-        "repro --on slurm -j 16",
+        "repro --on slurm           # on a cluster",
     )
     _add_target(command)
-    command.add_argument("-j", "--jobs", type=_positive, default=1, help="training stages to run at once (default 1)")
+    command.add_argument(
+        "-j", "--jobs", type=_positive, default=1, help="training stages to run at once here (default 1)"
+    )
     _add_elsewhere(command)
     command.set_defaults(run=repro)
 
@@ -179,8 +181,12 @@ def _parser() -> argparse.ArgumentParser:
     _completed(
         command.add_argument("profile", nargs="?", metavar="PROFILE", help="default: the reference profile"), "profile"
     )
-    command.add_argument("--stages", type=_positive, default=10, help="how many of the longest to list (default 10)")
-    command.add_argument("--workers", type=_positive, nargs="*", default=[], help="also the time on so many of them")
+    command.add_argument(
+        "--stages", type=_positive, default=10, help="how many of the longest stages to list (default 10)"
+    )
+    command.add_argument(
+        "--workers", type=_positive, nargs="*", default=[], help="also estimate the time on so many workers"
+    )
     command.set_defaults(run=_cost)
 
     group = "Read"
@@ -197,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add(
         group,
         "compare",
-        "show two of a kind side by side: configurations, runs, claims, tables, revisions",
+        "compare two configurations, runs, claims, tables or revisions side by side",
         "compare lr-low lr-mid",
         "compare lr-low:1 lr-low:2  # two runs, by seed",
         "compare E1 E3              # two claims",
@@ -238,11 +244,11 @@ def _parser() -> argparse.ArgumentParser:
         "new architecture mynet",
         "new experiment warm_start  # a study of its own, with a claim",
         "new claim U9 --table scale_invariance/norm_growth",
-        more="Nothing that is there is overwritten. What to edit and what to run next is printed.",
+        more="Nothing is overwritten. It prints what to edit and what to run next.",
     )
     command.add_argument("kind", choices=sorted(scaffold.KINDS))
     command.add_argument("name", metavar="NAME")
-    _completed(command.add_argument("--table", metavar="TABLE", help="of a claim: the table that it reads"), "table")
+    _completed(command.add_argument("--table", metavar="TABLE", help="for a claim: the table that it reads"), "table")
     command.set_defaults(run=_new)
 
     command = add(
@@ -292,14 +298,18 @@ def _parser() -> argparse.ArgumentParser:
         "target",
         nargs="?",
         metavar="NAME | FILE",
-        help="to rebuild; or a contributed file, to check; default: everything",
+        help="what to rebuild, or a contributed file to check; default: everything",
     )
     _completed(named, *names.KINDS)
     command.add_argument("--against", default="HEAD", metavar="REV", help="compare with the tables of this revision")
     command.add_argument("--sample", type=_positive, metavar="N", help="rebuild N randomly chosen configurations")
     command.add_argument("--seed", type=int, default=0, help="seed of the sample")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change params.yaml: what if?")
-    command.add_argument("--identical", action="store_true", help="every digit must be the same, whatever the machine")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="rebuild with this change of params.yaml"
+    )
+    command.add_argument(
+        "--identical", action="store_true", help="require every digit to be the same, whatever the machine"
+    )
     command.add_argument("--remake", action="store_true", help="train the stages of a contributed file again")
     _add_jobs(command)
     command.set_defaults(run=_verify)
@@ -342,14 +352,14 @@ def _parser() -> argparse.ArgumentParser:
     command = add(
         group,
         "workspace",
-        "write a W&B workspace and report for each study, from what its runs logged",
+        "make a W&B workspace and report for each study, from what its runs logged",
         "workspace",
         "workspace progressive_sharpening",
         "workspace --save           # online, or fail",
-        more="Without an account they are files in wandb/workspaces/ (docs/how-to/wandb.md).",
+        more="Without an account, only writes files to wandb/workspaces/ (docs/how-to/wandb.md).",
     )
-    _completed(command.add_argument("study", nargs="?", metavar="STUDY", help="default: each"), "study")
-    command.add_argument("--save", action="store_true", help="a file is not enough: fail unless they are saved online")
+    _completed(command.add_argument("study", nargs="?", metavar="STUDY", help="default: all studies"), "study")
+    command.add_argument("--save", action="store_true", help="fail unless they are saved online")
     command.set_defaults(run=_workspace)
 
     command = add(
@@ -373,14 +383,16 @@ def _parser() -> argparse.ArgumentParser:
     command = add(
         group,
         "contribute",
-        "write rows that your machine made to a file, to be shown beside ours",
+        "write rows made on your machine to a file, to be shown beside ours",
         "contribute open_question_4_1 h100 --row system=gpt-10m --profile paper",
     )
-    _completed(command.add_argument("table", metavar="TABLE"), "table")
-    command.add_argument("name", metavar="NAME", help="of the file: contributed/TABLE/NAME.json")
-    command.add_argument("--row", action="append", default=[], metavar="COLUMN=VALUE", help="which rows; default: all")
-    command.add_argument("--profile", metavar="PROFILE", help="the profile whose workspace has them")
-    command.add_argument("--note", default="", help="a sentence to be shown with them")
+    _completed(command.add_argument("table", metavar="TABLE", help="the table that has the rows"), "table")
+    command.add_argument("name", metavar="NAME", help="the file will be contributed/TABLE/NAME.json")
+    command.add_argument(
+        "--row", action="append", default=[], metavar="COLUMN=VALUE", help="only these rows; default: all"
+    )
+    command.add_argument("--profile", metavar="PROFILE", help="the profile whose workspace has the rows")
+    command.add_argument("--note", default="", help="a sentence to be shown with the rows")
     command.set_defaults(run=_contribute)
 
     group = "Set up"
@@ -395,7 +407,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add(
         group,
         "completion",
-        "print what makes a shell complete commands, options and names",
+        "print a script that makes a shell complete commands, options and names",
         "completion bash > ~/.local/share/bash-completion/completions/bench",
         'completion zsh > "${fpath[1]}/_bench"',
     )
@@ -413,7 +425,9 @@ def _add_target(command: argparse.ArgumentParser) -> None:
 
 
 def _add_jobs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-j", "--jobs", type=_positive, default=2, help="training stages to run at once (default 2)")
+    command.add_argument(
+        "-j", "--jobs", type=_positive, default=2, help="training stages to run at once here (default 2)"
+    )
 
 
 def _completed(argument: argparse.Action, *kinds: str) -> None:
@@ -424,9 +438,15 @@ def _completed(argument: argparse.Action, *kinds: str) -> None:
 
 def _add_elsewhere(command: argparse.ArgumentParser) -> None:
     command.add_argument("--on", choices=sorted(engines.ENGINES), help="run training stages on other machines")
-    command.add_argument("--cluster", metavar="ADDRESS", help="of Ray; default: RAY_ADDRESS, or this machine alone")
+    command.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="of Ray (default: RAY_ADDRESS, or this machine alone); `local`: Slurm jobs here",
+    )
     command.add_argument("--gpus", type=float, metavar="SHARE", help="GPUs of each stage that uses one (default 1)")
-    command.add_argument("--retries", type=int, metavar="N", help="how often a lost stage is sent again (default 3)")
+    command.add_argument(
+        "--retries", type=int, metavar="N", help="how often a stage is sent again if its worker is lost (default 3)"
+    )
 
 
 def _elsewhere(parsed: argparse.Namespace) -> Callable | None:
