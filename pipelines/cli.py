@@ -588,7 +588,7 @@ def _cost(parsed: argparse.Namespace) -> int:
         )
     unknown = [one.stage.path for one in found if one.seconds is None]
     print(f"\nin all {table['hours'].sum():.1f} hours, estimated, one stage after another", end="")
-    print(f", without {len(unknown)} that have not run here: {', '.join(unknown)}" if unknown else "")
+    print(f", without {len(unknown)} that have not run here: {names.few(unknown)}" if unknown else "")
     for workers in parsed.workers:
         print(f"{workers} at a time, the longest first: {cost.wall_s(found, workers) / 3600:.2f} hours")
     if ratios := cost.check(found):

@@ -29,6 +29,7 @@ from benchmarks.studies import catalog
 from benchmarks.studies.schema import Compute, Strict
 from pipelines import fingerprints, finished, manifest, names, parameters, rebuild, revisions, sources, stages
 from pipelines.files import CODE, FLOAT, META, RUNS, read_json, read_tables, table_path, write_json, write_yaml
+from pipelines.names import few
 from pipelines.stages import CONTRIBUTED, Stage
 from pipelines.verify import SCRATCH, described, resting_on
 
@@ -165,7 +166,7 @@ def contribute(table: str, name: str, rows: Sequence[str], profile: str | None, 
         found = _collected(table, rows, note, commit, read)
     if differing := [other for made in found.stages.values() for other in _other_code(made, Path.cwd())]:
         raise ContributionError(
-            f".{profile} was made with other code than is here ({_few(differing)}): run `bench profile {profile}` again"
+            f".{profile} was made with other code than is here ({few(differing)}): run `bench profile {profile}` again"
         )
     write_json(path, found.model_dump(), sort_keys=False)
     return path
@@ -194,7 +195,7 @@ def _collected(table: str, rows: Sequence[str], note: str, commit: str, read: di
     whole_of = [s for s in training if s in behind or (s.study == behind[0].study and s.name in references)]
     reasons = rebuild.stale([stage.address for stage in whole_of])
     if old := [stage.name for stage in whole_of if stage.address in reasons]:
-        raise ContributionError(f"{_few(old)} would be trained again, as it is stale: run `bench repro {old[0]}` first")
+        raise ContributionError(f"{few(old)} would be trained again, as it is stale: run `bench repro {old[0]}` first")
     made = {
         stage.path: Made(asked=read_json(stage.code), roots=stage.roots, record=_recorded(stage)) for stage in whole_of
     }
@@ -367,7 +368,7 @@ def _require_known_code(path: Path, found: Contribution, same: bool) -> list[str
     differing = {name: other for name, made in found.stages.items() if (other := _other_code(made, Path.cwd()))}
     if differing:
         name, modules = next(iter(differing.items()))
-        said = f"{path}: {name} was made with other code than is here ({_few(modules)})"
+        said = f"{path}: {name} was made with other code than is here ({few(modules)})"
         if same:
             raise ContributionError(f"{said}: check out {commit} to make its rows again")
         with tempfile.TemporaryDirectory() as folder:
@@ -466,7 +467,7 @@ def told(path: Path, outcome: Outcome) -> str:
     seeds = sorted({len(made.asked["seeds"]) for made in found.stages.values()})
     lines = [
         f"{path}: {len(found.rows)} rows of {found.table}, schema {found.schema_version}, as they were written",
-        f"made from {_few(list(found.stages))}, {' to '.join(map(str, seeds))} seeds, on {'; '.join(found.machines)}",
+        f"made from {few(list(found.stages))}, {' to '.join(map(str, seeds))} seeds, on {'; '.join(found.machines)}",
         *(outcome.remarks or ["the code is the one here"]),
     ]
     if outcome.comparison is None:
@@ -516,11 +517,7 @@ def shown() -> dict[str, list[dict]]:
     return by_table
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-
-
 def _what(compared: agreement.Comparison) -> str:
     """The first things in which two sets of rows differ."""
     columns = list(dict.fromkeys(compared.disagreeing["column"]))
-    return "; ".join(filter(None, [*compared.faults[:1], _few(columns)]))
+    return "; ".join(filter(None, [*compared.faults[:1], few(columns)]))

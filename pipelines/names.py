@@ -4,6 +4,7 @@ What is there is derived from the declarations, the registers of claims and para
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.evidence.register import Claim
@@ -119,3 +120,8 @@ def whole_tables(claim: Claim) -> list[str]:
     """The tables that checks of a claim read without naming any configuration: whatever feeds them counts."""
     estimators = [check.estimator for check in claim.checks.values()]
     return list(dict.fromkeys(table for one in estimators if not one.stages for table, _ in one.reads))
+
+
+def few(found: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
