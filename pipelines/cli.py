@@ -537,7 +537,7 @@ def _fill(workspace: Path, whole: dict) -> None:
 def write_stages(parsed: argparse.Namespace) -> int:
     _claims()
     for path in dvcfile.write(parameters.load()):
-        print(f"wrote {path}")
+        print(f"{'wrote' if path.is_file() else 'removed'} {path}")
     return 0
 
 
@@ -548,6 +548,9 @@ def status(parsed: argparse.Namespace) -> int:
         reasons = rebuild.stale()
     if not reasons:
         print("everything is up to date")
+    training = stages.training(params)
+    if absent := sum(not stage.meta.is_file() for stage in training):
+        print(f"{absent} of {len(training)} stages have no run here: `dvc pull` restores what was pushed\n")
     for stage, why in reasons.items():
         print(f"stale: {stage}")
         for entry in why:
@@ -555,7 +558,7 @@ def status(parsed: argparse.Namespace) -> int:
                 listed = ", ".join(f"{name} ({state})" for name, state in what.items()) if what else ""
                 print(f"    {kind}{': ' + listed if listed else ''}")
     if "fingerprint" in reasons:  # DVC sees what follows from it only after it has run
-        for stage in stages.training(params):
+        for stage in training:
             now = json.loads(json.dumps(fingerprints.of_stage(stage, params, Path.cwd())))
             was = read_json(stage.code) if stage.code.is_file() else {}
             if changed := [key for key in now if was.get(key) != now[key]]:
@@ -566,8 +569,11 @@ def status(parsed: argparse.Namespace) -> int:
 
 
 def report(parsed: argparse.Namespace) -> int:
-    dvcfile.require_current(_params())
-    targets = [one.address for one in stages.following() if one.name != "manifest"]
+    params = _params()
+    dvcfile.require_current(params)
+    # The manifest tells of every run, and so waits until there are all.
+    whole = all(stage.meta.is_file() for stage in stages.training(params))
+    targets = [one.address for one in stages.following() if whole or one.name != "manifest"]
     rebuild.remake(targets)
     _print_verdicts(_claims())
     print(f"report: {REPORT.resolve()}\nanswer: {ANSWER.resolve()}")
@@ -627,7 +633,7 @@ def explain(parsed: argparse.Namespace) -> int:
             print(f"    regime      {check.regime.meaning}")
         rows = table[table["check"] == check_name]
         if rows.empty:
-            print("    verdict     not run: no row in claims.csv; run `bench repro`")
+            print("    verdict     not run: no row in claims.csv; `bench report` judges the runs that are here")
             continue
         row = rows.iloc[0]
         interval = ""

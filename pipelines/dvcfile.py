@@ -37,9 +37,12 @@ def texts(parameters: Any) -> dict[Path, str]:
 
 
 def write(parameters: Any) -> list[Path]:
-    """Write the files that are out of date; returns their paths."""
-    changed = []
-    for path, text in texts(parameters).items():
+    """Write the files that are out of date, and remove those of studies that are gone; returns their paths."""
+    wanted = texts(parameters)
+    changed = [path for path in Path("pipelines").glob("*/dvc.yaml") if path not in wanted]
+    for path in changed:
+        path.unlink()
+    for path, text in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
             changed.append(path)

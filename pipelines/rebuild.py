@@ -179,6 +179,8 @@ def _rebuild(stages: list[Stage], jobs: int, then: list[str] | None, elsewhere: 
     started = time.time()
     tracking.forget_failures()
     report = Report()
+    if elsewhere is None:
+        require_devices(stages)
     # Data that none of these stages takes are not asked for.
     _run_dvc(["repro", *preparing(stages), "fingerprint"], report)
     # DVC does not watch the files of code from outside.
@@ -201,6 +203,13 @@ def _rebuild(stages: list[Stage], jobs: int, then: list[str] | None, elsewhere: 
             _run_dvc(["repro", *then], report)
     report.seconds = time.time() - started
     return report
+
+
+def require_devices(training: Iterable[Stage]) -> None:
+    """The devices of stages that have not run on them must be here; raises as `devices.require`."""
+    for stage in training:
+        if stage.device != "cpu" and not (stage.code.is_file() and read_json(stage.code)["device"] == stage.device):
+            devices.require(stage.device)
 
 
 def _work(queue: list[Stage], jobs: int, report: Report, *flags: str) -> None:

@@ -227,7 +227,8 @@ def _experiment(name: str, _, training: list[Stage]) -> Stub:
         folder / "study.py": _filled(STUDY, {"PLACE": place, "TITLE": title, "NAME": name}),
         parameters.PATH: _added((), name, f"\n  {name}: {VALUES}"),
     }
-    return texts, [f"edit the files in {folder}", *_try(name), f"bench explain {name}-1"]
+    # Named by its claim, it is judged too.
+    return texts, [f"edit the files in {folder}", *_try(f"{name}-1")]
 
 
 def _claim(name: str, table: str | None, training: list[Stage]) -> Stub:

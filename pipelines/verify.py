@@ -151,6 +151,7 @@ def _rebuild(request: Request) -> tuple[list[Stage], int, float]:
     _set(Path("params.yaml"), request.settings)
     everything = [stage for stage in stages.training(parameters.load()) if not stage.alone]
     chosen = request.choose(everything)
+    rebuild.require_devices(chosen)
     committed = _fingerprints()
     _dvc("repro", "-q", "--force", "fingerprint")
     if not request.settings and _fingerprints() != committed:

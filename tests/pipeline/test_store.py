@@ -50,6 +50,7 @@ def test_a_push_in_a_fresh_clone_leaves_the_store_as_it_is(clone, pulled):
     before = stored(clone)
     if pulled:
         clone.dvc("pull", "-q")
+    assert ("have no run here: `dvc pull`" in clone.bench("status").stdout) != pulled
     assert "0 superseded entries dropped" in clone.bench("push").stdout
     assert stored(clone) == before
 

@@ -115,6 +115,10 @@ def unknown_setting(space):
     return ("verify", "solutions", "--set", "compute.thread=2"), "params.yaml has no such key"
 
 
+def device_that_is_not_here(space):
+    return ("verify", "lr-low", "--set", "compute.device=cuda"), "compute.device is 'cuda', and here there is only cpu"
+
+
 def diff_of_nothing(space):
     return ("diff", "nowhere"), "no revision 'nowhere'"
 
@@ -160,6 +164,7 @@ def compare_before_the_tables(space):
         no_revision,
         unknown_target,
         unknown_setting,
+        device_that_is_not_here,
         diff_of_nothing,
         cite_of_nothing,
         cite_of_no_row,
