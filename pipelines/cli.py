@@ -1,7 +1,6 @@
 """``bench``: rebuild, check, read. DVC does the work; this module chooses targets, shows progress and reads results."""
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -52,7 +51,7 @@ from pipelines import (
     workspace,
 )
 from pipelines.entry import DEBUG, told
-from pipelines.files import CORPUS, IMAGES, TABLES, read_csv, read_json, read_tables, table_path, write_yaml
+from pipelines.files import CORPUS, IMAGES, TABLES, read_csv, read_tables, table_path, write_yaml
 from pipelines.stages import ANSWER, CLAIMS_PAGE, REPORT, Stage
 
 ARCHITECTURES = "benchmarks.lab.architectures"
@@ -559,10 +558,9 @@ def status(parsed: argparse.Namespace) -> int:
                 print(f"    {kind}{': ' + listed if listed else ''}")
     if "fingerprint" in reasons:  # DVC sees what follows from it only after it has run
         for stage in training:
-            now = json.loads(json.dumps(fingerprints.of_stage(stage, params, Path.cwd())))
-            was = read_json(stage.code) if stage.code.is_file() else {}
-            if changed := [key for key in now if was.get(key) != now[key]]:
-                print(f"stale: {stage.address}\n    {'changed: ' + ', '.join(changed) if was else 'new'}")
+            if changed := fingerprints.changes(stage, params, Path.cwd()):
+                what = f"changed: {', '.join(changed)}" if stage.code.is_file() else "new"
+                print(f"stale: {stage.address}\n    {what}")
     if (TABLES / "claims.csv").is_file():
         _print_verdicts(_claims())
     return 0

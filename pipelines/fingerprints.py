@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import entries
+from pipelines.files import read_json
 from pipelines.stages import Following, Stage, data_of
 
 PACKAGE = "benchmarks"
@@ -93,6 +94,13 @@ def of_following(one: Following, source: Path) -> dict:
     """What ``results/code`` has of a stage after training: a hash of each file of this repository that it imports."""
     modules = closure([f"pipelines.{one.command.partition(' ')[0]}", *one.roots], source)
     return {"fingerprint": hashlib.sha256(repr(modules).encode()).hexdigest()[:16], "modules": modules}
+
+
+def changes(one: Stage | Following, params: Any, source: Path) -> list[str]:
+    """The entries of a stage's file in results/code that are not as they would be written now; all, if it has none."""
+    asked = of_stage(one, params, source) if isinstance(one, Stage) else of_following(one, source)
+    now, was = json.loads(json.dumps(asked)), read_json(one.code) if one.code.is_file() else {}
+    return [key for key in {**now, **was} if (key in now, now.get(key)) != (key in was, was.get(key))]
 
 
 def closure(roots: list[str], source: Path) -> dict[str, str]:

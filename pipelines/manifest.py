@@ -189,9 +189,8 @@ def require_agreement(manifest: dict, params: Any, tables: dict[str, str]) -> No
 def _outdated(params: Any, locks: dict[str, dict]) -> list[str]:
     """What would run again, as far as it can be told without data: stages of which the code or the settings are not
     those in results/code, and stages that read a file here, as a register of claims, which they have not seen."""
-    asked = [(one, fingerprints.of_stage(one, params, Path.cwd())) for one in stages.training(params)]
-    asked += [(one, fingerprints.of_following(one, Path.cwd())) for one in stages.following()]
-    changed = [one.address for one, now in asked if not one.code.is_file() or read_json(one.code) != _plain(now)]
+    every = (*stages.training(params), *stages.following())
+    changed = [one.address for one in every if fingerprints.changes(one, params, Path.cwd())]
     faults = [f"{address}: its code or settings have changed since it ran" for address in changed[:SHOWN]]
     if len(changed) > SHOWN:
         faults.append(f"{len(changed) - SHOWN} other stages likewise")
@@ -201,11 +200,6 @@ def _outdated(params: Any, locks: dict[str, dict]) -> list[str]:
             if path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != read["md5"]:
                 faults.append(f"{one.address}: {path} has changed since it ran")
     return faults
-
-
-def _plain(value: object) -> object:
-    """As it is read from JSON again."""
-    return json.loads(json.dumps(value))
 
 
 def load(text: str | None = None) -> dict:
