@@ -4,6 +4,7 @@
 """
 
 import re
+import textwrap
 from pathlib import Path
 
 from benchmarks.evidence import chapter, share, summary
@@ -13,6 +14,7 @@ from pipelines.stages import PROFILE
 
 README = Path("README.md")
 EXAMPLE = "E1.level-mid"
+WIDTH = 100
 
 
 def refresh() -> None:
@@ -40,8 +42,12 @@ def parts() -> dict[str, str]:
     checks, answer = read_tables(("claims", "open_question_4_1")).values()
     rows = summary.verdicts(claims, checks)
     return {
-        "answer": " ".join(share.in_three(answer)),
+        "answer": _wrapped(" ".join(share.in_three(answer))),
         "sections": summary.overview(rows, sections, checks),
-        "example": summary.judged(checks[checks["check"] == EXAMPLE].iloc[0]),
-        "tally": summary.whole(rows),
+        "example": _wrapped(summary.judged(checks[checks["check"] == EXAMPLE].iloc[0])),
+        "tally": _wrapped(summary.whole(rows)),
     }
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
